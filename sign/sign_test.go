@@ -1,0 +1,222 @@
+package sign
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+type vector struct {
+	Name, SecretKey, Method, Path, Nonce, Timestamp, Body, Signature string
+}
+
+func (v vector) request() Request {
+	return Request{Method: v.Method, Path: v.Path, Nonce: v.Nonce, Timestamp: v.Timestamp, Body: []byte(v.Body)}
+}
+
+// goldenVectors are the signatures of the stock client and of the wire contract.
+func goldenVectors(t testing.TB) []vector {
+	t.Helper()
+	data, err := os.ReadFile("testdata/vectors.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var vectors []vector
+	if err := json.Unmarshal(data, &vectors); err != nil || len(vectors) == 0 {
+		t.Fatalf("vectors.json: %d vectors, %v", len(vectors), err)
+	}
+	return vectors
+}
+
+const noon = 1795406403
+
+func at(seconds int64) func() time.Time { return func() time.Time { return time.Unix(seconds, 0) } }
+
+func newVerifier(t testing.TB, now func() time.Time, keys ...string) *Verifier {
+	t.Helper()
+	var raw [][]byte
+	for _, k := range keys {
+		raw = append(raw, []byte(k))
+	}
+	v, err := NewVerifier(raw, 300*time.Second, now, NewNonceCache(300*time.Second, 1000, now))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func example() Request {
+	return Request{Method: "POST", Path: "/shell", Nonce: "4a3396655598402bb572df631e6bea36", Timestamp: "1795406403", Body: []byte(`{"command":"id"}`)}
+}
+
+func TestGoldenVectorsMatch(t *testing.T) {
+	for _, v := range goldenVectors(t) {
+		if got := Signature([]byte(v.SecretKey), v.request()); got != v.Signature {
+			t.Errorf("%s: got %s, want %s", v.Name, got, v.Signature)
+		}
+		streamed, err := SignatureOf([]byte(v.SecretKey), v.request(), func(w io.Writer) error {
+			_, err := io.WriteString(w, v.Body)
+			return err
+		})
+		if err != nil || streamed != v.Signature {
+			t.Errorf("%s: streamed %s, %v", v.Name, streamed, err)
+		}
+	}
+}
+
+func TestVerifierAcceptsTheGoldenVectorsInEitherCase(t *testing.T) {
+	for _, v := range goldenVectors(t) {
+		for _, signature := range []string{v.Signature, strings.ToLower(v.Signature)} {
+			if err := newVerifier(t, at(noon+50), v.SecretKey).Verify(v.request(), signature); err != nil {
+				t.Errorf("%s: %v", v.Name, err)
+			}
+		}
+	}
+}
+
+func TestEveryChangedPartBreaksTheSignature(t *testing.T) {
+	changes := map[string]func(*Request){
+		"method":    func(r *Request) { r.Method = "PUT" },
+		"path":      func(r *Request) { r.Path = "//shell" },
+		"nonce":     func(r *Request) { r.Nonce = strings.Repeat("0", 32) },
+		"timestamp": func(r *Request) { r.Timestamp = "1795406404" },
+		"body":      func(r *Request) { r.Body[3] ^= 1 },
+		"cut body":  func(r *Request) { r.Body = r.Body[:len(r.Body)-1] },
+		"long body": func(r *Request) { r.Body = append(r.Body, '\n') },
+	}
+	for name, change := range changes {
+		v, r := newVerifier(t, at(noon), "key"), example()
+		signature := Signature([]byte("key"), r)
+		r.Body = append([]byte(nil), r.Body...)
+		change(&r)
+		if err := v.Verify(r, signature); !errors.Is(err, ErrMAC) {
+			t.Errorf("%s: got %v, want ErrMAC", name, err)
+		}
+	}
+}
+
+func TestMalformedHeadersAreRefusedBeforeTheMAC(t *testing.T) {
+	good := Signature([]byte("key"), example())
+	cases := map[string]func(*Request, *string){
+		"no timestamp":       func(r *Request, _ *string) { r.Timestamp = "" },
+		"negative timestamp": func(r *Request, _ *string) { r.Timestamp = "-1795406403" },
+		"float timestamp":    func(r *Request, _ *string) { r.Timestamp = "1e30" },
+		"word timestamp":     func(r *Request, _ *string) { r.Timestamp = "now" },
+		"long timestamp":     func(r *Request, _ *string) { r.Timestamp = strings.Repeat("1", 13) },
+		"empty nonce":        func(r *Request, _ *string) { r.Nonce = "" },
+		"1 MB nonce":         func(r *Request, _ *string) { r.Nonce = strings.Repeat("a", 1<<20) },
+		"newline in nonce":   func(r *Request, _ *string) { r.Nonce = "aaaaaaaa\nbbbbbbbb" },
+		"newline in path":    func(r *Request, _ *string) { r.Path = "/shell\n" },
+		"query in path":      func(r *Request, _ *string) { r.Path = "/shell?a=b" },
+		"lower-case method":  func(r *Request, _ *string) { r.Method = "post" },
+		"short signature":    func(_ *Request, s *string) { *s = good[:38] },
+		"not hex":            func(_ *Request, s *string) { *s = "Z" + good[1:] },
+		"empty signature":    func(_ *Request, s *string) { *s = "" },
+	}
+	for name, spoil := range cases {
+		v, r, signature := newVerifier(t, at(noon), "key"), example(), good
+		spoil(&r, &signature)
+		if err := v.Verify(r, signature); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s: got %v, want ErrMalformed", name, err)
+		}
+	}
+}
+
+func TestTheWindowHoldsToTheSecondAtBothEdges(t *testing.T) {
+	for offset, want := range map[int64]error{-301: ErrWindow, -300: nil, 0: nil, 300: nil, 301: ErrWindow} {
+		v, r := newVerifier(t, at(noon+offset), "key"), example()
+		if err := v.Verify(r, Signature([]byte("key"), r)); !errors.Is(err, want) {
+			t.Errorf("clock at %+d s: got %v, want %v", offset, err, want)
+		}
+	}
+}
+
+func TestAReplayIsRefusedThroughTheWholeWindow(t *testing.T) {
+	for _, accepted := range []int64{-300, 0, 300} {
+		clock := int64(noon) + accepted
+		v, r := newVerifier(t, func() time.Time { return time.Unix(clock, 0) }, "key"), example()
+		signature := Signature([]byte("key"), r)
+		if err := v.Verify(r, signature); err != nil {
+			t.Fatalf("first use at %+d s: %v", accepted, err)
+		}
+		for ; clock <= noon+300; clock++ {
+			if err := v.Verify(r, signature); !errors.Is(err, ErrReplay) {
+				t.Fatalf("replay at %+d s: got %v, want ErrReplay", clock-noon, err)
+			}
+		}
+	}
+}
+
+func TestOfAHundredEqualRequestsAtOnceOneIsAccepted(t *testing.T) {
+	v, r := newVerifier(t, at(noon), "key"), example()
+	signature := Signature([]byte("key"), r)
+	var wg sync.WaitGroup
+	results := make(chan error, 100)
+	for range 100 {
+		wg.Go(func() { results <- v.Verify(r, signature) })
+	}
+	wg.Wait()
+	close(results)
+	accepted := 0
+	for err := range results {
+		if err == nil {
+			accepted++
+		} else if !errors.Is(err, ErrReplay) {
+			t.Errorf("refused with %v, want ErrReplay", err)
+		}
+	}
+	if accepted != 1 {
+		t.Errorf("accepted %d times, want once", accepted)
+	}
+}
+
+func TestBothKeysHoldDuringARotationAndTheOldOneIsRefusedAfter(t *testing.T) {
+	r := example()
+	for _, key := range []string{"new", "old"} {
+		if err := newVerifier(t, at(noon), "new", "old").Verify(r, Signature([]byte(key), r)); err != nil {
+			t.Errorf("%s key during the rotation: %v", key, err)
+		}
+	}
+	if err := newVerifier(t, at(noon), "new").Verify(r, Signature([]byte("old"), r)); !errors.Is(err, ErrMAC) {
+		t.Errorf("old key after the rotation: got %v, want ErrMAC", err)
+	}
+}
+
+func TestWithoutAKeyThereIsNoVerifier(t *testing.T) {
+	for _, keys := range [][][]byte{nil, {}, {nil}, {[]byte("a"), {}}} {
+		if _, err := NewVerifier(keys, time.Second, time.Now, NewNonceCache(time.Second, 1, time.Now)); err == nil {
+			t.Errorf("keys %q: no error", keys)
+		}
+	}
+}
+
+func TestNoErrorHoldsTheRightSignatureOrTheKey(t *testing.T) {
+	v, r := newVerifier(t, at(noon), "topsecretkey"), example()
+	right := Signature([]byte("topsecretkey"), r)
+	for _, signature := range []string{"", strings.Repeat("0", 40), right[:39] + "g"} {
+		text := strings.ToUpper(v.Verify(r, signature).Error())
+		if strings.Contains(text, right[:20]) || strings.Contains(text, "TOPSECRET") {
+			t.Errorf("error tells a secret: %s", text)
+		}
+	}
+}
+
+func FuzzVerifyRefusesWhatIsNotSigned(f *testing.F) {
+	f.Add("POST", "/shell", "4a3396655598402bb572df631e6bea36", "1795406403", []byte("{}"), strings.Repeat("A", 40))
+	f.Fuzz(func(t *testing.T, method, path, nonce, timestamp string, body []byte, signature string) {
+		r := Request{Method: method, Path: path, Nonce: nonce, Timestamp: timestamp, Body: body}
+		v := newVerifier(t, at(noon), "a key nobody has guessed")
+		err := v.Verify(r, signature)
+		if err == nil {
+			t.Fatal("an unsigned request was accepted")
+		}
+		if errors.Is(err, ErrMAC) && (strings.ContainsAny(method+path+nonce+timestamp, "\n?") || len(nonce) > MaxNonce) {
+			t.Fatalf("the form was not checked: %v", err)
+		}
+	})
+}
