@@ -1,0 +1,131 @@
+package listener
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// connectionLimit counts callers, so that a crowd of them cannot take all memory.
+type connectionLimit struct {
+	most int64
+	open atomic.Int64
+	// refusing bounds how many of the surplus are told so at once; any further are just closed.
+	refusing chan struct{}
+}
+
+func newConnectionLimit(most int) *connectionLimit {
+	return &connectionLimit{most: int64(most), refusing: make(chan struct{}, 64)}
+}
+
+type limitedListener struct {
+	net.Listener
+	limit *connectionLimit
+}
+
+// Accept returns the next caller within the limit; the ones above it are answered with 503.
+func (l *limitedListener) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if l.limit.open.Add(1) <= l.limit.most {
+			return &connection{Conn: conn, limit: l.limit}, nil
+		}
+		l.limit.open.Add(-1)
+		l.limit.refuse(conn)
+	}
+}
+
+func (l *connectionLimit) refuse(conn net.Conn) {
+	select {
+	case l.refusing <- struct{}{}:
+	default:
+		_ = conn.Close()
+		return
+	}
+	go func() {
+		defer func() { <-l.refusing }()
+		sayTooMany(conn)
+	}()
+}
+
+// sayTooMany reads what the caller has sent, within bounds: closing a connection with unread bytes
+// resets it, and the caller would not see the answer.
+func sayTooMany(conn net.Conn) {
+	defer func() { _ = conn.Close() }()
+	_ = conn.SetDeadline(time.Now().Add(discardTime))
+	body := envelope("too many connections: close idle ones, or try again later")
+	_, _ = fmt.Fprintf(conn, "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"+
+		"Retry-After: 1\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	if half, ok := conn.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+	}
+	_, _ = io.CopyN(io.Discard, conn, 64<<10)
+}
+
+// connection turns the plain-text refusals that net/http writes by itself, before any handler runs,
+// into the protocol's JSON envelope, and gives its place back when it is closed.
+type connection struct {
+	net.Conn
+	limit   *connectionLimit
+	handled atomic.Bool // a handler has this connection, so what is written is its answer
+	closed  atomic.Bool
+}
+
+// ownHeaders is what net/http puts behind the status line of a refusal of its own.
+var ownHeaders = []byte("\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n")
+
+func (c *connection) Write(p []byte) (int, error) {
+	if c.handled.Load() {
+		return c.Conn.Write(p)
+	}
+	line, reason, found := bytes.Cut(p, ownHeaders)
+	if !found || !bytes.HasPrefix(line, []byte("HTTP/1.1 ")) {
+		return c.Conn.Write(p)
+	}
+	body := envelope(ownRefusal(string(reason)))
+	status, _, _ := strings.Cut(string(line), ":") // the details behind a colon belong into the body
+	_, err := fmt.Fprintf(c.Conn, "%s\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", status, len(body), body)
+	return len(p), err
+}
+
+func ownRefusal(reason string) string {
+	if strings.HasPrefix(reason, "431") {
+		return fmt.Sprintf("the request line and headers are larger than %d bytes: send less", maxHeader)
+	}
+	return "not a valid HTTP request: " + reason
+}
+
+func (c *connection) Close() error {
+	if c.closed.CompareAndSwap(false, true) {
+		c.limit.open.Add(-1)
+	}
+	return c.Conn.Close()
+}
+
+type connectionKey struct{}
+
+func withConnection(ctx context.Context, conn net.Conn) context.Context {
+	return context.WithValue(ctx, connectionKey{}, conn)
+}
+
+// noteHandled says that from now on until the connection is idle a handler's answer is written.
+func noteHandled(r *http.Request) {
+	if c, ok := r.Context().Value(connectionKey{}).(*connection); ok {
+		c.handled.Store(true)
+	}
+}
+
+func noteState(conn net.Conn, state http.ConnState) {
+	if c, ok := conn.(*connection); ok && state == http.StateIdle {
+		c.handled.Store(false)
+	}
+}

@@ -1,0 +1,190 @@
+package listener
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"dataflux-func-sidecar/privsep/message"
+)
+
+// handler answers GET / itself and passes every other request on, once its frame is in order: what
+// is unsigned, ambiguous or too large never reaches the executor.
+type handler struct {
+	role    *Role
+	maxBody int64
+	bodies  *bodyBudget
+}
+
+func newHandler(role *Role, maxBody uint32) *handler {
+	return &handler{role: role, maxBody: int64(maxBody), bodies: newBodyBudget()}
+}
+
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	noteHandled(r)
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
+	path, query, hasQuery := strings.Cut(r.RequestURI, "?")
+	if path == "/" {
+		h.welcome(w, r)
+		return
+	}
+	call, why := h.frame(r, path)
+	if why == nil && hasQuery {
+		why = &refusal{status: http.StatusBadRequest, message: fmt.Sprintf("the query (%d bytes) is not covered by the signature: send its content in the body", len(query))}
+	}
+	if why == nil {
+		call.Body, why = h.readBody(w, r)
+	}
+	if why != nil {
+		h.refuse(w, r, why)
+		return
+	}
+	h.forward(w, r, call)
+}
+
+func (h *handler) welcome(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		h.refuse(w, r, &refusal{status: http.StatusMethodNotAllowed, message: "only GET is allowed here; commands go to POST /shell", allow: "GET, HEAD"})
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = io.WriteString(w, h.role.banner)
+}
+
+// frame takes everything but the body off the request.
+func (h *handler) frame(r *http.Request, path string) (message.Call, *refusal) {
+	if !strings.HasPrefix(path, "/") {
+		return message.Call{}, &refusal{status: http.StatusBadRequest, message: "the request target must be a path such as /shell, not a whole URL"}
+	}
+	call := message.Call{Method: r.Method, Path: path, Remote: remote(r)}
+	for name, field := range map[string]*string{
+		"X-Auth-Nonce": &call.Nonce, "X-Auth-Timestamp": &call.Timestamp, "X-Auth-Signature": &call.Signature,
+	} {
+		values := r.Header.Values(name)
+		if len(values) != 1 || values[0] == "" {
+			return call, &refusal{status: http.StatusUnauthorized, message: fmt.Sprintf("the request must be signed: it needs one %s header, and has %d", name, len(values))}
+		}
+		*field = values[0]
+	}
+	return call, checkMedia(r)
+}
+
+// checkMedia refuses what is not plain JSON. A request without a Content-Type is taken as JSON.
+func checkMedia(r *http.Request) *refusal {
+	if coding := r.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {
+		return &refusal{status: http.StatusUnsupportedMediaType, message: "the body must not be compressed: leave Content-Encoding out"}
+	}
+	media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	media = strings.TrimSpace(media)
+	if media != "" && !strings.EqualFold(media, "application/json") {
+		return &refusal{status: http.StatusUnsupportedMediaType, message: "the body must be JSON: send Content-Type: application/json"}
+	}
+	return nil
+}
+
+// readBody reads the whole body within the size, the time and the memory that bodies may take.
+func (h *handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, *refusal) {
+	tooLarge := &refusal{status: http.StatusRequestEntityTooLarge, message: fmt.Sprintf("the body is larger than %d bytes: send less, or raise MAX_BODY in the configuration", h.maxBody)}
+	if r.ContentLength > h.maxBody {
+		return nil, tooLarge
+	}
+	expected := r.ContentLength
+	if expected < 0 {
+		expected = h.maxBody
+	}
+	if !h.bodies.take(expected) {
+		return nil, &refusal{status: http.StatusServiceUnavailable, message: "too many large requests at once: try again later", retryAfter: "1"}
+	}
+	defer h.bodies.giveBack(expected)
+	deadline := http.NewResponseController(w)
+	_ = deadline.SetReadDeadline(time.Now().Add(bodyTimeout))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, h.maxBody))
+	_ = deadline.SetReadDeadline(time.Time{})
+	if _, tooMany := errors.AsType[*http.MaxBytesError](err); tooMany {
+		return nil, tooLarge
+	}
+	if err != nil {
+		return nil, &refusal{status: http.StatusBadRequest, message: fmt.Sprintf("the body did not arrive whole within %d s", int(bodyTimeout.Seconds()))}
+	}
+	return body, nil
+}
+
+// forward waits for the executor's answer as long as it takes, or until the caller hangs up.
+func (h *handler) forward(w http.ResponseWriter, r *http.Request, call message.Call) {
+	id, answer, err := h.role.request(call)
+	if err != nil {
+		h.refuse(w, r, &refusal{status: http.StatusServiceUnavailable, message: "the executor cannot be reached: try again", retryAfter: "1"})
+		return
+	}
+	finished, err := h.relay(w, r.Context(), id, answer)
+	h.role.release(id, finished)
+	if err != nil && r.Context().Err() == nil {
+		panic(http.ErrAbortHandler) // an answer that has begun and cannot be finished must not look whole
+	}
+}
+
+// relay writes the answer as it arrives. It says whether the executor has nothing more to send.
+func (h *handler) relay(w http.ResponseWriter, ctx context.Context, id uint64, answer *inbox) (finished bool, err error) {
+	f, err := answer.take(ctx)
+	if err != nil {
+		return false, err
+	}
+	head, err := message.DecodeHead(f.Payload)
+	if err != nil {
+		return f.Last, err
+	}
+	writeHead(w, head)
+	piece := head.Body
+	for {
+		if err := writePiece(w, piece, f.Last); err != nil || f.Last {
+			return f.Last, err
+		}
+		h.role.credit(id, len(piece))
+		if f, err = answer.take(ctx); err != nil {
+			return false, err
+		}
+		piece = f.Payload
+	}
+}
+
+func writeHead(w http.ResponseWriter, head message.Head) {
+	header := w.Header()
+	header.Set("Content-Type", head.ContentType)
+	if head.Length >= 0 {
+		header.Set("Content-Length", strconv.FormatInt(head.Length, 10))
+	}
+	if head.RetryAfter > 0 {
+		header.Set("Retry-After", strconv.FormatUint(uint64(head.RetryAfter), 10))
+	}
+	if head.Allow != "" {
+		header.Set("Allow", head.Allow)
+	}
+	w.WriteHeader(int(head.Status))
+}
+
+// writePiece gives a slow reader time for each piece. A piece before the last is flushed: it may be
+// all that comes for a while.
+func writePiece(w http.ResponseWriter, piece []byte, last bool) error {
+	control := http.NewResponseController(w)
+	_ = control.SetWriteDeadline(time.Now().Add(writeTimeout))
+	if _, err := w.Write(piece); err != nil {
+		return err
+	}
+	if last {
+		return nil
+	}
+	return control.Flush()
+}
+
+// remote is the caller's address as text; callers on a Unix socket have none.
+func remote(r *http.Request) string {
+	if r.RemoteAddr == "" || r.RemoteAddr == "@" {
+		return "unix socket"
+	}
+	return r.RemoteAddr
+}

@@ -1,0 +1,172 @@
+// Package listener is the network role: it speaks HTTP with callers and posts callbacks, and passes
+// what it reads, undecoded, to the executor over the channel.
+//
+// It must never see the key, decide whether a signature holds, decode a body, or run anything. It
+// imports nothing of ours but the channel's messages; a test keeps that.
+package listener
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+
+	"dataflux-func-sidecar/privsep/message"
+)
+
+// Role is the network role's side of the conversation with the executor.
+type Role struct {
+	conn   *message.Conn
+	banner string
+
+	mu      sync.Mutex
+	last    uint64            // the latest request's id
+	answers map[uint64]*inbox // requests that wait for an answer or its rest
+	posts   map[uint64]*inbox // callbacks whose body is still arriving
+	refused map[uint16]*pendingRefusal
+}
+
+// NewRole speaks over conn. Banner is what GET / answers.
+func NewRole(conn *message.Conn, banner string) *Role {
+	return &Role{
+		conn: conn, banner: banner,
+		answers: map[uint64]*inbox{}, posts: map[uint64]*inbox{}, refused: map[uint16]*pendingRefusal{},
+	}
+}
+
+// Run serves listeners until the executor closes the channel, which is a normal end and returns nil.
+func (r *Role) Run(listeners []net.Listener) error {
+	limits, err := r.receiveLimits()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	server := newServer(r, limits)
+	failed := make(chan error, len(listeners))
+	for _, l := range listeners {
+		go func() { failed <- server.serve(l) }()
+	}
+	go r.reportRefusals(ctx)
+	if err := r.conn.Send(message.Frame{Kind: message.Ready}); err != nil {
+		return err
+	}
+	go func() { failed <- r.converse(ctx, server, newPoster(r, limits.CallbackTimeout)) }()
+	for {
+		if err := <-failed; err != errServerClosed {
+			return err
+		}
+	}
+}
+
+func (r *Role) receiveLimits() (message.Limits, error) {
+	f, err := r.conn.Receive()
+	if err != nil {
+		return message.Limits{}, err
+	}
+	if f.Kind != message.Setup {
+		return message.Limits{}, fmt.Errorf("%w: kind %d came before Setup", message.ErrProtocol, f.Kind)
+	}
+	return message.DecodeLimits(f.Payload)
+}
+
+// converse takes the executor's frames until the channel ends. It never waits on a caller.
+func (r *Role) converse(ctx context.Context, server *server, poster *poster) error {
+	for {
+		f, err := r.conn.Receive()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err == nil {
+			err = r.take(ctx, f, server, poster)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (r *Role) take(ctx context.Context, f message.Frame, server *server, poster *poster) error {
+	switch f.Kind {
+	case message.Answer, message.Data:
+		r.deliver(f)
+		return nil
+	case message.Post:
+		callback, err := message.DecodeCallback(f.Payload)
+		if err != nil {
+			return err
+		}
+		go poster.post(ctx, f.ID, callback, r.expectBody(f.ID))
+		return nil
+	case message.Ping:
+		return r.conn.Send(message.Frame{Kind: message.Pong, ID: f.ID})
+	case message.Drain:
+		go r.drain(server)
+		return nil
+	}
+	return fmt.Errorf("%w: a second Setup", message.ErrProtocol)
+}
+
+// deliver hands an answer's or callback's frame to whoever waits for it. One for a caller who has
+// hung up meanwhile, or for a callback that has ended, has no use any more.
+func (r *Role) deliver(f message.Frame) {
+	r.mu.Lock()
+	waiting := r.answers[f.ID]
+	if f.ID&message.PostFlag != 0 {
+		waiting = r.posts[f.ID&^message.PostFlag]
+	}
+	r.mu.Unlock()
+	if waiting != nil {
+		waiting.put(f)
+	}
+}
+
+func (r *Role) drain(server *server) {
+	server.shutdown()
+	_ = r.conn.Send(message.Frame{Kind: message.Drained})
+}
+
+// request sends call to the executor and returns where its answer arrives. Ids rise by one in the
+// order of sending, which the executor checks; hence the lock around both.
+func (r *Role) request(call message.Call) (uint64, *inbox, error) {
+	payload := call.Encode()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.last++
+	id, answer := r.last, newInbox()
+	r.answers[id] = answer
+	return id, answer, r.conn.Send(message.Frame{Kind: message.Request, ID: id, Payload: payload})
+}
+
+// release forgets a request; if its answer has not fully arrived, the executor is told to send no more.
+func (r *Role) release(id uint64, finished bool) {
+	r.mu.Lock()
+	delete(r.answers, id)
+	r.mu.Unlock()
+	if !finished {
+		_ = r.conn.Send(message.Frame{Kind: message.Hangup, ID: id})
+	}
+}
+
+func (r *Role) expectBody(id uint64) *inbox {
+	body := newInbox()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.posts[id] = body
+	return body
+}
+
+func (r *Role) forgetBody(id uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.posts, id)
+}
+
+// credit tells the executor that n bytes of a stream have left this process.
+func (r *Role) credit(id uint64, n int) {
+	if n > 0 {
+		_ = r.conn.Send(message.Frame{Kind: message.Credit, ID: id, Payload: message.CreditOf(n)})
+	}
+}

@@ -1,0 +1,76 @@
+package message
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+)
+
+// Conn sends and receives frames. Send is safe for concurrent use, Receive for one caller at a time.
+type Conn struct {
+	stream io.ReadWriteCloser
+	reader *bufio.Reader
+	table  Table
+
+	mu     sync.Mutex
+	buffer []byte
+	failed error
+}
+
+// NewConn speaks over stream and takes from the peer what table permits.
+func NewConn(stream io.ReadWriteCloser, table Table) *Conn {
+	return &Conn{stream: stream, reader: bufio.NewReaderSize(stream, 32<<10), table: table}
+}
+
+// Close ends the channel in both directions.
+func (c *Conn) Close() error { return c.stream.Close() }
+
+// Send writes f in one piece. After an error the stream may be cut within a frame, so each further
+// Send returns that error.
+func (c *Conn) Send(f Frame) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.failed != nil {
+		return c.failed
+	}
+	header := f.header()
+	c.buffer = append(append(c.buffer[:0], header[:]...), f.Payload...)
+	_, err := c.stream.Write(c.buffer)
+	if cap(c.buffer) > headerSize+MaxHead+MaxData {
+		c.buffer = nil // a rare large request must not be held for good
+	}
+	if err != nil {
+		c.failed = fmt.Errorf("cannot write to the channel: %w", err)
+	}
+	return c.failed
+}
+
+// Receive returns the next frame, whose payload the caller owns. It returns io.EOF when the peer has
+// closed the channel between two frames, an error that wraps ErrProtocol when the peer broke the rules.
+func (c *Conn) Receive() (Frame, error) {
+	var h [headerSize]byte
+	if _, err := io.ReadFull(c.reader, h[:]); err != nil {
+		return Frame{}, cutShort(err)
+	}
+	f, length, err := parseHeader(h, c.table)
+	if err != nil || length == 0 {
+		return f, err
+	}
+	f.Payload = make([]byte, length)
+	if _, err := io.ReadFull(c.reader, f.Payload); err != nil {
+		return Frame{}, cutShort(fmt.Errorf("%w after the header", err))
+	}
+	return f, nil
+}
+
+func cutShort(err error) error {
+	switch {
+	case err == io.EOF:
+		return io.EOF
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("%w: it ended within a frame", ErrProtocol)
+	}
+	return fmt.Errorf("cannot read from the channel: %w", err)
+}
