@@ -62,14 +62,15 @@ func (h *handler) frame(r *http.Request, path string) (message.Call, *refusal) {
 		return message.Call{}, &refusal{status: http.StatusBadRequest, message: "the request target must be a path such as /shell, not a whole URL"}
 	}
 	call := message.Call{Method: r.Method, Path: path, Remote: remote(r)}
-	for name, field := range map[string]*string{
-		"X-Auth-Nonce": &call.Nonce, "X-Auth-Timestamp": &call.Timestamp, "X-Auth-Signature": &call.Signature,
-	} {
-		values := r.Header.Values(name)
+	for _, header := range []struct {
+		name  string
+		field *string
+	}{{"X-Auth-Signature", &call.Signature}, {"X-Auth-Nonce", &call.Nonce}, {"X-Auth-Timestamp", &call.Timestamp}} {
+		values := r.Header.Values(header.name)
 		if len(values) != 1 || values[0] == "" {
-			return call, &refusal{status: http.StatusUnauthorized, message: fmt.Sprintf("the request must be signed: it needs one %s header, and has %d", name, len(values))}
+			return call, &refusal{status: http.StatusUnauthorized, message: fmt.Sprintf("the request must be signed: it needs exactly one %s header with a value, and has %d", header.name, len(values))}
 		}
-		*field = values[0]
+		*header.field = values[0]
 	}
 	return call, checkMedia(r)
 }
@@ -164,6 +165,7 @@ func writeHead(w http.ResponseWriter, head message.Head) {
 	if head.Allow != "" {
 		header.Set("Allow", head.Allow)
 	}
+	setChallenge(header, int(head.Status))
 	w.WriteHeader(int(head.Status))
 }
 

@@ -45,12 +45,17 @@ func (h *handler) refuse(w http.ResponseWriter, r *http.Request, why *refusal) {
 	if why.retryAfter != "" {
 		header.Set("Retry-After", why.retryAfter)
 	}
-	if why.status == http.StatusUnauthorized {
-		header.Set("WWW-Authenticate", `X-Auth-Signature realm="sidecar"`)
-	}
+	setChallenge(header, why.status)
 	w.WriteHeader(why.status)
 	_, _ = w.Write(envelope(why.message))
 	h.role.noteRefusal(uint16(why.status), remote(r), why.message)
+}
+
+// setChallenge adds what RFC 9110, section 15.5.2, asks of every 401.
+func setChallenge(header http.Header, status int) {
+	if status == http.StatusUnauthorized {
+		header.Set("WWW-Authenticate", `X-Auth-Signature realm="sidecar"`)
+	}
 }
 
 func (r *Role) noteRefusal(status uint16, remote, reason string) {
