@@ -1,0 +1,92 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+)
+
+// Load reads the configuration that the daemon serves with. Beside what Parse
+// checks, the file must be a regular one that nobody but its owner can read or
+// write, and the owner must be root or the user who runs the program: whoever
+// can write the file can run commands, and so can whoever can read the key.
+func Load(path string) (Config, error) {
+	data, info, err := Read(path)
+	if err != nil {
+		return Config{}, err
+	}
+	c, err := Parse(path, data)
+	if err := errors.Join(CheckOwner(path, info), CheckMode(path, info), err); err != nil {
+		return Config{}, err
+	}
+	return c, nil
+}
+
+// Read returns a configuration file's bytes and what Stat says of the very file
+// that they were read from.
+func Read(path string) ([]byte, os.FileInfo, error) {
+	// O_NONBLOCK, so that a FIFO is refused rather than waited for.
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil, fmt.Errorf("cannot read the configuration: %w: create it with dataflux-func-sidecar configure", err)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot read the configuration: %w: run this as root", err)
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot read the configuration: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, nil, fmt.Errorf("%s is not a regular file: remove it and run dataflux-func-sidecar configure", path)
+	}
+	data, err := readBounded(path, file)
+	return data, info, err
+}
+
+func readBounded(path string, file io.Reader) ([]byte, error) {
+	var data bytes.Buffer
+	_, err := data.ReadFrom(io.LimitReader(file, longestFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the configuration: %w", err)
+	}
+	if data.Len() > longestFile {
+		return nil, fmt.Errorf("%s is larger than %d bytes: no configuration is; give another file", path, longestFile)
+	}
+	return data.Bytes(), nil
+}
+
+// CheckOwner refuses a file that belongs to another user than root and the one
+// who runs the program.
+func CheckOwner(path string, info os.FileInfo) error {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return fmt.Errorf("cannot tell who owns %s", path)
+	}
+	if stat.Uid == 0 || int(stat.Uid) == os.Geteuid() {
+		return nil
+	}
+	return fmt.Errorf("%s belongs to user %d, who can change it: run chown root: %s", path, stat.Uid, ShellQuote(path))
+}
+
+// CheckMode refuses a file that its group or others have any right to.
+func CheckMode(path string, info os.FileInfo) error {
+	mode := info.Mode().Perm()
+	if mode&0o077 == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s has mode %04o, so other users can read or write the key: run chmod 0600 %s", path, mode, ShellQuote(path))
+}
+
+// ShellQuote writes a path as a shell takes it, for the commands in messages.
+func ShellQuote(path string) string {
+	if strings.IndexFunc(path, notInPaths) < 0 {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+}
