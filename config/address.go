@@ -132,12 +132,12 @@ func refuseOverlap(address Address, earlier []Address) error {
 	return nil
 }
 
-// covers says whether a is the wildcard that b belongs to. [::] takes IPv4
-// connections as well.
+// covers says whether a is the wildcard that b belongs to. [::] means IPv6
+// alone, so it may stand beside 0.0.0.0.
 func covers(a, b Address) bool {
 	if a.Network != "tcp" || b.Network != "tcp" || a.AddrPort.Port() != b.AddrPort.Port() {
 		return false
 	}
 	wildcard := a.AddrPort.Addr()
-	return wildcard.IsUnspecified() && (wildcard.Is6() || b.AddrPort.Addr().Is4())
+	return wildcard.IsUnspecified() && wildcard.Is4() == b.AddrPort.Addr().Is4()
 }
