@@ -1,0 +1,203 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// patience bounds everything a machine is waited for. Generous, as CI may have two busy cores.
+const patience = 60 * time.Second
+
+var machineCount atomic.Int32
+
+// machine is one booted Debian.
+type machine struct {
+	t     *testing.T
+	name  string
+	outer int // PID of the process whose end ends the machine
+}
+
+// boot starts a machine that lives until the end of the test.
+func boot(t *testing.T) *machine {
+	t.Helper()
+	needMachines(t)
+	m := &machine{t: t, name: fmt.Sprintf("dffs-e2e-%d-%d", os.Getpid(), machineCount.Add(1))}
+	console, err := os.Create(filepath.Join(t.TempDir(), "console"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop, err := m.start(console)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		m.tellFailure(console.Name())
+		stop()
+		_ = console.Close()
+		removeCgroups(m.name)
+	})
+	m.waitUntilUp("")
+	return m
+}
+
+// in is the same machine with the failures going to a subtest.
+func (m *machine) in(t *testing.T) *machine {
+	return &machine{t: t, name: m.name, outer: m.outer}
+}
+
+// start runs machine.sh in its own PID and mount namespace. The kernel kills it when this process
+// dies: the parent-death signal follows the creating thread, which is therefore kept.
+func (m *machine) start(console *os.File) (stop func(), err error) {
+	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "--pid", "--fork",
+		"--kill-child=SIGKILL", "--mount-proc", "sh", "machine.sh", m.name, treePath())
+	cmd.Stdout, cmd.Stderr = console, console
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	started, ended := make(chan error), make(chan struct{})
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer close(ended)
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait()
+		}
+	}()
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("cannot start the machine: %w", err)
+	}
+	m.outer = cmd.Process.Pid
+	return func() { _ = cmd.Process.Kill(); <-ended }, nil
+}
+
+// leader is the PID, as seen here, of the machine's PID 1. It changes with a reboot.
+func (m *machine) leader() (int, error) {
+	pid := m.outer
+	for _, of := range []string{"unshare", "machine.sh", "systemd-nspawn"} {
+		children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+		if err != nil {
+			return 0, err
+		}
+		first, _, _ := strings.Cut(string(children), " ")
+		if pid, err = strconv.Atoi(first); err != nil {
+			return 0, errors.New("no child yet of " + of)
+		}
+	}
+	return pid, nil
+}
+
+// waitUntilUp waits for a boot other than the given one, and returns its id.
+func (m *machine) waitUntilUp(previous string) string {
+	m.t.Helper()
+	var id string
+	m.eventually("the machine has booted", func() bool {
+		if state, _ := m.try("systemctl", "is-system-running", "--wait"); state != "running" {
+			return false
+		}
+		id = m.bootID()
+		return id != previous
+	})
+	return id
+}
+
+// bootID tells two boots of a machine apart; the kernel's own id is the host's.
+func (m *machine) bootID() string {
+	leader, err := m.leader()
+	if err != nil {
+		return ""
+	}
+	return strconv.Itoa(leader)
+}
+
+func (m *machine) reboot() {
+	m.t.Helper()
+	before := m.bootID()
+	m.try("systemctl", "reboot")
+	m.waitUntilUp(before)
+}
+
+// command is a process inside the machine, as root.
+func (m *machine) command(ctx context.Context, args ...string) *exec.Cmd {
+	leader, err := m.leader()
+	if err != nil {
+		leader = -1 // nsenter says what is wrong
+	}
+	args = append([]string{"--target", strconv.Itoa(leader), "--all", "--"}, args...)
+	cmd := exec.CommandContext(ctx, "nsenter", args...)
+	cmd.Dir = "/"
+	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8"}
+	return cmd
+}
+
+// try returns what a command printed, both streams, and its exit status.
+func (m *machine) try(args ...string) (output string, status int) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := m.command(ctx, args...)
+	out, err := cmd.CombinedOutput()
+	if err != nil && cmd.ProcessState == nil {
+		return err.Error(), -1
+	}
+	return strings.TrimRight(string(out), "\n"), cmd.ProcessState.ExitCode()
+}
+
+// run is try for what must succeed.
+func (m *machine) run(args ...string) string {
+	m.t.Helper()
+	out, status := m.try(args...)
+	if status != 0 {
+		m.t.Fatalf("%s: status %d\n%s", strings.Join(args, " "), status, out)
+	}
+	return out
+}
+
+// sh runs a script that must succeed.
+func (m *machine) sh(script string) string {
+	m.t.Helper()
+	return m.run("sh", "-euc", script)
+}
+
+// path is where a file of the machine can be reached from here.
+func (m *machine) path(name string) string {
+	m.t.Helper()
+	leader, err := m.leader()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return fmt.Sprintf("/proc/%d/root%s", leader, name)
+}
+
+// eventually polls until the condition holds.
+func (m *machine) eventually(what string, holds func() bool) {
+	m.t.Helper()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		if holds() {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	m.t.Fatalf("after %v still not: %s", patience, what)
+}
+
+// tellFailure adds to a failed test what the machine says about it.
+func (m *machine) tellFailure(console string) {
+	if !m.t.Failed() {
+		return
+	}
+	journal, _ := m.try("journalctl", "--no-pager", "--lines=60", "-u", "dataflux-func-sidecar.*")
+	m.t.Logf("journal of the units:\n%s", journal)
+	if text, err := os.ReadFile(console); err == nil && len(text) > 0 {
+		m.t.Logf("console:\n%s", text)
+	}
+}
