@@ -1,0 +1,21 @@
+// Package exec runs one shell command at a time on behalf of somebody else: it
+// starts the command in a process group of its own, captures its output with a
+// bound, ends it when told to, and says how it went.
+//
+// It must never read the daemon's own environment, hand a descriptor other
+// than 0, 1 and 2 to a command, wait for a process it did not start, signal a
+// process id that may have been given to another process, or hold more than
+// the agreed amount of output. It knows nothing of requests, keys or networks
+// and imports no other package of ours.
+//
+// One command takes this way:
+//
+//	Command ── Validate ── Runner.Start ──┬─ stream (stdout) ── Output
+//	                                      ├─ stream (stderr) ── Output
+//	                                      └─ watch: exit ── Result, Done
+//
+// The result is there when the shell has exited, although a child that it left
+// in the background may still hold its output open. What such a child writes
+// afterwards is read, counted and dropped, because closing the pipe would kill
+// it by SIGPIPE.
+package exec

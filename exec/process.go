@@ -1,0 +1,145 @@
+package exec
+
+import (
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// patience is how long after SIGKILL the shell may take to die until the
+// result is given without it.
+const patience = time.Second
+
+// Process is a command that was started.
+//
+//	running ── shell exits ─────────────────────────────────────── over
+//	   └─ End: TERM, CONT ─ ending ─┬─ shell exited, pipes at their end ─┤
+//	                                └─ grace is over: KILL, shell exits ─┘
+type Process struct {
+	pid   int
+	pidfd *os.File // nil on old kernels
+	grace time.Duration
+
+	stdout, stderr stream
+	open           atomic.Int32  // streams that are not at their end
+	drained        chan struct{} // closed when none is
+
+	timeout *time.Timer // nil if there is none
+	killed  chan struct{}
+	done    chan struct{}
+
+	mu      sync.Mutex
+	reason  Reason
+	over    bool // the shell has exited: nothing may be signalled any more
+	settled bool // the result is fixed
+	timer   *time.Timer
+	result  Result
+}
+
+func newProcess(c Command, child *child) *Process {
+	p := &Process{
+		pid: child.pid, grace: c.Grace,
+		drained: make(chan struct{}), killed: make(chan struct{}), done: make(chan struct{}),
+	}
+	if child.pidfd >= 0 {
+		p.pidfd = pollable(child.pidfd, "pidfd")
+	}
+	p.open.Store(2)
+	p.result.Started = child.started
+	return p
+}
+
+// PID is the shell's process id and its group's.
+func (p *Process) PID() int { return p.pid }
+
+// Done is closed when the result is ready.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Result is valid after Done.
+func (p *Process) Result() *Result { return &p.result }
+
+// Stdout may be read while the command runs.
+func (p *Process) Stdout() *Output { return &p.result.Stdout }
+
+// Stderr may be read while the command runs.
+func (p *Process) Stderr() *Output { return &p.result.Stderr }
+
+// Late counts the bytes that the command's background children wrote after
+// the result, and that were dropped.
+func (p *Process) Late() int64 { return p.stdout.late.Load() + p.stderr.late.Load() }
+
+// End makes the command end: SIGTERM to its group, and SIGKILL after the grace
+// period or once the shell is gone. The first reason wins; after the shell's
+// exit nothing happens.
+func (p *Process) End(reason Reason) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if reason == Exited || p.reason != Exited || p.over || hasExited(p.pid) {
+		return
+	}
+	p.reason = reason
+	_ = p.signalGroup(syscall.SIGTERM)
+	// A stopped process would see SIGTERM only when it is continued.
+	_ = p.signalGroup(syscall.SIGCONT)
+	p.timer = time.AfterFunc(p.grace, p.kill)
+}
+
+// limit starts the timeout, if there is one.
+func (p *Process) limit(timeout time.Duration) {
+	if timeout == 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.timeout = time.AfterFunc(timeout, func() { p.End(TimedOut) })
+}
+
+// kill is what the end of the grace period does.
+func (p *Process) kill() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.over {
+		return
+	}
+	err := p.signalGroup(syscall.SIGKILL)
+	close(p.killed)
+	if err == syscall.EPERM {
+		p.abandon()
+		return
+	}
+	p.timer = time.AfterFunc(patience, p.giveUp)
+}
+
+// signalGroup needs mu and that the shell has not been reaped, so that its id
+// cannot be another's. The shell is named as well, as it may have left the
+// group. EPERM is returned if the shell is another user's process now.
+func (p *Process) signalGroup(sig syscall.Signal) error {
+	_ = syscall.Kill(-p.pid, sig)
+	return syscall.Kill(p.pid, sig)
+}
+
+// streamEnded is what each stream calls at its end.
+func (p *Process) streamEnded() {
+	if p.open.Add(-1) == 0 {
+		close(p.drained)
+	}
+}
+
+// giveUp is what the end of our patience does.
+func (p *Process) giveUp() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.abandon()
+}
+
+// abandon gives the result although the shell has not died. It needs mu.
+func (p *Process) abandon() {
+	if p.over || p.settled {
+		return
+	}
+	p.result.StillRunning = true
+	p.result.ExitCode = -1
+	p.settle()
+}

@@ -1,0 +1,153 @@
+package exec
+
+import (
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// stream reads one pipe of a command in the netpoller until its last writer is
+// gone. Until the result is ready it fills an Output; afterwards it drops.
+type stream struct {
+	file  *os.File
+	fd    int
+	null  int
+	pool  *buffers
+	ended func() // called once, at the end of the pipe
+
+	late atomic.Int64 // bytes that came after the result
+
+	mu     sync.Mutex
+	output *Output // nil once the result is ready: draining keeps no output alive
+	closed bool
+	wide   bool
+}
+
+// init prepares a stream that reads fd into output.
+func (s *stream) init(r *Runner, fd int, output *Output, limit int64, ended func()) {
+	output.limit, output.pool = limit, r.buffers
+	s.file, s.fd = os.NewFile(uintptr(fd), "pipe"), fd
+	s.null, s.pool = r.null, r.buffers
+	s.output, s.ended = output, ended
+}
+
+// run reads until the end of the pipe.
+func (s *stream) run() {
+	if raw, err := s.file.SyscallConn(); err == nil {
+		// Errors end the stream as its end does: nothing more can be read.
+		_ = raw.Read(s.pump)
+	}
+	s.close()
+	s.ended()
+}
+
+// pump reads what is there and says whether that was the end.
+func (s *stream) pump(uintptr) bool {
+	for {
+		n, err := s.pull()
+		switch {
+		case err == unix.EINTR:
+		case err == unix.EAGAIN:
+			return false
+		case err != nil || n == 0:
+			return true
+		}
+	}
+}
+
+func (s *stream) pull() (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.output == nil {
+		n, err := s.drop(pipeSize)
+		s.late.Add(int64(n))
+		return n, err
+	}
+	return s.take(pipeSize)
+}
+
+// take does one read on behalf of the output. It needs mu.
+func (s *stream) take(most int) (int, error) {
+	if s.output.full() {
+		n, err := s.drop(most)
+		s.output.addDropped(n)
+		return n, err
+	}
+	n, err := s.output.fill(s.fd, most)
+	if s.output.talkative() {
+		s.widen()
+	}
+	return n, err
+}
+
+// widen enlarges the pipe of a command that writes much, so that the two sides
+// switch less often. Where the user's budget does not allow it nothing is lost.
+func (s *stream) widen() {
+	if s.wide || !s.pool.widen() {
+		return
+	}
+	s.wide = true
+	_, _ = unix.FcntlInt(uintptr(s.fd), unix.F_SETPIPE_SZ, pipeSize)
+}
+
+// drop moves bytes to /dev/null inside the kernel: they cost neither memory
+// nor a copy, however much a command writes.
+func (s *stream) drop(most int) (int, error) {
+	n, err := unix.Splice(s.fd, nil, s.null, nil, most, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
+	if err == unix.EINVAL || err == unix.ENOSYS {
+		return s.dropByReading(most)
+	}
+	return int(max(n, 0)), err
+}
+
+// dropByReading serves where /dev/null takes no splice.
+func (s *stream) dropByReading(most int) (int, error) {
+	lent := s.pool.scratch()
+	defer s.pool.scratches.Put(lent)
+	n, err := unix.Read(s.fd, lent[:min(most, len(lent))])
+	return max(n, 0), err
+}
+
+// settle takes what is in the pipe at this moment, no more, and detaches the
+// output: a background child that goes on writing delays nobody.
+func (s *stream) settle() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for left := s.waiting(); left > 0; {
+		n, err := s.take(left)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || n == 0 {
+			break
+		}
+		left -= n
+	}
+	s.output.settle()
+	s.output = nil
+}
+
+// waiting is the number of bytes in the pipe. It needs mu.
+func (s *stream) waiting() int {
+	if s.closed {
+		return 0
+	}
+	n, err := unix.IoctlGetInt(s.fd, unix.TIOCINQ)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func (s *stream) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	_ = s.file.Close()
+	if s.wide {
+		s.wide = false
+		s.pool.narrow()
+	}
+}
