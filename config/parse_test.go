@@ -1,0 +1,196 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+const canary = "Kanarienvogel-4711-geheim"
+
+func mustParse(t *testing.T, text string) Config {
+	t.Helper()
+	c, err := Parse("f", []byte(text))
+	if err != nil {
+		t.Fatalf("cannot parse %q: %v", text, err)
+	}
+	return c
+}
+
+func TestParseTakesEverySetting(t *testing.T) {
+	c := mustParse(t, `
+BIND = "[::1]:8200, /run/sidecar.sock" # a comment
+SECRET_KEY = ["new-key", 'old"key$']
+SHELL = "/bin/bash"
+WORKDIR = "/srv"
+COMMAND_TIMEOUT = "168h"
+KILL_GRACE = "0s"
+DRAIN_TIMEOUT = "1h"
+TIME_WINDOW = "1s"
+CALLBACK_TIMEOUT = "10m"
+CALLBACK_EXPIRY = "1m"
+MAX_BODY = 1_024
+MAX_OUTPUT = 0x10000000
+MAX_RUNNING = 10000
+MAX_CALLBACKS = 1
+ALLOW_SUDO = true
+LOG_COMMANDS = false
+`)
+	bind, _ := ParseBind("[::1]:8200,/run/sidecar.sock")
+	want := Config{
+		Bind: bind, Keys: []Key{Key("new-key"), Key(`old"key$`)}, Shell: "/bin/bash", Workdir: "/srv",
+		CommandTimeout: 168 * time.Hour, KillGrace: 0, DrainTimeout: time.Hour, TimeWindow: time.Second,
+		CallbackTimeout: 10 * time.Minute, CallbackExpiry: time.Minute,
+		MaxBody: 1 << 10, MaxOutput: 256 << 20, MaxRunning: 10_000, MaxCallbacks: 1, AllowSudo: true,
+	}
+	if !reflect.DeepEqual(c, want) {
+		t.Errorf("got  %+v\nwant %+v", c, want)
+	}
+}
+
+func TestWhatIsLeftOutHasItsDefault(t *testing.T) {
+	want := Default()
+	want.Keys = []Key{Key("k")}
+	for _, text := range []string{
+		"SECRET_KEY='k'", "SECRET_KEY=\"k\"\r\n# Windows\r\n", "SECRET_KEY=['k']\nWORKDIR=\"\"",
+		"SECRET_KEY=\"k\"\nBIND=\"127.0.0.1:8099,172.17.0.1:8099\"",
+	} {
+		if got := mustParse(t, text); !reflect.DeepEqual(got, want) {
+			t.Errorf("%q gives %+v", text, got)
+		}
+	}
+}
+
+func TestParseSaysWhereAndWhatToWriteInstead(t *testing.T) {
+	const key = "SECRET_KEY=\"" + canary + "\"\n"
+	for _, test := range []struct{ text, want string }{
+		// keys
+		{"", `f: SECRET_KEY is missing: write SECRET_KEY = "a long random text", or run dataflux-func-sidecar configure`},
+		{`SECRET_KEY=""`, "f: line 1, column 1: SECRET_KEY is empty: write a long random text"},
+		{"\n  SECRET_KEY=5", `f: line 2, column 3: SECRET_KEY must be a text in double quotes, or an array`},
+		{"SECRET_KEY=[]", "must hold at least one key and at most 8"},
+		{"SECRET_KEY=['a',1]", "SECRET_KEY must be a text in double quotes, or an array"},
+		{"SECRET_KEY=['" + canary + "','b','" + canary + "']", "holds the same key twice, as number 1 and number 3"},
+		{"SECRET_KEY=['1','2','3','4','5','6','7','8','9']", "at most 8"},
+		{`SECRET_KEY="` + canary + `\n"`, "holds a line break"},
+		{`SECRET_KEY="` + canary + `\u200b"`, "invisible character"},
+		{`SECRET_KEY="` + strings.Repeat("k", 1025) + `"`, "longer than 1024 bytes"},
+		{`SECRET_KEY="127.0.0.1:8099,172.17.0.1:8099"`, "SECRET_KEY holds listening addresses"},
+		{"SECRET_KEY.a=1", "SECRET_KEY must be a text"},
+		// unknown names
+		{key + "BINDS=\"x\"", "f: line 2, column 1: BINDS is not a key of this file: did you mean BIND?"},
+		{key + "bind=\"127.0.0.1:1\"", "bind is not a key of this file: did you mean BIND?"},
+		{key + "SECRETKEY=1", "did you mean SECRET_KEY?"},
+		{key + "MAXBODY=1", "did you mean MAX_BODY?"},
+		{key + "NOTHING_LIKE=1", "line 2, column 1: this key or section is unknown: remove it, or write one of BIND, SECRET_KEY, SHELL,"},
+		{key + "[server]\nport=1", "line 2, column 2: this key or section is unknown"},
+		{key + canary + "=1", "line 2, column 1: this key or section is unknown"},
+		{key + "[SHELL]\na=1", "SHELL must be an absolute path"},
+		// types and bounds
+		{key + "BIND=8099", `BIND must be one text in double quotes, addresses separated by commas: write BIND = "127.0.0.1:8099,172.17.0.1:8099"`},
+		{key + "BIND=['127.0.0.1:8099']", "BIND must be one text in double quotes"},
+		{key + "BIND=\"0.0.0.0.8099\"", "line 2, column 1: BIND address 1 of 1 has a full stop before its port: did you mean 0.0.0.0:8099?"},
+		{key + "SHELL=\"bash\"", `SHELL must be an absolute path in double quotes: write SHELL = "/bin/sh"`},
+		{key + "WORKDIR=\"/a\\u0000b\"", `WORKDIR must be an absolute path in double quotes: write WORKDIR = "/home/dffs"`},
+		{key + "TIME_WINDOW=300", `TIME_WINDOW must be a duration in double quotes, from 1s to 1h: write TIME_WINDOW = "5m"`},
+		{key + "TIME_WINDOW=\"300\"", "TIME_WINDOW must be a duration"},
+		{key + "TIME_WINDOW=\"61m\"", "TIME_WINDOW must be a duration"},
+		{key + "TIME_WINDOW=\"0s\"", "TIME_WINDOW must be a duration"},
+		{key + "COMMAND_TIMEOUT=\"-1s\"", `from 0s to 168h: write COMMAND_TIMEOUT = "0s"`},
+		{key + "COMMAND_TIMEOUT=\"7d\"", "from 0s to 168h"},
+		{key + "KILL_GRACE=\"11m\"", `from 0s to 10m: write KILL_GRACE = "5s"`},
+		{key + "CALLBACK_EXPIRY=\"24 h\"", `from 1m to 720h: write CALLBACK_EXPIRY = "24h"`},
+		{key + "MAX_BODY=\"1MiB\"", "MAX_BODY must be a whole number of bytes without quotes, from 1024 to 16777216: write MAX_BODY = 1048576"},
+		{key + "MAX_BODY=1023", "from 1024 to 16777216"},
+		{key + "MAX_BODY=1e6", "a whole number of bytes"},
+		{key + "MAX_OUTPUT=268435457", "from 1024 to 268435456: write MAX_OUTPUT = 8388608"},
+		{key + "MAX_RUNNING=0", "MAX_RUNNING must be a whole number without quotes, from 1 to 10000: write MAX_RUNNING = 1024"},
+		{key + "MAX_CALLBACKS=100001", "from 1 to 100000: write MAX_CALLBACKS = 1000"},
+		{key + "MAX_CALLBACKS=99999999999999999999", "MAX_CALLBACKS must be a whole number without quotes, from 1 to 100000"},
+		{key + "ALLOW_SUDO=\"false\"", "ALLOW_SUDO must be true or false, without quotes: write ALLOW_SUDO = false"},
+		{key + "LOG_COMMANDS=1", "write LOG_COMMANDS = true"},
+		// what is not TOML
+		{"BIND=127.0.0.1:8099\n" + key, "f: line 1, column 11: BIND must be one text in double quotes"},
+		{"SECRET_KEY=" + canary, "SECRET_KEY must be a text in double quotes"},
+		{"SECRET_KEY=\"" + canary + "\nBIND=\"127.0.0.1:1\"", "line 1, column 38: SECRET_KEY has no closing quote"},
+		{"SECRET_KEY=\"" + canary + "\" \"more\"", "SECRET_KEY has something behind its closing quote"},
+		{"SECRET_KEY=\"" + canary + "\"x\"", "SECRET_KEY has something behind its closing quote"},
+		{"SECRET_KEY=\"" + canary + "\\$\"", "SECRET_KEY has a backslash in double quotes"},
+		{"SECRET_KEY=[\"" + canary + "\"", "line 1, column"},
+		{"SECRET_KEY=[" + canary + "]", `write SECRET_KEY = ["new key", "old key"]`},
+		{"SECRET_KEY " + canary, "has no equals sign"},
+		{canary, "line 1, column"},
+		{"SECRET_KEY: \"" + canary + "\"", "has no equals sign"},
+		{"SECRET_KEY＝\"" + canary + "\"", "has a fullwidth sign"},
+		{"SECRET_KEY=“" + canary + "”", "has typographic or fullwidth quotes"},
+		{"\ufeff" + key, "line 1, column 1: starts with a byte order mark"},
+		{"SECRET_KEY=\"" + canary + "\xff\"", "is not UTF-8"},
+		{"export SECRET_KEY=\"" + canary + "\"", "starts with export: remove that word"},
+		{"// a comment\n" + key, "is no TOML comment: start comments with #"},
+		{key + "\n" + key, "line 3, column 1: SECRET_KEY is given a second time"},
+		{key + "ALLOW_SUDO=True", "line 2, column 12: ALLOW_SUDO must be true or false"},
+		{key + "COMMAND_TIMEOUT=30s", "COMMAND_TIMEOUT must be a duration in double quotes"},
+		{key + "?=\"" + canary + "\"", "is not valid TOML: write NAME = value"},
+		{key + strings.Repeat("#", longestFile), "is larger than 1048576 bytes"},
+	} {
+		_, err := Parse("f", []byte(test.text))
+		if err == nil {
+			t.Errorf("%.80q was accepted", test.text)
+			continue
+		}
+		if !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%.80q\n gives %v\n  want %s", test.text, err, test.want)
+		}
+		if strings.Contains(fmt.Sprintf("%v %+v %#v", err, err, err), canary) {
+			t.Errorf("%.80q: the error shows the key: %v", test.text, err)
+		}
+	}
+}
+
+func TestEveryFindingIsReportedInTheOrderOfTheFile(t *testing.T) {
+	_, err := Parse("f", []byte("WORKDIR=1\nNONSENSE_NAME=1\nALLOW_SUDO=1\n"))
+	if err == nil {
+		t.Fatal("it was accepted")
+	}
+	lines := strings.Split(err.Error(), "\n")
+	for i, want := range []string{"f: line 1", "f: line 2", "f: line 3", "f: SECRET_KEY is missing"} {
+		if len(lines) != 4 || !strings.HasPrefix(lines[i], want) {
+			t.Fatalf("finding %d: want %s in\n%v", i+1, want, err)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, seed := range [][2]string{
+		{"", ""}, {"BIND=\"127.0.0.1:8099\"\n", "\nSHELL=\"/bin/sh\""}, {"x=\"\"\"", "\"\"\""},
+		{"[a]\n", "\n[[b]]\nc={d=1}"}, {"'", "'=1"}, {"BIND=\"\\u00e9", "\\"}, {"A.B.C=[", "]"}, {"=", "\xff"},
+	} {
+		f.Add(seed[0], seed[1])
+	}
+	f.Fuzz(func(t *testing.T, before, after string) {
+		text := before + "SECRET_KEY = \"" + canary + "\"" + after
+		c, err := Parse("f", []byte(text))
+		shown := fmt.Sprintf("%v %+v %#v %s %v", c, c, c, c.Keys, err)
+		if strings.Contains(shown, canary) {
+			t.Errorf("%q shows the key: %s", text, shown)
+		}
+		if err == nil && (len(c.Keys) == 0 || len(c.Bind) == 0 || !strings.HasPrefix(c.Shell, "/")) {
+			t.Errorf("%q gives the unusable %+v", text, c)
+		}
+		checkEdit(t, []byte(text), err)
+	})
+}
+
+// checkEdit: whatever Set accepts to edit says afterwards what was asked for.
+func checkEdit(t *testing.T, text []byte, parseErr error) {
+	edited, err := Set("f", text, "SECRET_KEY", "another")
+	if err != nil || parseErr != nil {
+		return
+	}
+	c, err := Parse("f", edited)
+	if err != nil || len(c.Keys) != 1 || string(c.Keys[0]) != "another" {
+		t.Errorf("%q was edited to %q: %v", text, edited, err)
+	}
+}

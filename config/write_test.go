@@ -1,0 +1,92 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestWriteFileHasItsModeWhateverTheUmask(t *testing.T) {
+	for _, umask := range []int{0, 0o022, 0o777} {
+		for _, mode := range []os.FileMode{0o600, 0o644} {
+			path := filepath.Join(t.TempDir(), "f")
+			old := syscall.Umask(umask)
+			err := WriteFile(path, []byte("x"), mode)
+			syscall.Umask(old)
+			if err != nil {
+				t.Fatal(err)
+			}
+			info, err := os.Stat(path)
+			if err != nil || info.Mode() != mode {
+				t.Errorf("umask %o: want mode %o, got %v, %v", umask, mode, info.Mode(), err)
+			}
+		}
+	}
+}
+
+func TestWriteFileReplacesAtOneStroke(t *testing.T) {
+	path := writeFile(t, "old", 0o644)
+	reader, err := os.Open(path) // sees the old file to its end
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	if err := WriteFile(path, []byte("new"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	old := make([]byte, 4)
+	if n, _ := reader.Read(old); string(old[:n]) != "old" {
+		t.Errorf("the old file was written to: %q", old[:n])
+	}
+	if now, _ := os.ReadFile(path); string(now) != "new" {
+		t.Errorf("the file holds %q", now)
+	}
+}
+
+func TestAFailedWriteLeavesNothingBehind(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "f")
+	if err := os.Mkdir(path, 0o755); err != nil { // a rename cannot replace it
+		t.Fatal(err)
+	}
+	if err := WriteFile(path, []byte("x"), 0o600); err == nil || !strings.Contains(err.Error(), "cannot write "+path) {
+		t.Errorf("got %v", err)
+	}
+	if entries, _ := os.ReadDir(dir); len(entries) != 1 {
+		t.Errorf("left behind: %v", entries)
+	}
+	if err := WriteFile(filepath.Join(dir, "none", "f"), nil, 0o600); err == nil {
+		t.Error("a missing directory was no error")
+	}
+}
+
+func TestLeftoversOfAnInterruptedRunAreRemoved(t *testing.T) {
+	dir := t.TempDir()
+	long := time.Now().Add(-time.Hour)
+	for name, modified := range map[string]time.Time{".f.1.tmp": long, ".f.2.tmp": time.Now(), ".g.1.tmp": long, "f.tmp": long} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(canary), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(filepath.Join(dir, name), modified, modified); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := WriteFile(filepath.Join(dir, "f"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, entry := range entries {
+		names = append(names, entry.Name())
+	}
+	// .f.2.tmp may be the work of a run that goes on.
+	if got := strings.Join(names, " "); got != ".f.2.tmp .g.1.tmp f f.tmp" {
+		t.Errorf("there are %s", got)
+	}
+}
