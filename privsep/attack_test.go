@@ -2,6 +2,7 @@ package privsep
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -59,7 +60,10 @@ func attacker(t *testing.T, args ...string) *exec.Cmd {
 	if err != nil {
 		t.Fatalf("cannot build the attack program: %v", err)
 	}
-	cmd := exec.CommandContext(t.Context(), path, args...)
+	// Not the test's own context: that one ends before its cleanups run.
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.WaitDelay = time.Second
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "ATTACK_PARENT=" + strconv.Itoa(os.Getpid())}
 	return cmd

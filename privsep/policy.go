@@ -100,8 +100,10 @@ func socketKinds() []clause {
 	var kinds []clause
 	for _, family := range []uint64{unix.AF_INET, unix.AF_INET6} {
 		for _, kind := range []struct{ socket, protocol uint64 }{
-			{unix.SOCK_STREAM, 0}, {unix.SOCK_STREAM, unix.IPPROTO_TCP},
-			{unix.SOCK_DGRAM, 0}, {unix.SOCK_DGRAM, unix.IPPROTO_UDP},
+			{unix.SOCK_STREAM, 0},
+			{unix.SOCK_STREAM, unix.IPPROTO_TCP},
+			{unix.SOCK_DGRAM, 0},
+			{unix.SOCK_DGRAM, unix.IPPROTO_UDP},
 		} {
 			kinds = append(kinds, clause{equal(0, family), {1, ^flags, kind.socket}, equal(2, kind.protocol)})
 		}

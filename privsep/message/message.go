@@ -6,7 +6,7 @@
 //
 //	executor                                  network
 //	   ── Setup ─────────────────────────────────▶      limits, once, first
-//	   ◀───────────────────────────────── Ready ──      accepting, once
+//	   ◀───────────────────────────────── Ready ──      accepting, once; one byte: Landlock's ABI or 0
 //
 //	   ◀──────────────────────── Request(id) ─────      ids rise by one, starting at 1
 //	   ── Answer(id) ────────────────────────────▶      status and the first bytes
@@ -76,7 +76,7 @@ type Table map[Kind]uint32
 // FromNetwork is what the executor takes from the network role.
 func FromNetwork() Table {
 	return Table{
-		Ready: 0, Request: MaxHead + MaxBody, Credit: 4, Hangup: 0,
+		Ready: 1, Request: MaxHead + MaxBody, Credit: 4, Hangup: 0,
 		Posted: 2 << 10, Pong: 0, Refused: 1 << 10, Drained: 0,
 	}
 }

@@ -40,20 +40,24 @@ func drop(args []string) error {
 			return err
 		}
 	}
-	start := make(chan struct{})
+	start, end := make(chan struct{}), make(chan struct{})
+	defer close(end)
 	results := make(chan string, 16*threads)
 	var ready, done sync.WaitGroup
 	for range threads {
 		ready.Add(1)
-		done.Go(func() {
+		done.Add(1)
+		go func() {
 			runtime.LockOSThread()
 			ready.Done()
 			<-start
 			regain(results)
-		})
+			done.Done()
+			<-end // a thread that ended could not be examined
+		}()
 	}
 	ready.Wait()
-	rep := report{Drop: outcome(privsep.Drop(u))}
+	rep := report{Drop: inFull(privsep.Drop(u))}
 	if rep.Drop == "succeeded" {
 		close(start)
 		done.Wait()
@@ -62,10 +66,17 @@ func drop(args []string) error {
 	for r := range results {
 		rep.Regained = append(rep.Regained, r)
 	}
-	rep.Proof = outcome(privsep.ProveDropped(u))
+	rep.Proof = inFull(privsep.ProveDropped(u))
 	rep.Statuses = statuses()
 	rep.Dumpable, _ = unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
 	return json.NewEncoder(os.Stdout).Encode(rep)
+}
+
+func inFull(err error) string {
+	if err == nil {
+		return "succeeded"
+	}
+	return err.Error()
 }
 
 // before spoils the start in ways that Drop has to notice or to mend.
@@ -85,7 +96,6 @@ var before = map[string]func() error{
 		}
 		return unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, unix.CAP_NET_RAW, 0, 0)
 	},
-	"suid-dumpable": func() error { return nil },
 }
 
 func allThreads(option, value uintptr) error {

@@ -22,7 +22,7 @@ func serve([]string) error {
 	}
 	client := &http.Client{Timeout: 5 * time.Second}
 	mux := http.NewServeMux()
-	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
+	mux.HandleFunc("/echo", echo)
 	mux.HandleFunc("/post", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintln(w, post(client, r.URL.Query().Get("to")))
 	})
@@ -36,6 +36,16 @@ func serve([]string) error {
 		return err
 	}
 	return nil
+}
+
+// echo reads everything first: HTTP/1 has no answering while reading.
+func echo(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	_, _ = w.Write(body)
 }
 
 func post(client *http.Client, url string) string {

@@ -1,0 +1,144 @@
+package privsep
+
+import (
+	"bufio"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestSeccompFailsWhenAThreadCannotBeReached: the kernel says so by a result
+// that is no error number.
+func TestSeccompFailsWhenAThreadCannotBeReached(t *testing.T) {
+	if got := answer(t, attacker(t, "divergent")); !strings.Contains(got, "filter of its own") {
+		t.Errorf("answer %q", got)
+	}
+}
+
+func TestSeccompMissingIsAnError(t *testing.T) {
+	if got := answer(t, attacker(t, "without", "seccomp")); !strings.HasPrefix(got, "true ") {
+		t.Errorf("answer %q", got)
+	}
+}
+
+// TestLandlockMissingIsAState: the caller can say so, and the rest still holds.
+func TestLandlockMissingIsAState(t *testing.T) {
+	got := answer(t, attacker(t, "without", "landlock"))
+	if !strings.HasPrefix(got, "0 no Landlock") || !strings.HasSuffix(got, "\nEPERM") {
+		t.Errorf("answer %q", got)
+	}
+	if err := LandlockInForce(); err == nil {
+		t.Error("a process without Landlock was proved to have it")
+	}
+}
+
+func TestLandlockRightsFollowTheVersion(t *testing.T) {
+	for abi, want := range map[int]rulesetAttr{
+		1: {0x1fff, 0, 0}, 2: {0x3fff, 0, 0}, 3: {0x7fff, 0, 0}, 4: {0x7fff, 1, 0},
+		5: {0xffff, 1, 0}, 6: {0xffff, 1, 3}, 7: {0xffff, 1, 3}, 99: {0xffff, 1, 3},
+	} {
+		if got := handledBy(abi); got != want {
+			t.Errorf("ABI %d: %+v, want %+v", abi, got, want)
+		}
+		if size, want := (rulesetAttr{}).sizeFor(abi), map[bool]uintptr{true: 8}[abi < 4]; want != 0 && size != want {
+			t.Errorf("ABI %d: size %d, want %d", abi, size, want)
+		}
+	}
+}
+
+// TestRoleStartsUnreadable is the race between a role's start and its first
+// instruction: a program that its user may not read is non-dumpable from the
+// start, so a command of the same user finds nothing open however early it looks.
+func TestRoleStartsUnreadable(t *testing.T) {
+	needRoot(t)
+	if got := peekAt(t, 0o711, "sleep"); strings.Contains(got, "succeeded") || strings.Count(got, "\n") != 5 {
+		t.Errorf("program of mode 0711: another process of the same user read:\n%s", got)
+	}
+	if got := peekAt(t, 0o755, "sleep"); !strings.Contains(got, "mem succeeded") {
+		t.Errorf("program of mode 0755: the control could not read either:\n%s", got)
+	}
+}
+
+// TestSandboxIsUnreadable holds whatever the mode of the program is.
+func TestSandboxIsUnreadable(t *testing.T) {
+	needRoot(t)
+	needLandlock(t, 1)
+	if got := peekAt(t, 0o755, "in", "both", "sleep"); strings.Contains(got, "succeeded") {
+		t.Errorf("another process of the same user read:\n%s", got)
+	}
+}
+
+// peekAt starts a copy of the program that has the given mode, and lets a
+// second process of the same user look at it.
+func peekAt(t *testing.T, mode os.FileMode, args ...string) string {
+	t.Helper()
+	target := attacker(t, args...)
+	target.Path = copyProgram(t, target.Path, mode)
+	target.Args[0] = target.Path
+	target.SysProcAttr = asTestUser()
+	pid := startAndRead(t, target)
+	spy := attacker(t, "peek", pid)
+	spy.SysProcAttr = asTestUser()
+	return answer(t, spy)
+}
+
+func asTestUser() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: testUID, Gid: testUID}}
+}
+
+func copyProgram(t *testing.T, path string, mode os.FileMode) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp(attackFolder, "copy-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := filepath.Join(dir, "role")
+	if err := os.WriteFile(copied, data, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(copied, mode); err != nil {
+		t.Fatal(err)
+	}
+	return copied
+}
+
+// startAndRead starts a program that runs until its input ends, and returns the
+// first line that it prints.
+func startAndRead(t *testing.T, cmd *exec.Cmd) string {
+	t.Helper()
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		_, _ = io.Copy(io.Discard, out)
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("%v: %v", cmd.Args, err)
+		}
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatalf("%v said nothing: %v", cmd.Args, err)
+	}
+	return strings.TrimSpace(line)
+}

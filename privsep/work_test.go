@@ -1,0 +1,183 @@
+package privsep
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// startRole starts a sandboxed HTTP server as the test user, with a program
+// that this user cannot read, as it is installed. It returns its base URL and
+// process id.
+func startRole(t *testing.T) (base string, pid int) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	file, err := listener.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	role := attacker(t, "in", "both", "serve")
+	role.Path = copyProgram(t, role.Path, 0o711)
+	role.Args[0] = role.Path
+	role.ExtraFiles = []*os.File{file}
+	role.SysProcAttr = asTestUser()
+	if line := startAndRead(t, role); line != "serving" {
+		t.Fatalf("the role said %q", line)
+	}
+	return "http://" + listener.Addr().String(), role.Process.Pid
+}
+
+func TestSandboxServesUnderLoad(t *testing.T) {
+	needRoot(t)
+	needLandlock(t, 1)
+	base, pid := startRole(t)
+	body := bytes.Repeat([]byte("0123456789abcdef"), 1<<14)
+	var all sync.WaitGroup
+	for range 16 {
+		all.Go(func() {
+			for range 25 {
+				if err := echo(base, body); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	checkThreads(t, pid)
+}
+
+func echo(base string, body []byte) error {
+	answer, err := http.Post(base+"/echo", "text/plain", bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	got, err := io.ReadAll(answer.Body)
+	if err == nil && !bytes.Equal(got, body) {
+		err = fmt.Errorf("%d bytes came back of %d", len(got), len(body))
+	}
+	return err
+}
+
+// checkThreads looks from outside at what every thread is confined by.
+func checkThreads(t *testing.T, pid int) {
+	t.Helper()
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	if err != nil || len(files) < 3 {
+		t.Fatalf("found %d threads, error %v", len(files), err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue // this thread has ended meanwhile
+		}
+		for _, line := range []string{"Seccomp:\t2\n", "Seccomp_filters:\t1\n", "NoNewPrivs:\t1\n"} {
+			if !strings.Contains(string(text), line) {
+				t.Errorf("%s lacks %q", file, line)
+			}
+		}
+	}
+	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", pid))
+	if err != nil || !strings.Contains(strings.Join(strings.Fields(string(limits)), " "), "Max core file size 0 0") {
+		t.Errorf("core dumps are not forbidden (error %v):\n%s", err, limits)
+	}
+}
+
+func TestSandboxPostsByNameAndAddress(t *testing.T) {
+	needRoot(t)
+	needLandlock(t, 1)
+	base, _ := startRole(t)
+	for _, target := range receivers(t) {
+		got := askToPost(t, base, target)
+		if got != "200 OK thanks for 65536" {
+			t.Errorf("post to %s: %q", target, got)
+		}
+	}
+}
+
+// receivers listen on IPv4 and IPv6, and are named by address and by name.
+func receivers(t *testing.T) []string {
+	t.Helper()
+	thanks := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n, _ := io.Copy(io.Discard, r.Body)
+		fmt.Fprintf(w, "thanks for %d", n)
+	})
+	var targets []string
+	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
+		listener, err := net.Listen("tcp", address)
+		if err != nil {
+			skip(t, "needs IPv4 and IPv6 on the loopback interface")
+		}
+		server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: thanks}}
+		server.Start()
+		t.Cleanup(server.Close)
+		targets = append(targets, server.URL)
+	}
+	// Not every host knows ::1 as localhost.
+	return append(targets, strings.Replace(targets[0], "127.0.0.1", "localhost", 1))
+}
+
+func askToPost(t *testing.T, base, target string) string {
+	t.Helper()
+	client := &http.Client{Timeout: 20 * time.Second}
+	answer, err := client.Get(base + "/post?to=" + url.QueryEscape(target))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(text))
+}
+
+// TestSandboxVerifiesTLS: the handshake and the host's roots work, so a server
+// that nobody vouches for is refused for that and for nothing else.
+func TestSandboxVerifiesTLS(t *testing.T) {
+	needRoot(t)
+	needLandlock(t, 1)
+	base, _ := startRole(t)
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	defer server.Close()
+	if got := askToPost(t, base, server.URL); !strings.Contains(got, "certificate signed by unknown authority") {
+		t.Errorf("post to a server that nobody vouches for: %q", got)
+	}
+}
+
+// TestSandboxFollowsResolvConf replaces the file by rename, as every manager of
+// it does, in /etc itself, in systemd's folder, and in one nobody heard of.
+func TestSandboxFollowsResolvConf(t *testing.T) {
+	needRoot(t)
+	needLandlock(t, 1)
+	for _, path := range []string{"/etc/resolv.conf", "/run/systemd/resolve/stub-resolv.conf", "/run/strange/resolv.conf"} {
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			world := attacker(t, "dnsworld", path)
+			world.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET}
+			if got := answer(t, world); got != "127.0.0.1\n127.0.0.2\n127.0.0.9" {
+				t.Errorf("the addresses were %q", got)
+			}
+		})
+	}
+}
