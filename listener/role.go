@@ -37,7 +37,8 @@ func NewRole(conn *message.Conn, banner string) *Role {
 }
 
 // Run serves listeners until the executor closes the channel, which is a normal end and returns nil.
-func (r *Role) Run(listeners []net.Listener) error {
+// Landlock is the version in force, or 0, for the executor to tell the operator.
+func (r *Role) Run(listeners []net.Listener, landlock int) error {
 	limits, err := r.receiveLimits()
 	if err != nil {
 		return err
@@ -50,7 +51,7 @@ func (r *Role) Run(listeners []net.Listener) error {
 		go func() { failed <- server.serve(l) }()
 	}
 	go r.reportRefusals(ctx)
-	if err := r.conn.Send(message.Frame{Kind: message.Ready}); err != nil {
+	if err := r.conn.Send(message.Frame{Kind: message.Ready, Payload: []byte{byte(landlock)}}); err != nil {
 		return err
 	}
 	go func() { failed <- r.converse(ctx, server, newPoster(r, limits.CallbackTimeout)) }()

@@ -20,7 +20,7 @@ func runConfigure(args []string, stdin io.Reader, stdout, stderr io.Writer) int 
 	flags := flag.NewFlagSet("configure", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&c.path, "config", "/etc/dataflux-func-sidecar", "configuration `file`")
-	flags.StringVar(&c.unitDir, "unit-dir", "/etc/systemd/system", "`directory` of the systemd units")
+	flags.StringVar(&c.unitDir, "unit-dir", "/etc/systemd/system", "`directory` of the systemd units; empty: write none, for a start by hand")
 	bind := flags.String("bind", "", "`addresses` to listen on, separated by commas")
 	keyOnStdin := flags.Bool("secret-key-stdin", false, "read the Secret Key as one line from standard input")
 	summary := flags.Bool("print-summary", false, "print addresses and Secret Key on standard output at the end")
@@ -78,6 +78,9 @@ func (c *configuring) take(bind string, keyOnStdin bool, stdin io.Reader) (err e
 			return fmt.Errorf("the Secret Key on standard input %w", err)
 		}
 	}
+	if c.unitDir == "" {
+		return nil
+	}
 	if info, err := os.Stat(c.unitDir); err != nil || !info.IsDir() {
 		return fmt.Errorf("--unit-dir: %s is not a directory: give the one in which the systemd units are", c.unitDir)
 	}
@@ -103,6 +106,9 @@ func (c *configuring) run() error {
 		if len(key) < config.ShortKey {
 			c.note("warning: a Secret Key has fewer than %d bytes: a longer one is harder to guess", config.ShortKey)
 		}
+	}
+	if c.unitDir == "" {
+		return nil
 	}
 	return c.writeDropIns()
 }

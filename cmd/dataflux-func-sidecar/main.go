@@ -1,0 +1,69 @@
+// Command dataflux-func-sidecar runs shell commands on this host for DataFlux Func, which asks for
+// them by signed HTTP requests.
+//
+// This package holds the command line and the wiring of the two roles; what a role does lives in
+// listener/ (the network role) and executor/ (the other one).
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+)
+
+// What GET / and `version` tell.
+const (
+	version     = "1.0.0"
+	releaseDate = "2026-11-23 00:00:00"
+)
+
+const defaultConfig = "/etc/dataflux-func-sidecar"
+
+const usage = `Usage: dataflux-func-sidecar COMMAND [OPTIONS]
+
+  serve      run the daemon (systemd does; --bind ADDRESSES for a start by hand)
+  check      check the configuration and say what to change
+  configure  write the configuration and the socket unit's addresses (install.sh does)
+  sign       print a signed request for curl: ... sign URL BODY | curl --config -
+  version    print the version
+
+Each command tells its options with --help.
+`
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run returns the exit status: 0 for success, 1 for a failure that was told, 2 for wrong usage.
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	if len(args) == 0 {
+		fmt.Fprint(stderr, usage)
+		return 2
+	}
+	command, rest := args[0], args[1:]
+	switch command {
+	case "serve":
+		return runServe(rest, stderr)
+	case "check":
+		return runCheck(rest, stdout, stderr)
+	case "configure":
+		return runConfigure(rest, stdin, stdout, stderr)
+	case "sign":
+		return runSign(rest, stdout, stderr)
+	case "version", "--version":
+		fmt.Fprintf(stdout, "dataflux-func-sidecar %s (released %s)\n", version, releaseDate)
+		return 0
+	case "help", "--help", "-h":
+		fmt.Fprint(stdout, usage)
+		return 0
+	case networkCommand:
+		return runNetwork(rest, stderr)
+	}
+	fmt.Fprintf(stderr, "dataflux-func-sidecar: there is no command %q.\n\n%s", command, usage)
+	return 2
+}
+
+// banner is what GET / answers: exactly three lines (source: PROTOCOL.md).
+func banner() string {
+	return fmt.Sprintf("Welcome to DataFlux Func Sidecar\n* Version: %s\n* Release Date: %s\n", version, releaseDate)
+}

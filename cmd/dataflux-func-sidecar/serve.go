@@ -1,0 +1,210 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"dataflux-func-sidecar/config"
+	"dataflux-func-sidecar/exec"
+	"dataflux-func-sidecar/executor"
+	"dataflux-func-sidecar/journal"
+	"dataflux-func-sidecar/privsep"
+	"dataflux-func-sidecar/privsep/message"
+	"dataflux-func-sidecar/sign"
+)
+
+// maxNonces bounds how many signed requests are accepted within a time window and its memory: about
+// 40 bytes each.
+const maxNonces = 1 << 20
+
+// spareConnections is how many callers may be connected besides those whose commands run.
+const spareConnections = 512
+
+type serveOptions struct {
+	configPath string
+	stateDir   string
+	user       string
+	bind       string
+}
+
+func runServe(args []string, stderr io.Writer) int {
+	var o serveOptions
+	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.StringVar(&o.configPath, "config", defaultConfig, "the configuration `FILE`")
+	flags.StringVar(&o.stateDir, "state-dir", stateDirectory(), "the `DIR` for what must survive a restart")
+	flags.StringVar(&o.user, "user", "dffs", "the `NAME` of the user that commands run as, when started as root")
+	flags.StringVar(&o.bind, "bind", "", "listen on `ADDRESSES` (separated by commas) when no sockets are handed over")
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return 0
+		}
+		return 2
+	}
+	if flags.NArg() > 0 {
+		fmt.Fprintf(stderr, "dataflux-func-sidecar serve: there is no argument %q; see --help\n", flags.Arg(0))
+		return 2
+	}
+	log := journal.New(stderr)
+	if err := serve(o, log); err != nil {
+		log.Write(journal.StartFailed(), fmt.Sprintf("Not serving: %v", err), nil)
+		return 1
+	}
+	return 0
+}
+
+// stateDirectory is where systemd says that it is, else its usual place.
+func stateDirectory() string {
+	if dir := os.Getenv("STATE_DIRECTORY"); dir != "" {
+		return dir
+	}
+	return "/var/lib/dataflux-func-sidecar"
+}
+
+// serve does what needs root, gives root up, and serves until it is told to stop.
+func serve(o serveOptions, log *journal.Log) error {
+	tuneScheduler()
+	syscall.Umask(0o022) // commands inherit it; a login of the user has the same
+	sockets, err := inheritedSockets()
+	if err != nil {
+		return err
+	}
+	if err := privsep.MarkCloseOnExec(3); err != nil {
+		return err
+	}
+	settings, err := config.Load(o.configPath)
+	if err != nil {
+		return err
+	}
+	if sockets, err = completeSockets(sockets, o.bind, settings, log); err != nil {
+		return err
+	}
+	user, err := dropTo(o.user, settings.AllowSudo, log)
+	if err != nil {
+		return err
+	}
+	e, err := newExecutor(settings, user, log)
+	if err != nil {
+		return err
+	}
+	s := &supervisor{
+		executor: e, log: log, sockets: sockets, user: user.Name, notifier: newNotifier(),
+		drainTimeout: settings.DrainTimeout, killGrace: settings.KillGrace,
+	}
+	return s.run()
+}
+
+// tuneScheduler lets more threads run Go code than there are cores: most of them sit in fork and exec
+// at any time. Measured at four times the cores: 10 to 20 % more commands from 4 callers on.
+func tuneScheduler() {
+	runtime.GOMAXPROCS(max(runtime.NumCPU(), min(4*runtime.NumCPU(), 16)))
+}
+
+// completeSockets compares the sockets that were handed over with BIND, or opens those of --bind.
+func completeSockets(sockets []socket, bind string, settings config.Config, log *journal.Log) ([]socket, error) {
+	if len(sockets) > 0 {
+		if bind != "" {
+			return nil, errors.New("--bind is for a start by hand, but systemd handed sockets over: change BIND in the configuration instead")
+		}
+		if how := differsFrom(settings.Bind, addressesOf(sockets)); how != "" {
+			log.Write(journal.Degraded(), fmt.Sprintf("The listening sockets differ from BIND: serving %s. To follow BIND: "+
+				"`sudo dataflux-func-sidecar configure && sudo systemctl daemon-reload && sudo systemctl restart dataflux-func-sidecar.socket dataflux-func-sidecar.service`", how), nil)
+		}
+		return sockets, nil
+	}
+	if bind == "" {
+		return nil, errors.New("no listening sockets were handed over: start it with `systemctl start dataflux-func-sidecar`, or by hand with --bind ADDRESSES")
+	}
+	addresses, err := config.ParseBind(bind)
+	if err != nil {
+		return nil, fmt.Errorf("--bind: %w", err)
+	}
+	return openSockets(addresses)
+}
+
+// dropTo gives up root for good. An ordinary user stays who they are.
+func dropTo(name string, allowSudo bool, log *journal.Log) (privsep.User, error) {
+	user, err := runUser(name, log)
+	if err != nil {
+		return user, err
+	}
+	if allowSudo {
+		log.Write(journal.Degraded(), "ALLOW_SUDO is on: commands may become root where sudo's rules let them", nil)
+	} else if err := privsep.SetNoNewPrivs(); err != nil {
+		return user, err
+	}
+	if os.Geteuid() == 0 {
+		return user, privsep.Drop(user)
+	}
+	return user, privsep.SetNonDumpable()
+}
+
+func runUser(name string, log *journal.Log) (privsep.User, error) {
+	if os.Geteuid() == 0 {
+		return privsep.LookupUser(name)
+	}
+	user, err := privsep.CurrentUser()
+	if err == nil {
+		log.Write(journal.Degraded(), fmt.Sprintf("Started without root: commands run as %q, who can read the key and the configuration", user.Name), nil)
+	}
+	return user, err
+}
+
+func newExecutor(settings config.Config, user privsep.User, log *journal.Log) (*executor.Executor, error) {
+	nonces := sign.NewNonceCache(settings.TimeWindow, maxNonces, time.Now)
+	verifier, err := sign.NewVerifier(rawKeys(settings.Keys), settings.TimeWindow, time.Now, nonces)
+	if err != nil {
+		return nil, err
+	}
+	home := homeOf(user, log)
+	workdir := settings.Workdir
+	if workdir == "" {
+		workdir = home
+	}
+	return executor.New(executor.Options{
+		Verifier: verifier,
+		Commands: executor.Commands{
+			Shell: settings.Shell, Workdir: workdir,
+			Login:     exec.Login{Name: user.Name, Home: home, Shell: user.Shell, Lang: language()},
+			MaxOutput: settings.MaxOutput, Timeout: settings.CommandTimeout, Grace: settings.KillGrace,
+			MaxRunning: settings.MaxRunning, LogText: settings.LogCommands,
+		},
+		Callbacks: executor.Callbacks{Key: settings.Keys[0], Expiry: settings.CallbackExpiry, MaxPending: settings.MaxCallbacks},
+		Limits: message.Limits{
+			MaxBody: uint32(settings.MaxBody), MaxConnections: uint32(settings.MaxRunning + spareConnections), CallbackTimeout: settings.CallbackTimeout,
+		},
+		Log: log,
+	})
+}
+
+func rawKeys(keys []config.Key) [][]byte {
+	var raw [][]byte
+	for _, k := range keys {
+		raw = append(raw, k)
+	}
+	return raw
+}
+
+// homeOf does as login(1): a home that is not there becomes the root directory.
+func homeOf(user privsep.User, log *journal.Log) string {
+	if info, err := os.Stat(user.Home); err == nil && info.IsDir() {
+		return user.Home
+	}
+	log.Write(journal.Degraded(), fmt.Sprintf("The home directory %q of %q is missing: commands start in /. Create it, or set WORKDIR", user.Home, user.Name), nil)
+	return "/"
+}
+
+// language is the host's, which systemd hands to services; without one, programs would not print UTF-8.
+func language() string {
+	if lang := os.Getenv("LANG"); lang != "" && !strings.ContainsAny(lang, "\x00=") {
+		return lang
+	}
+	return "C.UTF-8"
+}

@@ -1,0 +1,229 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"dataflux-func-sidecar/config"
+	"dataflux-func-sidecar/executor"
+	"dataflux-func-sidecar/journal"
+	"dataflux-func-sidecar/privsep"
+	"dataflux-func-sidecar/privsep/message"
+)
+
+const (
+	readyTimeout  = 10 * time.Second
+	pingInterval  = 5 * time.Second
+	pingTimeout   = 5 * time.Second
+	firstBackoff  = 100 * time.Millisecond
+	maxBackoff    = 5 * time.Second
+	goodLife      = 10 * time.Second // after which a role's end is no longer part of a series
+	mostFailures  = 5                // roles in a row that never became ready
+	lastAnswers   = 5 * time.Second  // for answers and callbacks under way when all commands have ended
+	killAllowance = 5 * time.Second  // for SIGKILL to take effect
+)
+
+// supervisor keeps one network role alive until it is told to stop, then drains.
+type supervisor struct {
+	executor     *executor.Executor
+	log          *journal.Log
+	notifier     *notifier
+	sockets      []socket
+	user         string
+	drainTimeout time.Duration
+	killGrace    time.Duration
+
+	announced bool // READY was sent
+	warned    bool // the missing Landlock was told
+}
+
+// roleRun is one life of the network role.
+type roleRun struct {
+	role    *privsep.Role
+	session *executor.Session
+	failed  chan error // why the conversation ended
+	since   time.Time
+}
+
+func (s *supervisor) run() error {
+	stop, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer cancel()
+	failures, backoff := 0, firstBackoff
+	for {
+		r, err := s.startRole()
+		if err != nil {
+			return err
+		}
+		wasReady := s.attend(stop, r)
+		if stop.Err() != nil {
+			cancel() // from here on a second signal ends the process at once
+			s.drain(r)
+			return nil
+		}
+		reason := s.endRole(r)
+		if wasReady {
+			failures = 0
+		} else if failures++; failures >= mostFailures {
+			return fmt.Errorf("the network role failed %d times before it was ready: %s", failures, reason)
+		}
+		if time.Since(r.since) > goodLife {
+			backoff = firstBackoff
+		}
+		s.log.Write(journal.RoleEnded(), fmt.Sprintf("The network role ended (%s); callers that were connected get no answer, commands go on; starting it again in %s", reason, backoff), nil)
+		sleep(stop, backoff)
+		backoff = min(2*backoff, maxBackoff)
+	}
+}
+
+func (s *supervisor) startRole() (*roleRun, error) {
+	role, err := privsep.StartRole(networkArguments(len(s.sockets)), filesOf(s.sockets))
+	if err != nil {
+		return nil, err
+	}
+	r := &roleRun{
+		role: role, failed: make(chan error, 2), since: time.Now(),
+		session: s.executor.Connect(message.NewConn(role.Channel, message.FromNetwork())),
+	}
+	go func() { r.failed <- r.session.Run() }()
+	return r, nil
+}
+
+// attend returns when the role has failed or stop is done, and says whether it ever was ready.
+func (s *supervisor) attend(stop context.Context, r *roleRun) (wasReady bool) {
+	late := time.NewTimer(readyTimeout)
+	defer late.Stop()
+	select {
+	case <-r.session.Ready():
+	case <-r.session.Ended():
+		return false
+	case <-late.C:
+		return false
+	case <-stop.Done():
+		return false
+	}
+	s.announce(r)
+	tick := time.NewTicker(s.tickInterval())
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			if err := s.ping(r); err != nil {
+				return true
+			}
+		case <-r.session.Ended():
+			return true
+		case <-stop.Done():
+			return true
+		}
+	}
+}
+
+func (s *supervisor) tickInterval() time.Duration {
+	if s.notifier.watchdog > 0 {
+		return min(pingInterval, s.notifier.watchdog/4)
+	}
+	return pingInterval
+}
+
+// ping gives systemd a sign of life only after the role has given one.
+func (s *supervisor) ping(r *roleRun) error {
+	ctx, cancel := context.WithTimeout(context.Background(), pingTimeout)
+	defer cancel()
+	if err := r.session.Ping(ctx); err != nil {
+		r.failed <- err
+		return err
+	}
+	s.notifier.alive()
+	s.tellStatus()
+	return nil
+}
+
+func (s *supervisor) announce(r *roleRun) {
+	where := config.JoinBind(addressesOf(s.sockets))
+	s.log.Write(journal.RoleStarted(), fmt.Sprintf("The network role serves %s (pid %d)", where, r.role.PID), nil)
+	if r.session.Landlock() == 0 && !s.warned {
+		s.warned = true
+		s.log.Write(journal.Degraded(), "This kernel has no Landlock: the network role can read files that its user can read, and nothing else of the sandbox is missing. Use Linux 5.13 or later with landlock in the lsm= list", nil)
+	}
+	s.tellStatus()
+	if !s.announced {
+		s.announced = true
+		s.notifier.ready()
+		s.log.Write(journal.Ready(), fmt.Sprintf("Ready: version %s, commands run as %q, listening on %s", version, s.user, where), nil)
+	}
+}
+
+func (s *supervisor) tellStatus() {
+	s.notifier.tell(fmt.Sprintf("Serving %s; %d running, %d finished, %d callbacks pending",
+		config.JoinBind(addressesOf(s.sockets)), s.executor.Running(), s.executor.Finished(), s.executor.Callbacks()))
+}
+
+// endRole makes sure that the role is gone and says how it ended.
+func (s *supervisor) endRole(r *roleRun) string {
+	var reason string
+	select {
+	case err := <-r.failed:
+		if !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
+			reason = err.Error() + "; "
+		}
+	default:
+		reason = fmt.Sprintf("not ready within %s; ", readyTimeout)
+	}
+	select {
+	case <-r.role.Exited(): // by itself: its status tells more than a kill would
+	case <-time.After(100 * time.Millisecond):
+		r.role.Kill()
+	}
+	_ = r.role.Channel.Close()
+	return reason + r.role.Status()
+}
+
+// drain answers everybody who is connected, ends what still runs after the drain timeout, and leaves.
+func (s *supervisor) drain(r *roleRun) {
+	atMost := s.drainTimeout + s.killGrace + killAllowance + 2*lastAnswers
+	s.notifier.stopping(atMost)
+	s.notifier.tell("Draining")
+	s.log.Write(journal.Stopping(), fmt.Sprintf("Stopping: %d commands run; they have %s to finish", s.executor.Running(), s.drainTimeout), nil)
+	_ = r.session.Drain()
+	if !s.settled(r, s.drainTimeout) {
+		n := s.executor.EndAll()
+		s.log.Write(journal.Stopping(), fmt.Sprintf("Ending %d commands that did not finish in time", n), nil)
+		s.settled(r, s.killGrace+killAllowance)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lastAnswers)
+	defer cancel()
+	s.executor.AbandonCallbacks(ctx)
+	select {
+	case <-r.session.Drained():
+	case <-r.session.Ended():
+	case <-ctx.Done():
+	}
+	_ = r.role.Channel.Close()
+	r.role.Kill()
+	s.log.Write(journal.Stopped(), fmt.Sprintf("Stopped: %d commands finished since the start, %d still run", s.executor.Finished(), s.executor.Running()), nil)
+}
+
+// settled waits until every caller is answered and no command runs, and says whether that came in time.
+func (s *supervisor) settled(r *roleRun, within time.Duration) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	select {
+	case <-r.session.Drained():
+	case <-r.session.Ended():
+	case <-ctx.Done():
+		return false
+	}
+	return s.executor.Wait(ctx) == nil
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,178 @@
+package executor
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
+
+	"dataflux-func-sidecar/exec"
+	"dataflux-func-sidecar/privsep/message"
+)
+
+const jsonType = "application/json"
+
+// refusal is a request that is not carried out, and what its sender should change.
+type refusal struct {
+	status     int
+	message    string
+	allow      string
+	retryAfter uint32 // seconds
+}
+
+func refuse(status int, format string, args ...any) *refusal {
+	return &refusal{status: status, message: fmt.Sprintf(format, args...)}
+}
+
+func refuseForNow(format string, args ...any) *refusal {
+	return &refusal{status: http.StatusServiceUnavailable, message: fmt.Sprintf(format, args...), retryAfter: 1}
+}
+
+// sendRefusal answers with the protocol's envelope for errors.
+func sendRefusal(st *stream, r *refusal) error {
+	w := answerTo(st, message.Head{Status: uint16(r.status), RetryAfter: r.retryAfter, Allow: r.allow, ContentType: jsonType})
+	_, _ = io.WriteString(w, `{"ok":false,"message":`+quoteJSON(r.message)+`,"data":null}`)
+	return w.Close()
+}
+
+// sendAccepted answers a request that does not wait for its command.
+func sendAccepted(st *stream, id string) error {
+	w := answerTo(st, message.Head{Status: http.StatusOK, ContentType: jsonType})
+	_, _ = io.WriteString(w, `{"ok":true,"message":"","data":{"stdout":"","stderr":"","jobId":`+quoteJSON(id)+`}}`)
+	return w.Close()
+}
+
+// sendResult answers with all that is known of a finished command. The output is encoded while it is
+// sent, never as a whole.
+func sendResult(st *stream, id string, result *exec.Result) error {
+	w := answerTo(st, message.Head{Status: http.StatusOK, ContentType: jsonType})
+	if err := writeResult(w, id, result); err != nil {
+		st.close()
+		return err
+	}
+	return w.Close()
+}
+
+func writeResult(w io.Writer, id string, result *exec.Result) error {
+	e := &encoder{w: w}
+	e.raw(`{"ok":true,"message":` + quoteJSON(cutNotice(result)) + `,"data":{"stdout":`)
+	stdoutText := e.output(&result.Stdout)
+	e.raw(`,"stderr":`)
+	stderrText := e.output(&result.Stderr)
+	e.raw(`,` + facts(id, result))
+	if !stdoutText {
+		e.raw(`,"stdoutBase64":`)
+		e.base64(&result.Stdout)
+	}
+	if !stderrText {
+		e.raw(`,"stderrBase64":`)
+		e.base64(&result.Stderr)
+	}
+	e.raw(`}}`)
+	return e.err
+}
+
+// facts are the keys beside the output: `exitCode` is null when a signal ended the command, `signal`
+// when none did; the byte counts are what the command wrote, cut or not.
+func facts(id string, r *exec.Result) string {
+	exitCode, signal := "null", "null"
+	if r.Signal != 0 {
+		signal = quoteJSON(unix.SignalName(r.Signal))
+	} else {
+		exitCode = fmt.Sprint(r.ExitCode)
+	}
+	return fmt.Sprintf(`"exitCode":%s,"signal":%s,"timedOut":%t,"durationMs":%d,"jobId":%s,"stdoutBytes":%d,"stderrBytes":%d,"stdoutTruncated":%t,"stderrTruncated":%t`,
+		exitCode, signal, r.Ended == exec.TimedOut, r.Duration.Milliseconds(), quoteJSON(id),
+		r.Stdout.Total(), r.Stderr.Total(), r.Stdout.Truncated(), r.Stderr.Truncated())
+}
+
+// cutNotice says in words what was cut, and is empty when nothing was.
+func cutNotice(r *exec.Result) string {
+	var notices []string
+	for _, s := range []struct {
+		name   string
+		output *exec.Output
+	}{{"stdout", &r.Stdout}, {"stderr", &r.Stderr}} {
+		if s.output.Truncated() {
+			notices = append(notices, fmt.Sprintf("%s was cut: the first %d of %d bytes are here (MAX_OUTPUT)", s.name, s.output.Kept(), s.output.Total()))
+		}
+	}
+	return strings.Join(notices, "; ")
+}
+
+func quoteJSON(text string) string {
+	quoted, _ := json.Marshal(text) // a string always has a JSON form
+	return string(quoted)
+}
+
+// encoder writes pieces of JSON until the first error.
+type encoder struct {
+	w   io.Writer
+	err error
+}
+
+func (e *encoder) raw(text string) {
+	if e.err == nil {
+		_, e.err = io.WriteString(e.w, text)
+	}
+}
+
+// output writes o as a JSON string, bytes that are not UTF-8 as U+FFFD, and says whether there were
+// none of these. Characters may be torn between chunks; one torn by the cut at the end does not count.
+func (e *encoder) output(o *exec.Output) (isText bool) {
+	isText = true
+	var torn []byte
+	e.raw(`"`)
+	for chunk := range o.Chunks() {
+		text := append(torn, chunk...)
+		whole := wholeCharacters(text)
+		isText = isText && utf8.Valid(text[:whole])
+		e.characters(text[:whole])
+		torn = append([]byte(nil), text[whole:]...)
+	}
+	if len(torn) > 0 && !o.Truncated() {
+		isText = false
+		e.characters(torn)
+	}
+	e.raw(`"`)
+	return isText
+}
+
+// characters writes text as the inside of a JSON string.
+func (e *encoder) characters(text []byte) {
+	if e.err != nil || len(text) == 0 {
+		return
+	}
+	quoted := quoteJSON(string(text))
+	e.raw(quoted[1 : len(quoted)-1])
+}
+
+func (e *encoder) base64(o *exec.Output) {
+	e.raw(`"`)
+	if e.err == nil {
+		w := base64.NewEncoder(base64.StdEncoding, e.w)
+		if _, e.err = o.WriteTo(w); e.err == nil {
+			e.err = w.Close()
+		}
+	}
+	e.raw(`"`)
+}
+
+// wholeCharacters is the length of text without a character that may go on behind its end.
+func wholeCharacters(text []byte) int {
+	for back := 1; back < utf8.UTFMax && back <= len(text); back++ {
+		start := len(text) - back
+		if utf8.RuneStart(text[start]) {
+			if !utf8.FullRune(text[start:]) {
+				return start
+			}
+			break
+		}
+	}
+	return len(text)
+}

@@ -1,0 +1,233 @@
+package executor
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"sync"
+	"time"
+
+	"dataflux-func-sidecar/exec"
+	"dataflux-func-sidecar/journal"
+	"dataflux-func-sidecar/privsep/message"
+)
+
+const (
+	firstRetry = time.Second
+	maxRetry   = 5 * time.Minute
+	// attemptsPerReceiver bounds how many deliveries to one host and port are under way at once, so
+	// that a dead receiver takes up nothing that another one needs.
+	attemptsPerReceiver = 4
+	// maxOwed is, in bytes, how much undelivered output may be held before no more is promised.
+	maxOwed = 256 << 20
+)
+
+// delivery is a result on its way to its callback.
+type delivery struct {
+	id     string
+	url    *url.URL
+	result *exec.Result
+}
+
+// receiver is the host and port, which is all of a callback's URL that the journal shows: the rest
+// may hold credentials or be a capability by itself.
+func (d *delivery) receiver() string { return d.url.Host }
+
+func (d *delivery) size() int64 { return d.result.Stdout.Kept() + d.result.Stderr.Kept() }
+
+// courier delivers results at least once, or says that it could not. It tries each delivery until it
+// succeeds, expires, or the daemon stops.
+type courier struct {
+	callbacks Callbacks
+	session   func(context.Context) (*Session, error)
+	log       *journal.Log
+	stopped   context.Context
+	stopNow   context.CancelFunc
+
+	mu      sync.Mutex
+	pending int
+	owed    int64
+	closing bool          // no further attempts after the present ones
+	closed  chan struct{} // closed with closing
+	drained chan struct{} // closed while nothing is pending
+	gates   map[string]*gate
+}
+
+// gate is one receiver's turnstile.
+type gate struct {
+	slots chan struct{}
+	users int
+}
+
+func newCourier(c Callbacks, session func(context.Context) (*Session, error), log *journal.Log) *courier {
+	ctx, cancel := context.WithCancel(context.Background())
+	drained := make(chan struct{})
+	close(drained)
+	return &courier{
+		callbacks: c, session: session, log: log, stopped: ctx, stopNow: cancel,
+		closed: make(chan struct{}), drained: drained, gates: map[string]*gate{},
+	}
+}
+
+// mostPosts bounds how many deliveries can be on the channel at once.
+func (c *courier) mostPosts() int { return c.callbacks.MaxPending }
+
+// reserve promises one callback, if there is room for it.
+func (c *courier) reserve() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing || c.pending >= c.callbacks.MaxPending || c.owed >= maxOwed {
+		return false
+	}
+	if c.pending == 0 {
+		c.drained = make(chan struct{})
+	}
+	c.pending++
+	return true
+}
+
+// release takes one promise back, because it was kept or given up.
+func (c *courier) release() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pending--
+	if c.pending == 0 {
+		close(c.drained)
+	}
+}
+
+func (c *courier) pendingCount() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.pending
+}
+
+// deliver keeps a promise that reserve gave. It returns when the result is delivered or given up.
+func (c *courier) deliver(d *delivery) {
+	c.owe(d.size())
+	c.deliverWithRetries(d)
+	c.owe(-d.size())
+	c.release()
+	d.result.Stdout.Release()
+	d.result.Stderr.Release()
+}
+
+func (c *courier) owe(n int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.owed += n
+}
+
+func (c *courier) deliverWithRetries(d *delivery) {
+	expires := time.Now().Add(c.callbacks.Expiry)
+	for attempt := 1; ; attempt++ {
+		outcome, err := c.attemptThroughGate(d, attempt)
+		if err == nil && outcome.Status >= 200 && outcome.Status < 300 {
+			c.report(journal.CallbackDelivered(), d, attempt, fmt.Sprintf("Callback delivered to %s (HTTP %d)", d.receiver(), outcome.Status))
+			return
+		}
+		pause := max(retryPause(attempt), min(time.Duration(outcome.RetryAfter)*time.Second, time.Hour))
+		if time.Now().Add(pause).After(expires) {
+			c.report(journal.CallbackLost(), d, attempt, fmt.Sprintf("Callback to %s given up after CALLBACK_EXPIRY (%s): %s", d.receiver(), c.callbacks.Expiry, why(outcome, err)))
+			return
+		}
+		c.report(journal.CallbackFailed(), d, attempt, fmt.Sprintf("Callback to %s failed: %s; next attempt in %s", d.receiver(), why(outcome, err), pause.Round(time.Millisecond)))
+		if !c.pause(pause) {
+			c.report(journal.CallbackLost(), d, attempt, fmt.Sprintf("Callback to %s lost, because the daemon stops: %s", d.receiver(), why(outcome, err)))
+			return
+		}
+	}
+}
+
+// retryPause doubles from firstRetry to maxRetry, ±20 % so that many do not come back at once.
+func retryPause(attempt int) time.Duration {
+	pause := firstRetry << min(attempt-1, 20)
+	pause = min(pause, maxRetry)
+	return time.Duration(float64(pause) * (0.8 + 0.4*rand.Float64()))
+}
+
+func why(outcome message.Outcome, err error) string {
+	switch {
+	case err != nil:
+		return err.Error()
+	case outcome.Error != "":
+		return journal.Quote(outcome.Error, 300)
+	case outcome.Status >= 300 && outcome.Status < 400:
+		return fmt.Sprintf("the receiver redirects (HTTP %d), which is not followed: give the final URL", outcome.Status)
+	}
+	return fmt.Sprintf("the receiver answered HTTP %d", outcome.Status)
+}
+
+// pause waits before the next attempt. It returns false if there is to be none.
+func (c *courier) pause(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-c.closed:
+		return false
+	}
+}
+
+func (c *courier) report(e journal.Event, d *delivery, attempt int, text string) {
+	c.log.Write(e, text, journal.Fields{
+		journal.JobID: d.id, journal.Receiver: d.receiver(), journal.Attempt: fmt.Sprint(attempt),
+	})
+}
+
+func (c *courier) attemptThroughGate(d *delivery, attempt int) (message.Outcome, error) {
+	g := c.enter(d.receiver())
+	defer c.leave(d.receiver(), g)
+	select {
+	case g.slots <- struct{}{}:
+		defer func() { <-g.slots }()
+	case <-c.stopped.Done():
+		return message.Outcome{}, errStopping
+	}
+	session, err := c.session(c.stopped)
+	if err != nil {
+		return message.Outcome{}, errStopping
+	}
+	return session.post(c.stopped, d, c.callbacks.Key, attempt)
+}
+
+func (c *courier) enter(receiver string) *gate {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	g := c.gates[receiver]
+	if g == nil {
+		g = &gate{slots: make(chan struct{}, attemptsPerReceiver)}
+		c.gates[receiver] = g
+	}
+	g.users++
+	return g
+}
+
+func (c *courier) leave(receiver string, g *gate) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	g.users--
+	if g.users == 0 {
+		delete(c.gates, receiver)
+	}
+}
+
+// stop lets present attempts end within ctx; deliveries that wait for their next attempt are lost.
+func (c *courier) stop(ctx context.Context) {
+	c.mu.Lock()
+	if !c.closing {
+		c.closing = true
+		close(c.closed)
+	}
+	drained := c.drained
+	c.mu.Unlock()
+	select {
+	case <-drained:
+	case <-ctx.Done():
+		c.stopNow()
+		<-drained
+	}
+	c.stopNow()
+}

@@ -1,0 +1,117 @@
+// Package executor is the executor role's side of each request: verify, decode, run, answer, and
+// hand the result to a callback.
+//
+// It must decode nothing of a request before its signature holds, never touch the network itself,
+// and never let a key, a body or the value of a variable into an answer or the journal.
+package executor
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"dataflux-func-sidecar/exec"
+	"dataflux-func-sidecar/journal"
+	"dataflux-func-sidecar/privsep/message"
+	"dataflux-func-sidecar/sign"
+)
+
+// Commands is how commands run unless a request says otherwise.
+type Commands struct {
+	Shell      string // absolute path
+	Workdir    string // absolute path
+	Login      exec.Login
+	MaxOutput  int64         // bytes kept per stream
+	Timeout    time.Duration // 0: none
+	Grace      time.Duration // from SIGTERM to SIGKILL
+	MaxRunning int
+	LogText    bool // whether the journal shows what is run
+}
+
+// Callbacks is how results are delivered.
+type Callbacks struct {
+	Key        []byte        // signs the deliveries
+	Expiry     time.Duration // how long delivery is tried
+	MaxPending int           // commands that still owe a callback, running ones included
+}
+
+// Options are the parts and bounds of an Executor.
+type Options struct {
+	Verifier  *sign.Verifier
+	Commands  Commands
+	Callbacks Callbacks
+	Limits    message.Limits
+	Log       *journal.Log
+}
+
+// Executor carries out verified requests. Commands outlive the network role that brought them.
+type Executor struct {
+	verifier *sign.Verifier
+	commands Commands
+	limits   message.Limits
+	log      *journal.Log
+	runner   *exec.Runner
+	jobs     *jobs
+	courier  *courier
+	// verifying bounds how many requests are checked at once, whatever the network role sends.
+	verifying chan struct{}
+
+	mu      sync.Mutex
+	current *Session
+	changed chan struct{} // closed when current changes
+}
+
+// New makes an executor that has no network role yet.
+func New(o Options) (*Executor, error) {
+	runner, err := exec.NewRunner()
+	if err != nil {
+		return nil, err
+	}
+	e := &Executor{
+		verifier: o.Verifier, commands: o.Commands, limits: o.Limits, log: o.Log,
+		runner: runner, jobs: newJobs(o.Commands.MaxRunning),
+		verifying: make(chan struct{}, 64), changed: make(chan struct{}),
+	}
+	e.courier = newCourier(o.Callbacks, e.session, o.Log)
+	return e, nil
+}
+
+// session waits for a network role that accepts.
+func (e *Executor) session(ctx context.Context) (*Session, error) {
+	for {
+		e.mu.Lock()
+		current, changed := e.current, e.changed
+		e.mu.Unlock()
+		if current != nil {
+			return current, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (e *Executor) setSession(s *Session) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.current = s
+	close(e.changed)
+	e.changed = make(chan struct{})
+}
+
+// Running counts the commands that run now, and Finished those that have ended since the start.
+func (e *Executor) Running() int   { return e.jobs.running() }
+func (e *Executor) Finished() int  { return e.jobs.finishedCount() }
+func (e *Executor) Callbacks() int { return e.courier.pendingCount() }
+
+// Wait returns when no command runs, or with the context's error.
+func (e *Executor) Wait(ctx context.Context) error { return e.jobs.wait(ctx) }
+
+// EndAll ends every running command: SIGTERM, the grace period, SIGKILL. It does not wait.
+func (e *Executor) EndAll() int { return e.jobs.endAll(exec.Stopped) }
+
+// AbandonCallbacks waits for callbacks that are being delivered, within ctx, then gives up the rest
+// and reports each of them as lost.
+func (e *Executor) AbandonCallbacks(ctx context.Context) { e.courier.stop(ctx) }

@@ -1,0 +1,193 @@
+package executor
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/url"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"dataflux-func-sidecar/exec"
+)
+
+const (
+	maxTimeout     = 7 * 24 * time.Hour
+	maxCallbackURL = 8 << 10 // bytes
+)
+
+// shellRequest is the body of POST /shell (source: PROTOCOL.md).
+type shellRequest struct {
+	command     string
+	wait        bool
+	workdir     string // empty: the default
+	envs        []exec.Variable
+	callbackURL *url.URL      // nil: none
+	timeout     time.Duration // zero: the default
+}
+
+// decodeShell reads the body of POST /shell. A key that is unknown, there twice, or of the wrong type
+// is an error that says what to send instead: a typing error must not run something else. A null is
+// as good as absent.
+func decodeShell(body []byte) (shellRequest, error) {
+	r := shellRequest{wait: true}
+	fields := map[string]func(json.RawMessage) error{
+		"command":     func(raw json.RawMessage) error { return decodeString(raw, &r.command) },
+		"wait":        func(raw json.RawMessage) error { return decodeAs(raw, &r.wait, "true or false") },
+		"workdir":     func(raw json.RawMessage) error { return decodeString(raw, &r.workdir) },
+		"envs":        r.decodeEnvs,
+		"callbackURL": r.decodeCallbackURL,
+		"timeout":     r.decodeTimeout,
+	}
+	err := eachField(body, func(name string, raw json.RawMessage) error {
+		decode, known := fields[name]
+		if !known {
+			return fmt.Errorf("unknown key %q: the keys are command, wait, workdir, envs, callbackURL and timeout", name)
+		}
+		if err := decode(raw); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		return nil
+	})
+	if err == nil && r.command == "" {
+		err = errors.New(`command is missing or empty: send {"command":"hostname"}`)
+	}
+	return r, err
+}
+
+// eachField walks over the one JSON object that body must be, and passes each key that is not null.
+// encoding/json alone would accept repeated keys, keys in other cases, invalid UTF-8 and lone surrogates.
+func eachField(body []byte, field func(name string, raw json.RawMessage) error) error {
+	if !utf8.Valid(body) {
+		return errors.New("the body is not UTF-8: encode it as UTF-8")
+	}
+	if !json.Valid(body) {
+		return errors.New(`the body is not valid JSON: send one object such as {"command":"hostname"}`)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	if first, err := decoder.Token(); err != nil || first != json.Delim('{') {
+		return errors.New(`the body is not a JSON object: send one such as {"command":"hostname"}`)
+	}
+	seen := map[string]bool{}
+	for decoder.More() {
+		var raw json.RawMessage
+		token, err := decoder.Token()
+		if err == nil {
+			err = decoder.Decode(&raw)
+		}
+		if err != nil {
+			return fmt.Errorf("the body is not valid JSON: %w", err)
+		}
+		name, _ := token.(string) // json.Valid has seen to it that a key is a string
+		if seen[name] {
+			return fmt.Errorf("the key %q is there twice: send it once", name)
+		}
+		seen[name] = true
+		if string(raw) == "null" {
+			continue
+		}
+		if err := field(name, raw); err != nil {
+			return err
+		}
+	}
+	if _, err := decoder.Token(); err != nil {
+		return fmt.Errorf("the body is not valid JSON: %w", err)
+	}
+	if _, err := decoder.Token(); err != io.EOF {
+		return errors.New("something follows the JSON object: send one object only")
+	}
+	return nil
+}
+
+func decodeAs[T any](raw json.RawMessage, to *T, want string) error {
+	if err := json.Unmarshal(raw, to); err != nil {
+		return fmt.Errorf("must be %s", want)
+	}
+	return nil
+}
+
+// decodeString refuses escapes of half a character, which encoding/json would replace silently.
+func decodeString(raw json.RawMessage, to *string) error {
+	if err := decodeAs(raw, to, "a string"); err != nil {
+		return err
+	}
+	if strings.Count(*to, "\ufffd") != strings.Count(string(raw), "\ufffd")+strings.Count(strings.ToLower(string(raw)), `\ufffd`) {
+		return errors.New(`holds half of a surrogate pair (\ud800 to \udfff): send whole characters`)
+	}
+	return nil
+}
+
+// decodeEnvs takes both forms: the stock client sends a list of "K=V", the manual shows an object.
+func (r *shellRequest) decodeEnvs(raw json.RawMessage) error {
+	if raw[0] == '[' {
+		return r.decodeEnvList(raw)
+	}
+	if raw[0] != '{' {
+		return errors.New(`must be a list such as ["NAME=value"] or an object such as {"NAME":"value"}`)
+	}
+	return eachField(raw, func(name string, raw json.RawMessage) error {
+		var value string
+		if err := decodeString(raw, &value); err != nil {
+			return fmt.Errorf("the value of %q %w", name, err)
+		}
+		r.envs = append(r.envs, exec.Variable{Name: name, Value: value})
+		return nil
+	})
+}
+
+func (r *shellRequest) decodeEnvList(raw json.RawMessage) error {
+	var list []json.RawMessage
+	if err := decodeAs(raw, &list, `a list of strings such as ["NAME=value"]`); err != nil {
+		return err
+	}
+	for i, raw := range list {
+		var text string
+		if err := decodeString(raw, &text); err != nil {
+			return fmt.Errorf("entry %d %w", i+1, err)
+		}
+		name, value, found := strings.Cut(text, "=")
+		if !found || name == "" {
+			return fmt.Errorf(`entry %d is not of the form "NAME=value"`, i+1)
+		}
+		r.envs = append(r.envs, exec.Variable{Name: name, Value: value})
+	}
+	return nil
+}
+
+// decodeCallbackURL never puts the URL into an error: it may hold credentials.
+func (r *shellRequest) decodeCallbackURL(raw json.RawMessage) error {
+	var text string
+	if err := decodeString(raw, &text); err != nil || text == "" {
+		return err
+	}
+	if len(text) > maxCallbackURL {
+		return fmt.Errorf("is longer than %d bytes", maxCallbackURL)
+	}
+	u, err := url.Parse(text)
+	switch {
+	case err != nil:
+		return errors.New("is not a valid URL: send one such as http://172.17.0.1:8088/api/v1/al/ID")
+	case u.Scheme != "http" && u.Scheme != "https":
+		return errors.New("must begin with http:// or https://")
+	case u.Hostname() == "":
+		return errors.New("has no host: send one such as http://172.17.0.1:8088/api/v1/al/ID")
+	}
+	r.callbackURL = u
+	return nil
+}
+
+func (r *shellRequest) decodeTimeout(raw json.RawMessage) error {
+	var seconds float64
+	if err := decodeAs(raw, &seconds, "a number of seconds"); err != nil {
+		return err
+	}
+	if !(seconds >= 0.001 && seconds <= maxTimeout.Seconds()) || math.IsNaN(seconds) {
+		return fmt.Errorf("must be 0.001 to %.0f seconds; leave it out for the default", maxTimeout.Seconds())
+	}
+	r.timeout = time.Duration(seconds * float64(time.Second))
+	return nil
+}
