@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -153,14 +154,25 @@ func TestInterruptedInstallIsMendedByTheNext(t *testing.T) {
 	m.install("--bind", "127.0.0.1:8200")
 	m.checkAnswers("127.0.0.1:8200")
 	m.checkRefuses("127.0.0.1:8099")
-	// Interrupted between writing the new addresses and listening on them.
-	for _, seconds := range []string{"0.05", "0.1", "0.2", "0.3"} {
-		_, _ = m.try("timeout", "--signal=KILL", seconds, checkout+"/install.sh", "--bind", "127.0.0.1:8201")
-	}
+	m.interruptOnceWritten("127.0.0.1:8201")
 	m.install()
 	m.checkAnswers("127.0.0.1:8201")
 	m.checkRefuses("127.0.0.1:8200")
 	if left := m.sh("find /usr/local/bin /etc/systemd/system /run -name 'dataflux*.new' -o -name '*in-force'"); left != "" {
 		t.Errorf("left behind: %s", left)
 	}
+}
+
+// interruptOnceWritten kills installations later and later, until one has written the new address: at
+// the latest then the configuration says another thing than the sockets do.
+func (m *machine) interruptOnceWritten(bind string) {
+	m.t.Helper()
+	for hundredths := 2; hundredths < 300; hundredths += 2 {
+		seconds := fmt.Sprintf("%d.%02d", hundredths/100, hundredths%100)
+		_, _ = m.try("timeout", "--signal=KILL", seconds, checkout+"/install.sh", "--bind", bind)
+		if _, status := m.try("grep", "-q", bind, "/etc/dataflux-func-sidecar"); status == 0 {
+			return
+		}
+	}
+	m.t.Fatal("no interrupted installation came as far as the configuration")
 }
