@@ -1,9 +1,6 @@
 # `make help` lists the targets. Two of them do all the set-up: `make run` and `make test`.
 
 PROGRAM := dataflux-func-sidecar
-GOFUMPT := mvdan.cc/gofumpt@v0.12.0
-STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 FUZZTIME ?= 10s
 # Root cannot be the user that commands run as.
 RUN_USER := $(if $(filter 0,$(shell id -u)),--user nobody)
@@ -17,16 +14,16 @@ build: ## build bin/dataflux-func-sidecar
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/$(PROGRAM) ./cmd/$(PROGRAM)
 
 run: build ## serve on 127.0.0.1:8099 without systemd, with a generated key, and print a signed call to try
-	@./run.sh $(RUN_USER)
+	@dev/run.sh $(RUN_USER)
 
 test: ## run all tests, with the race detector
 	go test -race -timeout 25m ./...
 
 lint: ## gofumpt, vet, staticcheck, shellcheck, govulncheck
-	./lint.sh
+	dev/lint.sh
 
 fuzz: ## fuzz each target for FUZZTIME
-	./fuzz.sh $(FUZZTIME)
+	dev/fuzz.sh $(FUZZTIME)
 
 bench: build ## measure against a bare os/exec loop, in one run
 	go run ./bench
