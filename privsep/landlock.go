@@ -24,13 +24,14 @@ type Landlock struct {
 
 // EnterLandlock is stage one of the sandbox. A freshly executed network role
 // calls it before anything else: it locks the goroutine to its thread, sets
-// no_new_privs, makes the process non-dumpable and takes from this thread
-// every right to files but that of reading what name resolution and TLS need.
+// no_new_privs, makes the process non-dumpable, ties it to the thread that
+// started it (SIGKILL when that ends) and takes from this thread every right to
+// files but that of reading what name resolution and TLS need.
 // The same goroutine then calls Reexec.
 func EnterLandlock() (Landlock, error) {
 	runtime.LockOSThread()
 	state := Landlock{thread: unix.Gettid()}
-	for _, step := range []func() error{SetNoNewPrivs, SetNonDumpable} {
+	for _, step := range []func() error{SetNoNewPrivs, SetNonDumpable, dieWithParent} {
 		if err := step(); err != nil {
 			return state, err
 		}
@@ -53,6 +54,16 @@ func (l Landlock) Reexec(argv, env []string) error {
 	}
 	err := syscall.Exec(ownProgram, argv, env)
 	return fmt.Errorf("cannot execute stage two: %w", err)
+}
+
+// dieWithParent asks again for what the parent asked for when it forked. That
+// belongs to the thread that was forked, and the one that executes stage two
+// need not be it: the signal would be lost without a word.
+func dieWithParent() error {
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+		return fmt.Errorf("cannot tie the network role to its parent: %w", err)
+	}
+	return nil
 }
 
 // LandlockInForce proves from inside that files are out of reach: whoever the

@@ -6,9 +6,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // TestSeccompFailsWhenAThreadCannotBeReached: the kernel says so by a result
@@ -48,6 +50,51 @@ func TestLandlockRightsFollowTheVersion(t *testing.T) {
 			t.Errorf("ABI %d: size %d, want %d", abi, size, want)
 		}
 	}
+}
+
+// TestRoleDiesWithTheThreadThatStartedIt: what the parent asked for at the fork
+// belongs to a thread that the second stage need not run on.
+func TestRoleDiesWithTheThreadThatStartedIt(t *testing.T) {
+	needLandlock(t, 1)
+	role := attacker(t, "in", "both", "sleep")
+	role.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	in, err := role.StdinPipe() // a role that lives on ends when this does, and not by a signal
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer time.AfterFunc(5*time.Second, func() { in.Close() }).Stop()
+	out, err := role.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = onEndingThread(func() error {
+		if err := role.Start(); err != nil {
+			return err
+		}
+		_, err := bufio.NewReader(out).ReadString('\n')
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := role.Wait(); err == nil || err.Error() != "signal: killed" {
+		t.Errorf("the role ended with: %v", err)
+	}
+}
+
+// onEndingThread runs f on a thread that then ends. The thread that a process
+// began with never does, so it is kept busy if it is the one that came.
+func onEndingThread(f func() error) error {
+	result := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked, so the thread ends with the goroutine
+		if syscall.Gettid() == os.Getpid() {
+			result <- onEndingThread(f)
+			return
+		}
+		result <- f()
+	}()
+	return <-result
 }
 
 // TestRoleStartsUnreadable is the race between a role's start and its first

@@ -13,10 +13,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"syscall"
 
 	"dataflux-func-sidecar/privsep"
 )
+
+func init() { runtime.LockOSThread() }
 
 func main() {
 	if err := run(os.Args[1:]); err != nil {
@@ -43,8 +46,15 @@ func run(args []string) error {
 	return mode(args)
 }
 
-// enter goes through the stages as the network role does.
+// enter goes through the stages as the network role does. It never does so on
+// the thread that the process began with: main keeps that one locked.
 func enter(layers string, args []string) error {
+	failed := make(chan error)
+	go func() { failed <- enterHere(layers, args) }()
+	return <-failed
+}
+
+func enterHere(layers string, args []string) error {
 	if layers == "seccomp" {
 		return run(append([]string{"seccomp"}, args...))
 	}
