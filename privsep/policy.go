@@ -35,8 +35,9 @@ var plainCalls = []uintptr{
 	unix.SYS_READ, unix.SYS_WRITE, unix.SYS_EPOLL_PWAIT, unix.SYS_FUTEX, unix.SYS_NANOSLEEP,
 	unix.SYS_EPOLL_CTL, unix.SYS_ACCEPT4, unix.SYS_CLOSE, unix.SYS_CONNECT, unix.SYS_SHUTDOWN,
 	unix.SYS_GETSOCKNAME, unix.SYS_GETPEERNAME, unix.SYS_WRITEV,
-	// The resolver and the certificate pool read files and watch for changes.
-	unix.SYS_FSTAT, unix.SYS_NEWFSTATAT,
+	// The resolver and the certificate pool read files and watch for changes; the
+	// resolver takes its default search domain from the host's name.
+	unix.SYS_FSTAT, unix.SYS_NEWFSTATAT, unix.SYS_UNAME,
 	// The Go runtime: memory, threads, signals, time, random numbers.
 	unix.SYS_MUNMAP, unix.SYS_MADVISE, unix.SYS_SCHED_YIELD, unix.SYS_SCHED_GETAFFINITY,
 	unix.SYS_RT_SIGPROCMASK, unix.SYS_RT_SIGRETURN, unix.SYS_RT_SIGACTION, unix.SYS_SIGALTSTACK,
