@@ -164,8 +164,14 @@ func TestEveryFindingIsReportedInTheOrderOfTheFile(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	for _, seed := range [][2]string{
-		{"", ""}, {"BIND=\"127.0.0.1:8099\"\n", "\nSHELL=\"/bin/sh\""}, {"x=\"\"\"", "\"\"\""},
-		{"[a]\n", "\n[[b]]\nc={d=1}"}, {"'", "'=1"}, {"BIND=\"\\u00e9", "\\"}, {"A.B.C=[", "]"}, {"=", "\xff"},
+		{"", ""},
+		{"BIND=\"127.0.0.1:8099\"\n", "\nSHELL=\"/bin/sh\""},
+		{"x=\"\"\"", "\"\"\""},
+		{"[a]\n", "\n[[b]]\nc={d=1}"},
+		{"'", "'=1"},
+		{"BIND=\"\\u00e9", "\\"},
+		{"A.B.C=[", "]"},
+		{"=", "\xff"},
 	} {
 		f.Add(seed[0], seed[1])
 	}

@@ -15,7 +15,7 @@ import (
 func runCheck(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("check", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	path := flags.String("config", "/etc/dataflux-func-sidecar", "configuration `file`")
+	path := flags.String("config", defaultConfig, "configuration `file`")
 	unitDir := flags.String("unit-dir", "/etc/systemd/system", "`directory` of the systemd units")
 	name := flags.String("user", "dffs", "`name` of the user who runs commands")
 	if err := flags.Parse(args); err != nil {

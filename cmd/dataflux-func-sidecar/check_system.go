@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"dataflux-func-sidecar/config"
 )
@@ -58,18 +59,31 @@ func (r *report) checkSocketFile(path string) {
 
 // checkUnits compares what systemd was told with what the configuration says.
 func (r *report) checkUnits(c config.Config, path, unitDir string) {
-	unit, err := os.ReadFile(filepath.Join(unitDir, "dataflux-func-sidecar.socket"))
-	if err != nil {
+	unit := filepath.Join(unitDir, "dataflux-func-sidecar.socket")
+	if _, err := os.Stat(unit); err != nil {
 		r.warning("no dataflux-func-sidecar.socket in %s: run install.sh, unless you start the program yourself with --bind", unitDir)
 		return
 	}
 	mend := "run dataflux-func-sidecar configure --config " + config.ShellQuote(path) +
 		" --unit-dir " + config.ShellQuote(unitDir) + " && " + config.ApplyBind
-	if slices.Equal(listenStreams(unit, unitDir), strings.Split(config.JoinBind(c.Bind), ",")) {
+	streams := config.ListenStreams(withDropIns(unit))
+	slices.Sort(streams)
+	if slices.Equal(streams, sortedTexts(c.Bind)) {
 		r.ok("the socket unit listens on what BIND says")
 	} else {
 		r.failure("the socket unit listens on other addresses than BIND says: %s", mend)
 	}
+	r.checkSudo(c, unitDir, mend)
+	r.checkStop(c, unitDir)
+}
+
+func sortedTexts(addresses []config.Address) []string {
+	texts := strings.Split(config.JoinBind(addresses), ",")
+	slices.Sort(texts)
+	return texts
+}
+
+func (r *report) checkSudo(c config.Config, unitDir, mend string) {
 	sudo, err := os.ReadFile(config.SudoDropIn(unitDir))
 	switch present := err == nil; {
 	case present != c.AllowSudo:
@@ -81,19 +95,32 @@ func (r *report) checkUnits(c config.Config, path, unitDir string) {
 	}
 }
 
-// listenStreams are the addresses that the unit and its drop-ins leave systemd
-// with, in the order in which it reads them.
-func listenStreams(unit []byte, unitDir string) []string {
-	dir := filepath.Dir(config.SocketDropIn(unitDir))
-	dropIns, _ := os.ReadDir(dir) // sorted by name, as systemd does; none is no error
-	for _, dropIn := range dropIns {
-		if !strings.HasSuffix(dropIn.Name(), ".conf") {
-			continue
-		}
-		text, err := os.ReadFile(filepath.Join(dir, dropIn.Name()))
-		if err == nil {
-			unit = slices.Concat(unit, []byte("\n"), text)
+// checkStop finds a drain that systemd would cut short.
+func (r *report) checkStop(c config.Config, unitDir string) {
+	var limit time.Duration
+	text := withDropIns(filepath.Join(unitDir, "dataflux-func-sidecar.service"))
+	for line := range strings.Lines(string(text)) {
+		value, found := strings.CutPrefix(strings.TrimSpace(line), "TimeoutStopSec=")
+		if d, err := time.ParseDuration(value); found && err == nil {
+			limit = d
 		}
 	}
-	return config.ListenStreams(unit)
+	if needed := c.DrainTimeout + c.KillGrace; limit > 0 && needed >= limit {
+		r.warning("DRAIN_TIMEOUT and KILL_GRACE together are %s, but systemd kills the service %s after a stop: "+
+			"raise TimeoutStopSec with systemctl edit dataflux-func-sidecar.service", needed, limit)
+	}
+}
+
+// withDropIns is the text of a unit and of its drop-ins, in the order in which
+// systemd reads them. What is missing is left out.
+func withDropIns(unit string) []byte {
+	text, _ := os.ReadFile(unit)
+	dropIns, _ := os.ReadDir(unit + ".d") // sorted by name, as systemd does
+	for _, dropIn := range dropIns {
+		more, err := os.ReadFile(filepath.Join(unit+".d", dropIn.Name()))
+		if err == nil && strings.HasSuffix(dropIn.Name(), ".conf") {
+			text = slices.Concat(text, []byte("\n"), more)
+		}
+	}
+	return text
 }

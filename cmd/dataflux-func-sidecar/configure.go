@@ -19,7 +19,7 @@ func runConfigure(args []string, stdin io.Reader, stdout, stderr io.Writer) int 
 	c := configuring{say: stderr}
 	flags := flag.NewFlagSet("configure", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.StringVar(&c.path, "config", "/etc/dataflux-func-sidecar", "configuration `file`")
+	flags.StringVar(&c.path, "config", defaultConfig, "configuration `file`")
 	flags.StringVar(&c.unitDir, "unit-dir", "/etc/systemd/system", "`directory` of the systemd units; empty: write none, for a start by hand")
 	bind := flags.String("bind", "", "`addresses` to listen on, separated by commas")
 	keyOnStdin := flags.Bool("secret-key-stdin", false, "read the Secret Key as one line from standard input")
