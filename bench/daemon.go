@@ -1,0 +1,152 @@
+package main
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// patience bounds every wait for the daemon.
+const patience = 10 * time.Second
+
+// daemon is the program under test, with a configuration of its own.
+type daemon struct {
+	address, key      string
+	executor, network process
+	command           *exec.Cmd
+	log               string
+}
+
+// setup writes a configuration for an address that is free now, and a key for it.
+type setup struct{ program, config, address, key string }
+
+func configure(program, folder string) (setup, error) {
+	program, err := filepath.Abs(program)
+	if err != nil {
+		return setup{}, fmt.Errorf("cannot find the daemon: %w", err)
+	}
+	address, err := freeAddress()
+	if err != nil {
+		return setup{}, err
+	}
+	s := setup{program: program, config: filepath.Join(folder, "config"), address: address, key: rand.Text()}
+	c := exec.Command(program, "configure", "--config", s.config, "--bind", address, "--secret-key-stdin", "--unit-dir", "")
+	c.Stdin = strings.NewReader(s.key)
+	if out, err := c.CombinedOutput(); err != nil {
+		return s, fmt.Errorf("cannot configure the daemon: %w: %s", err, out)
+	}
+	return s, nil
+}
+
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("cannot find a free port: %w", err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String(), nil
+}
+
+// serveArguments leave out what only root can do.
+func (s setup) serveArguments(user string) []string {
+	arguments := []string{"serve", "--config", s.config}
+	if os.Geteuid() == 0 {
+		arguments = append(arguments, "--user", user)
+	}
+	return arguments
+}
+
+func startDaemon(program, user, folder string) (*daemon, error) {
+	s, err := configure(program, folder)
+	if err != nil {
+		return nil, err
+	}
+	d := &daemon{address: s.address, key: s.key, log: filepath.Join(folder, "log")}
+	log, err := os.Create(d.log)
+	if err != nil {
+		return nil, fmt.Errorf("cannot keep the daemon's journal: %w", err)
+	}
+	defer func() { _ = log.Close() }()
+	d.command = exec.Command(s.program, append(s.serveArguments(user), "--bind", s.address)...)
+	d.command.Stderr = log
+	d.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := d.command.Start(); err != nil {
+		return nil, fmt.Errorf("cannot start the daemon: %w", err)
+	}
+	d.executor = process(d.command.Process.Pid)
+	if err := d.await(); err != nil {
+		d.stop()
+		return nil, err
+	}
+	return d, nil
+}
+
+func (d *daemon) await() (err error) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if err = welcome(d.address); err == nil {
+			d.network, err = d.executor.childNamed("network")
+			return err
+		}
+	}
+	return fmt.Errorf("cannot reach the daemon: %w\n%s", err, d.lastWords())
+}
+
+// welcome asks for what the daemon tells everybody, on a new connection.
+func welcome(address string) error {
+	conn, err := net.DialTimeout("tcp", address, patience)
+	if err != nil {
+		return fmt.Errorf("cannot connect: %w", err)
+	}
+	defer func() { _ = conn.Close() }()
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	if _, err := conn.Write([]byte("GET / HTTP/1.1\r\nHost: bench\r\n\r\n")); err != nil {
+		return fmt.Errorf("cannot ask: %w", err)
+	}
+	answer := make([]byte, 4096)
+	n, err := conn.Read(answer)
+	if err != nil {
+		return fmt.Errorf("cannot read the answer: %w", err)
+	}
+	if !bytes.HasPrefix(answer[:n], []byte("HTTP/1.1 200 ")) {
+		return fmt.Errorf("not an answer: %q", answer[:n])
+	}
+	return nil
+}
+
+// roles are both processes.
+func (d *daemon) roles() []process { return []process{d.executor, d.network} }
+
+func (d *daemon) sum(of func(process) int64) int64 { return of(d.executor) + of(d.network) }
+
+// order is one for the client.
+func (d *daemon) order(command string, clients, commands int) order {
+	return order{Command: command, Clients: clients, Commands: commands, Address: d.address, Key: d.key}
+}
+
+// lastWords is the end of the daemon's journal.
+func (d *daemon) lastWords() string {
+	text, _ := os.ReadFile(d.log)
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	return "The daemon's journal ends with:\n" + strings.Join(lines[max(0, len(lines)-5):], "\n")
+}
+
+// stop kills it after a while: commands of the bench are over, so it has little to drain.
+func (d *daemon) stop() {
+	if d == nil || d.command == nil {
+		return
+	}
+	_ = d.command.Process.Signal(syscall.SIGTERM)
+	kill := time.AfterFunc(patience, func() { _ = d.command.Process.Kill() })
+	defer kill.Stop()
+	if err := d.command.Wait(); errors.Is(err, syscall.ECHILD) {
+		fmt.Fprintln(os.Stderr, "bench: the daemon was waited for by somebody else")
+	}
+}

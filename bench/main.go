@@ -1,0 +1,106 @@
+// Command bench measures what a call costs, and prints each figure beside what it must reach.
+// `make bench` takes about two minutes, `go run ./bench -quick` half a minute for a first look.
+//
+// It must never change the host: it starts a daemon of its own with a key of its own in a temporary
+// folder. It must never decide about a build either: its exit status is 0 whatever it finds.
+//
+// How to read it. The yardstick is a bare loop in Go: os/exec runs the same commands by the same shell
+// as the same user with the same environment into two bytes.Buffer, in a process of its own. Rounds of
+// the loop and of the daemon alternate, and each ratio compares two neighbours, so that whatever else
+// the machine does falls upon both; a ratio is the median of its rounds, and what follows it in
+// brackets is the range of them. The client is a third process, also charged to the daemon, as the loop
+// needs none: one thread of raw system calls over connections that stay open, with requests that were
+// signed before the clock started. The daemon's journal is text in a file; what journald itself takes
+// is not in the figures. "CPU" is what /proc tells of the processes themselves, in µs per command;
+// "commands" is what the shells took, which nobody can save. MB are millions of bytes.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"runtime"
+)
+
+func main() {
+	runtime.LockOSThread() // what is started here dies with this thread
+	if len(os.Args) == 2 && becomeWorker(os.Args[1]) {
+		return
+	}
+	o := bench{}
+	flag.BoolVar(&o.quick, "quick", false, "fewer and shorter rounds")
+	flag.StringVar(&o.program, "program", "bin/dataflux-func-sidecar", "the daemon's `FILE` (make build)")
+	flag.StringVar(&o.user, "user", "nobody", "the `NAME` of the user that commands run as, when started as root")
+	flag.StringVar(&o.tree, "tree", "", "a Debian tree `FOLDER` with systemd to boot for the cold start (default: that of the end-to-end tests, if it is there)")
+	flag.Parse()
+	if err := o.run(); err != nil {
+		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+	}
+}
+
+// bench is one run.
+type bench struct {
+	quick               bool
+	program, user, tree string
+
+	daemon       *daemon
+	loop, client *worker
+}
+
+func (b *bench) run() error {
+	if _, err := os.Stat(b.program); err != nil {
+		return fmt.Errorf("cannot find the daemon: %w: build it with `make build`", err)
+	}
+	folder, err := os.MkdirTemp("", "bench-")
+	if err != nil {
+		return fmt.Errorf("cannot measure: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(folder) }()
+	printHost("at the start")
+	if err := b.measureDaemon(folder); err != nil {
+		return err
+	}
+	b.measureColdStart(folder)
+	printHost("at the end")
+	return nil
+}
+
+// measureDaemon does all that one daemon can go through in a row.
+func (b *bench) measureDaemon(folder string) error {
+	if err := b.start(folder); err != nil {
+		return err
+	}
+	defer b.stop()
+	for _, step := range []func() error{
+		func() error { return b.idle("after the start") },
+		b.compareCommands,
+		b.sleepers,
+		b.muchOutput,
+		func() error { return b.idle("after all of the above") },
+	} {
+		if err := step(); err != nil {
+			return fmt.Errorf("%w\n%s", err, b.daemon.lastWords())
+		}
+	}
+	return nil
+}
+
+func (b *bench) start(folder string) (err error) {
+	if b.daemon, err = startDaemon(b.program, b.user, folder); err != nil {
+		return err
+	}
+	if b.client, err = startWorker(clientWorker, ""); err != nil {
+		return err
+	}
+	b.loop, err = startWorker(loopWorker, b.user)
+	return err
+}
+
+func (b *bench) stop() {
+	for _, w := range []*worker{b.loop, b.client} {
+		if w != nil {
+			w.stop()
+		}
+	}
+	b.daemon.stop()
+}
