@@ -103,7 +103,10 @@ HERE=$(cd "$(dirname "$0")" && pwd)
 # In the folder of the program, as /tmp may be mounted noexec and a rename needs one file system.
 STAGED=$PROGRAM.new
 
-clean_up() { rm -f "$STAGED" "$UNIT_DIR/$NAME.socket.new" "$UNIT_DIR/$NAME.service.new"; }
+clean_up() {
+	rm -f "$STAGED" "$UNIT_DIR/$NAME.socket.new" "$UNIT_DIR/$NAME.service.new"
+	if [ -f "$IN_FORCE" ] && [ "$(socket_files)" = "$(cat "$IN_FORCE")" ]; then rm -f "$IN_FORCE"; fi
+}
 
 stage_program() {
 	mkdir -p "${PROGRAM%/*}"

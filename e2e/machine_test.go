@@ -47,7 +47,7 @@ func boot(t *testing.T) *machine {
 		_ = console.Close()
 		removeCgroups(m.name)
 	})
-	m.waitUntilUp("")
+	m.waitUntilUp()
 	return m
 }
 
@@ -97,34 +97,31 @@ func (m *machine) leader() (int, error) {
 	return pid, nil
 }
 
-// waitUntilUp waits for a boot other than the given one, and returns its id.
-func (m *machine) waitUntilUp(previous string) string {
+func (m *machine) waitUntilUp() {
 	m.t.Helper()
-	var id string
 	m.eventually("the machine has booted", func() bool {
-		if state, _ := m.try("systemctl", "is-system-running", "--wait"); state != "running" {
-			return false
-		}
-		id = m.bootID()
-		return id != previous
+		state, _ := m.try("systemctl", "is-system-running", "--wait")
+		return state == "running"
 	})
-	return id
 }
 
-// bootID tells two boots of a machine apart; the kernel's own id is the host's.
-func (m *machine) bootID() string {
-	leader, err := m.leader()
-	if err != nil {
-		return ""
-	}
-	return strconv.Itoa(leader)
-}
-
+// reboot asks systemd by signal, and enters the machine again only after it has gone down: the shutdown
+// stops what it finds inside, and nsenter would stop with it for good.
 func (m *machine) reboot() {
 	m.t.Helper()
-	before := m.bootID()
-	m.try("systemctl", "reboot")
-	m.waitUntilUp(before)
+	const startRebootTarget = syscall.Signal(34 + 5) // SIGRTMIN+5
+	before, err := m.leader()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	if err := syscall.Kill(before, startRebootTarget); err != nil {
+		m.t.Fatal(err)
+	}
+	m.eventually("the machine has gone down and starts again", func() bool {
+		now, err := m.leader()
+		return err == nil && now != before
+	})
+	m.waitUntilUp()
 }
 
 // command is a process inside the machine, as root.
@@ -195,8 +192,10 @@ func (m *machine) tellFailure(console string) {
 	if !m.t.Failed() {
 		return
 	}
-	journal, _ := m.try("journalctl", "--no-pager", "--lines=60", "-u", "dataflux-func-sidecar.*")
+	journal, _ := m.try("journalctl", "--no-pager", "--lines=60", "-u", service, "-u", socket)
 	m.t.Logf("journal of the units:\n%s", journal)
+	state, _ := m.try("sh", "-c", "systemctl is-system-running; systemctl list-jobs; systemctl --failed; ps axo pid,ppid,user,stat,args")
+	m.t.Logf("state:\n%s", state)
 	if text, err := os.ReadFile(console); err == nil && len(text) > 0 {
 		m.t.Logf("console:\n%s", text)
 	}

@@ -69,11 +69,23 @@ var debianTree = sync.OnceValue(func() error {
 
 // program is built as `make build` does, so that what runs in the machines is what users get.
 var program = sync.OnceValues(func() (path string, err error) {
+	lookAtSources()
 	path = filepath.Join(scratch(), "dataflux-func-sidecar")
 	cmd := exec.Command("go", "build", "-trimpath", "-o", path, "../cmd/dataflux-func-sidecar")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	return path, explain(cmd)
 })
+
+// lookAtSources lets `go test` know what these tests depend on besides their package: it remembers a
+// result for as long as the files that the test looked at are the same.
+func lookAtSources() {
+	_ = filepath.WalkDir("..", func(path string, _ os.DirEntry, _ error) error {
+		if filepath.Ext(path) == ".go" {
+			_, _ = os.Stat(path)
+		}
+		return nil
+	})
+}
 
 func runHere(name string, args ...string) error { return explain(exec.Command(name, args...)) }
 
