@@ -60,7 +60,7 @@ func sendResult(st *stream, id string, result *exec.Result) error {
 
 func writeResult(w io.Writer, id string, result *exec.Result) error {
 	e := &encoder{w: w}
-	e.raw(`{"ok":true,"message":` + quoteJSON(cutNotice(result)) + `,"data":{"stdout":`)
+	e.raw(`{"ok":true,"message":` + quoteJSON(notice(result)) + `,"data":{"stdout":`)
 	stdoutText := e.output(&result.Stdout)
 	e.raw(`,"stderr":`)
 	stderrText := e.output(&result.Stderr)
@@ -91,9 +91,15 @@ func facts(id string, r *exec.Result) string {
 		r.Stdout.Total(), r.Stderr.Total(), r.Stdout.Truncated(), r.Stderr.Truncated())
 }
 
-// cutNotice says in words what was cut, and is empty when nothing was.
-func cutNotice(r *exec.Result) string {
+// notice says in words what the caller should know beside the facts; mostly it is empty.
+func notice(r *exec.Result) string {
 	var notices []string
+	if r.Ended == exec.Stopped {
+		notices = append(notices, "the command was ended because the daemon stops")
+	}
+	if r.StillRunning {
+		notices = append(notices, "the command could not be ended: it runs as another user or hangs in the kernel")
+	}
 	for _, s := range []struct {
 		name   string
 		output *exec.Output

@@ -127,11 +127,13 @@ func (c *courier) deliverWithRetries(d *delivery) {
 			c.report(journal.CallbackDelivered(), d, attempt, fmt.Sprintf("Callback delivered to %s (HTTP %d)", d.receiver(), outcome.Status))
 			return
 		}
-		pause := max(retryPause(attempt), min(time.Duration(outcome.RetryAfter)*time.Second, time.Hour))
-		if time.Now().Add(pause).After(expires) {
+		left := time.Until(expires)
+		if left <= 0 {
 			c.report(journal.CallbackLost(), d, attempt, fmt.Sprintf("Callback to %s given up after CALLBACK_EXPIRY (%s): %s", d.receiver(), c.callbacks.Expiry, why(outcome, err)))
 			return
 		}
+		pause := max(retryPause(attempt), min(time.Duration(outcome.RetryAfter)*time.Second, time.Hour))
+		pause = min(pause, left) // the last attempt comes when the time is up
 		c.report(journal.CallbackFailed(), d, attempt, fmt.Sprintf("Callback to %s failed: %s; next attempt in %s", d.receiver(), why(outcome, err), pause.Round(time.Millisecond)))
 		if !c.pause(pause) {
 			c.report(journal.CallbackLost(), d, attempt, fmt.Sprintf("Callback to %s lost, because the daemon stops: %s", d.receiver(), why(outcome, err)))

@@ -174,8 +174,8 @@ func (e *Executor) logEnd(j *job, r *exec.Result) {
 		how += ", ended by the daemon: " + r.Ended.String()
 	}
 	text := fmt.Sprintf("Command finished after %s: %s", r.Duration.Round(time.Millisecond), how)
-	if notice := cutNotice(r); notice != "" {
-		text += "; " + notice
+	if also := notice(r); also != "" {
+		text += "; " + also
 	}
 	e.log.Write(event, text, fields)
 }

@@ -1,0 +1,181 @@
+package executor
+
+import (
+	"context"
+	"encoding/json"
+	"net/url"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"dataflux-func-sidecar/privsep/message"
+	"dataflux-func-sidecar/sign"
+)
+
+// posted is one callback attempt as the network role got it.
+type posted struct {
+	id   uint64
+	call message.Callback
+	body []byte
+}
+
+func (p posted) header(name string) string {
+	for i := 0; i < len(p.call.Headers); i += 2 {
+		if p.call.Headers[i] == name {
+			return p.call.Headers[i+1]
+		}
+	}
+	return ""
+}
+
+// receivePost takes the next callback attempt, skipping answers.
+func (r *rig) receivePost() posted {
+	r.t.Helper()
+	f := r.receiveBut(message.Answer)
+	call, err := message.DecodeCallback(f.Payload)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	p := posted{id: f.ID, call: call}
+	for last := false; !last; {
+		data := r.receiveBut(message.Answer)
+		if data.ID != p.id|message.PostFlag || data.Kind != message.Data {
+			r.t.Fatalf("kind %d of stream %#x came within a callback", data.Kind, data.ID)
+		}
+		p.body, last = append(p.body, data.Payload...), data.Last
+	}
+	return p
+}
+
+func (r *rig) receiveBut(skip message.Kind) message.Frame {
+	r.t.Helper()
+	for {
+		if f := r.receive(); f.Kind != skip {
+			return f
+		}
+	}
+}
+
+func (r *rig) outcome(p posted, o message.Outcome) {
+	r.t.Helper()
+	r.send(message.Frame{Kind: message.Posted, ID: p.id, Payload: o.Encode()})
+}
+
+func TestACallbackHasTheTwoKeysAndASignatureThatHolds(t *testing.T) {
+	for _, wait := range []string{"true", "false"} {
+		r := newRig(t, nil)
+		r.request(`{"command":"echo out; echo err >&2; exit 7","wait":` + wait + `,"callbackURL":"http://172.17.0.1:8088/api/v1/al/x?y=1"}`)
+		p := r.receivePost()
+		r.outcome(p, message.Outcome{Status: 200})
+		var got map[string]map[string]string
+		if err := json.Unmarshal(p.body, &got); err != nil {
+			t.Fatal(err)
+		}
+		if want := map[string]map[string]string{"kwargs": {"stdout": "out\n", "stderr": "err\n"}}; !reflect.DeepEqual(got, want) {
+			t.Errorf("wait %s: got %s", wait, p.body)
+		}
+		request := sign.Request{Method: "POST", Path: "/api/v1/al/x", Nonce: p.header("X-Auth-Nonce"), Timestamp: p.header("X-Auth-Timestamp"), Body: p.body}
+		if p.header("X-Auth-Signature") != sign.Signature([]byte(testKey), request) {
+			t.Errorf("wait %s: the signature does not hold", wait)
+		}
+		if p.call.Length != int64(len(p.body)) || p.header("X-Sidecar-Exit-Code") != "7" || len(p.header("X-Sidecar-Job-Id")) != 16 {
+			t.Errorf("wait %s: got %+v", wait, p.call)
+		}
+		waitFor(t, func() bool { return r.executor.Callbacks() == 0 })
+	}
+}
+
+func TestAFailedCallbackIsTriedAgainWithAFreshSignature(t *testing.T) {
+	r := newRig(t, nil)
+	r.request(`{"command":"echo x","wait":false,"callbackURL":"http://user:CANARY@h:1/"}`)
+	first := r.receivePost()
+	r.outcome(first, message.Outcome{Status: 500})
+	second := r.receivePost()
+	r.outcome(second, message.Outcome{Status: 204})
+	if first.header("X-Sidecar-Job-Id") != second.header("X-Sidecar-Job-Id") || first.header("X-Auth-Nonce") == second.header("X-Auth-Nonce") {
+		t.Error("a repetition needs the same job id and a fresh nonce")
+	}
+	waitFor(t, func() bool { return strings.Contains(r.log.String(), "Callback delivered to h:1 (HTTP 204)") })
+	if strings.Contains(r.log.String(), "CANARY") {
+		t.Error("the journal shows credentials of the URL")
+	}
+}
+
+func TestACallbackOutlivesTheNetworkRole(t *testing.T) {
+	r := newRig(t, nil)
+	r.request(`{"command":"echo x","wait":false,"callbackURL":"http://h:1/"}`)
+	r.receivePost()
+	_ = r.network.Close()
+	<-r.session.Ended()
+	r.connect()
+	r.outcome(r.receivePost(), message.Outcome{Status: 200})
+	waitFor(t, func() bool { return r.executor.Callbacks() == 0 })
+}
+
+func TestAnExpiredCallbackIsReportedAsLost(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.Callbacks.Expiry = time.Millisecond })
+	r.request(`{"command":"echo x","wait":false,"callbackURL":"http://h:1/"}`)
+	r.outcome(r.receivePost(), message.Outcome{Status: 302})
+	waitFor(t, func() bool { return strings.Contains(r.log.String(), "given up after CALLBACK_EXPIRY") })
+}
+
+func TestAStopReportsWhatIsNotDelivered(t *testing.T) {
+	r := newRig(t, nil)
+	r.request(`{"command":"echo x","wait":false,"callbackURL":"http://h:1/"}`)
+	r.outcome(r.receivePost(), message.Outcome{Error: "connection refused", RetryAfter: 30})
+	waitFor(t, func() bool { return strings.Contains(r.log.String(), "next attempt in") })
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	r.executor.AbandonCallbacks(ctx)
+	if !strings.Contains(r.log.String(), "lost, because the daemon stops") || r.executor.Callbacks() != 0 {
+		t.Errorf("the journal says:\n%s", r.log.String())
+	}
+}
+
+func TestAReceiverThatHangsHoldsUpNoOther(t *testing.T) {
+	r := newRig(t, nil)
+	for range attemptsPerReceiver + 2 {
+		r.request(`{"command":"true","wait":false,"callbackURL":"http://dead:1/"}`)
+	}
+	for range attemptsPerReceiver {
+		r.receivePost() // and never answered
+	}
+	r.request(`{"command":"true","wait":false,"callbackURL":"http://alive:1/"}`)
+	p := r.receivePost()
+	if !strings.Contains(p.call.URL, "alive") {
+		t.Errorf("the next attempt goes to %s", p.call.URL)
+	}
+	r.outcome(p, message.Outcome{Status: 200})
+}
+
+func TestTheQueueOfCallbacksIsBounded(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.Callbacks.MaxPending = 1 })
+	r.request(`{"command":"true","wait":false,"callbackURL":"http://dead:1/"}`)
+	r.receivePost()
+	head, got := r.shell(`{"command":"true","callbackURL":"http://dead:1/"}`)
+	if head.Status != 503 || !strings.Contains(got.Message, "MAX_CALLBACKS") {
+		t.Errorf("got %d %+v", head.Status, got)
+	}
+	if head, _ := r.shell(`{"command":"true"}`); head.Status != 200 {
+		t.Errorf("a command without callback got %d", head.Status)
+	}
+}
+
+func TestRetriesBackOffWithinTheirBounds(t *testing.T) {
+	for attempt := 1; attempt < 100; attempt++ {
+		pause := retryPause(attempt)
+		if pause < 8*firstRetry/10 || pause > 12*maxRetry/10 {
+			t.Errorf("attempt %d waits %s", attempt, pause)
+		}
+	}
+}
+
+func TestTheSignedPathIsTheOneThatIsSent(t *testing.T) {
+	for text, want := range map[string]string{"http://h": "/", "http://h/a%20b?c": "/a%20b", "http://h/%E4%BD%A0": "/%E4%BD%A0"} {
+		u, err := url.Parse(text)
+		if err != nil || pathOf(u) != want {
+			t.Errorf("%s: %s, %v", text, pathOf(u), err)
+		}
+	}
+}

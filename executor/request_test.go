@@ -1,0 +1,87 @@
+package executor
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"dataflux-func-sidecar/exec"
+)
+
+func TestTheStockClientsBodiesAreUnderstood(t *testing.T) {
+	tom := []exec.Variable{{Name: "MY_NAME", Value: "Tom"}}
+	cases := map[string]shellRequest{
+		`{"command":"hostname","wait":true}`:                                          {command: "hostname", wait: true},
+		`{"command":"x","wait":false,"workdir":"\/home\/dev","envs":["MY_NAME=Tom"]}`: {command: "x", workdir: "/home/dev", envs: tom},
+		`{"command":"x","envs":{"MY_NAME":"Tom"}}`:                                    {command: "x", wait: true, envs: tom},
+		`{"command":"echo \u4f60\u597d"}`:                                             {command: "echo 你好", wait: true},
+		`{"command":"x","envs":null,"workdir":null,"callbackURL":null,"wait":null}`:   {command: "x", wait: true},
+		`{"command":"x","envs":["A=b=c","B="],"timeout":0.5}`: {
+			command: "x", wait: true, timeout: 500 * time.Millisecond,
+			envs: []exec.Variable{{Name: "A", Value: "b=c"}, {Name: "B"}},
+		},
+		"{\"command\":\"echo \ufffd \\ufffd\"}": {command: "echo \ufffd \ufffd", wait: true},
+	}
+	for body, want := range cases {
+		if got, err := decodeShell([]byte(body)); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %+v, %v", body, got, err)
+		}
+	}
+}
+
+func TestABadBodyIsRefusedWithWhatToChange(t *testing.T) {
+	cases := map[string]string{
+		``:                               "not valid JSON",
+		`null`:                           "not a JSON object",
+		`[]`:                             "not a JSON object",
+		`{"command":"x"} {}`:             "not valid JSON",
+		`{"command":"x"`:                 "not valid JSON",
+		`{}`:                             "command is missing",
+		`{"command":""}`:                 "command is missing",
+		`{"command":1}`:                  "command: must be a string",
+		`{"Command":"x"}`:                `unknown key "Command"`,
+		`{"command":"x","timout":1}`:     `unknown key "timout"`,
+		`{"command":"x","command":"y"}`:  "there twice",
+		`{"command":"x","wait":"yes"}`:   "wait: must be true or false",
+		`{"command":"x","envs":"A=1"}`:   "envs: must be a list",
+		`{"command":"x","envs":["A"]}`:   "entry 1 is not of the form",
+		`{"command":"x","envs":["=1"]}`:  "entry 1 is not of the form",
+		`{"command":"x","envs":[1]}`:     "entry 1 must be a string",
+		`{"command":"x","envs":{"A":1}}`: `the value of "A" must be a string`,
+		`{"command":"x","envs":{"A":"1","A":"2"}}`:           "there twice",
+		`{"command":"x","timeout":0}`:                        "timeout: must be 0.001 to 604800",
+		`{"command":"x","timeout":-1}`:                       "timeout: must be",
+		`{"command":"x","timeout":1e18}`:                     "timeout: must be",
+		`{"command":"x","timeout":"5"}`:                      "timeout: must be a number",
+		`{"command":"x","callbackURL":"file:///etc/passwd"}`: "must begin with http",
+		`{"command":"x","callbackURL":"http:///x"}`:          "has no host",
+		`{"command":"x","callbackURL":"http://a b/"}`:        "not a valid URL",
+		`{"command":"\ud800"}`:                               "half of a surrogate pair",
+		"{\"command\":\"\xff\"}":                             "not UTF-8",
+	}
+	for body, want := range cases {
+		if _, err := decodeShell([]byte(body)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", body, err, want)
+		}
+	}
+}
+
+func FuzzDecodeShell(f *testing.F) {
+	f.Add([]byte(`{"command":"x","envs":["A=1"],"timeout":1,"callbackURL":"http://h/"}`))
+	f.Add([]byte(`{"command":"\ud83d\ude00","envs":{"A":"\ufffd"}}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		r, err := decodeShell(body)
+		if err != nil {
+			return
+		}
+		if r.command == "" || r.timeout < 0 || r.timeout > maxTimeout {
+			t.Fatalf("%q was taken as %+v", body, r)
+		}
+		for _, v := range r.envs {
+			if strings.Contains(v.Name, "\ufffd") && !strings.Contains(strings.ToLower(string(body)), "fffd") && !strings.Contains(string(body), "\ufffd") {
+				t.Fatalf("%q: a character was replaced silently", body)
+			}
+		}
+	})
+}

@@ -1,0 +1,120 @@
+package executor
+
+import (
+	"encoding/binary"
+	"errors"
+	"testing"
+	"time"
+
+	"dataflux-func-sidecar/privsep/message"
+)
+
+// Each entry is what a network role that was taken over might send. All of it must end the role.
+func TestANetworkRoleThatLiesIsEnded(t *testing.T) {
+	post := message.PostFlag
+	cases := map[string][]message.Frame{
+		"a second Ready":                {{Kind: message.Ready, Payload: []byte{1}}},
+		"Ready without its byte":        {{Kind: message.Ready}},
+		"requests that skip an id":      {{Kind: message.Request, ID: 2, Payload: signed("GET", "/", "n", "").Encode()}},
+		"request 0":                     {{Kind: message.Request, ID: 0, Payload: signed("GET", "/", "n", "").Encode()}},
+		"a request with PostFlag":       {{Kind: message.Request, ID: 1 | post, Payload: signed("GET", "/", "n", "").Encode()}},
+		"a request cut short":           {{Kind: message.Request, ID: 1, Payload: []byte{0, 0, 0, 9, 'x'}}},
+		"an empty request":              {{Kind: message.Request, ID: 1}},
+		"a request with a huge head":    {{Kind: message.Request, ID: 1, Payload: message.Call{Path: string(make([]byte, message.MaxHead+1))}.Encode()}},
+		"credit for no stream":          {{Kind: message.Credit, ID: 1, Payload: message.CreditOf(1)}},
+		"credit for no callback":        {{Kind: message.Credit, ID: 1 | post, Payload: message.CreditOf(1)}},
+		"credit without a number":       {{Kind: message.Credit, ID: 1}},
+		"a hang-up of nobody":           {{Kind: message.Hangup, ID: 5}},
+		"the outcome of no callback":    {{Kind: message.Posted, ID: 1, Payload: message.Outcome{Status: 200}.Encode()}},
+		"a Pong without a Ping":         {{Kind: message.Pong, ID: 1}},
+		"a malformed Refused":           {{Kind: message.Refused, Payload: []byte{1}}},
+		"Drained twice":                 {{Kind: message.Drained}, {Kind: message.Drained}},
+		"the end of a stream":           {{Kind: message.Pong, ID: 1, Last: true}},
+		"an answer, which is not its":   {{Kind: message.Answer, ID: 1, Payload: message.Head{Status: 200}.Encode()}},
+		"a Setup, which is not its own": {{Kind: message.Setup}},
+	}
+	for name, frames := range cases {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, nil)
+			for _, f := range frames {
+				_ = r.network.Send(f) // the executor may have hung up already
+			}
+			if err := <-r.ended; !errors.Is(err, message.ErrProtocol) {
+				t.Errorf("ended with %v, want ErrProtocol", err)
+			}
+			<-r.session.Ended()
+		})
+	}
+}
+
+func TestCreditForBytesThatWereNotSentEndsTheRole(t *testing.T) {
+	r := newRig(t, nil)
+	id := r.request(`{"command":"sleep 5"}`)
+	r.send(message.Frame{Kind: message.Credit, ID: id, Payload: message.CreditOf(1)})
+	if err := <-r.ended; !errors.Is(err, message.ErrProtocol) {
+		t.Errorf("ended with %v, want ErrProtocol", err)
+	}
+	r.executor.EndAll()
+}
+
+func TestMoreRequestsThanConnectionsEndTheRole(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.Limits.MaxConnections, o.Callbacks.MaxPending = 3, 1 })
+	for range 5 {
+		r.last++
+		call := signed("POST", "/shell", "same-nonce-"+string(rune('a'+r.last)), `{"command":"sleep 5"}`)
+		_ = r.network.Send(message.Frame{Kind: message.Request, ID: r.last, Payload: call.Encode()})
+	}
+	if err := <-r.ended; !errors.Is(err, message.ErrProtocol) {
+		t.Errorf("ended with %v, want ErrProtocol", err)
+	}
+	r.executor.EndAll()
+}
+
+func TestWhatCrossesWithTheEndOfAStreamIsNoLie(t *testing.T) {
+	r := newRig(t, nil)
+	r.shell(`{"command":"true"}`)
+	r.send(message.Frame{Kind: message.Hangup, ID: 1})
+	r.send(message.Frame{Kind: message.Credit, ID: 1, Payload: message.CreditOf(10)})
+	if _, got := r.shell(`{"command":"echo still here"}`); got.Data.Stdout != "still here\n" {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// A slow reader may not make the executor put more than the window onto the channel.
+func TestAStreamStopsAtItsWindow(t *testing.T) {
+	r := newRig(t, nil)
+	r.request(`{"command":"head -c 2000000 /dev/zero | tr '\\0' x"}`)
+	received := make(chan int)
+	go func() {
+		for {
+			f, err := r.network.Receive()
+			if err != nil {
+				close(received)
+				return
+			}
+			n := len(f.Payload)
+			if f.Kind == message.Answer {
+				head, _ := message.DecodeHead(f.Payload)
+				n = len(head.Body)
+			}
+			received <- n
+		}
+	}()
+	total := 0
+	for quiet := false; !quiet; {
+		select {
+		case n := <-received:
+			total += n
+		case <-time.After(500 * time.Millisecond):
+			quiet = total > 0
+		}
+	}
+	if total > message.Window {
+		t.Errorf("%d bytes came without credit, the window is %d", total, message.Window)
+	}
+	r.send(message.Frame{Kind: message.Credit, ID: 1, Payload: binary.BigEndian.AppendUint32(nil, 100000)})
+	if n := <-received; n == 0 {
+		t.Error("nothing came after the credit")
+	}
+	r.send(message.Frame{Kind: message.Hangup, ID: 1})
+}
