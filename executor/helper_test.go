@@ -44,6 +44,7 @@ type rig struct {
 	ended    chan error
 	log      *lockedBuffer
 	last     uint64
+	posts    map[uint64]posted // callback attempts that are still arriving
 }
 
 func testOptions(t *testing.T, log *lockedBuffer) Options {
@@ -83,7 +84,7 @@ func (r *rig) connect() {
 	a, b := net.Pipe()
 	r.network = message.NewConn(b, message.FromExecutor())
 	r.session = r.executor.Connect(message.NewConn(a, message.FromNetwork()))
-	r.ended, r.last = make(chan error, 1), 0
+	r.ended, r.last, r.posts = make(chan error, 1), 0, map[uint64]posted{}
 	session := r.session
 	go func(ended chan error) {
 		ended <- session.Run()
