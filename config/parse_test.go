@@ -63,10 +63,12 @@ func TestWhatIsLeftOutHasItsDefault(t *testing.T) {
 	}
 }
 
-func TestParseSaysWhereAndWhatToWriteInstead(t *testing.T) {
-	const key = "SECRET_KEY=\"" + canary + "\"\n"
-	for _, test := range []struct{ text, want string }{
-		// keys
+const keyLine = "SECRET_KEY=\"" + canary + "\"\n"
+
+type refusal struct{ text, want string }
+
+func TestParseSaysWhatAKeyMustBe(t *testing.T) {
+	wantRefused(t, []refusal{
 		{"", `f: SECRET_KEY is missing: write SECRET_KEY = "a long random text", or run dataflux-func-sidecar configure`},
 		{`SECRET_KEY=""`, "f: line 1, column 1: SECRET_KEY is empty: write a long random text"},
 		{"\n  SECRET_KEY=5", `f: line 2, column 3: SECRET_KEY must be a text in double quotes, or an array`},
@@ -79,40 +81,52 @@ func TestParseSaysWhereAndWhatToWriteInstead(t *testing.T) {
 		{`SECRET_KEY="` + strings.Repeat("k", 1025) + `"`, "longer than 1024 bytes"},
 		{`SECRET_KEY="127.0.0.1:8099,172.17.0.1:8099"`, "SECRET_KEY holds listening addresses"},
 		{"SECRET_KEY.a=1", "SECRET_KEY must be a text"},
-		// unknown names
-		{key + "BINDS=\"x\"", "f: line 2, column 1: BINDS is not a key of this file: did you mean BIND?"},
-		{key + "bind=\"127.0.0.1:1\"", "bind is not a key of this file: did you mean BIND?"},
-		{key + "SECRETKEY=1", "did you mean SECRET_KEY?"},
-		{key + "MAXBODY=1", "did you mean MAX_BODY?"},
-		{key + "NOTHING_LIKE=1", "line 2, column 1: this key or section is unknown: remove it, or write one of BIND, SECRET_KEY, SHELL,"},
-		{key + "[server]\nport=1", "line 2, column 2: this key or section is unknown"},
-		{key + canary + "=1", "line 2, column 1: this key or section is unknown"},
-		{key + "[SHELL]\na=1", "SHELL must be an absolute path"},
-		// types and bounds
-		{key + "BIND=8099", `BIND must be one text in double quotes, addresses separated by commas: write BIND = "127.0.0.1:8099,172.17.0.1:8099"`},
-		{key + "BIND=['127.0.0.1:8099']", "BIND must be one text in double quotes"},
-		{key + "BIND=\"0.0.0.0.8099\"", "line 2, column 1: BIND address 1 of 1 has a full stop before its port: did you mean 0.0.0.0:8099?"},
-		{key + "SHELL=\"bash\"", `SHELL must be an absolute path in double quotes: write SHELL = "/bin/sh"`},
-		{key + "WORKDIR=\"/a\\u0000b\"", `WORKDIR must be an absolute path in double quotes: write WORKDIR = "/home/dffs"`},
-		{key + "TIME_WINDOW=300", `TIME_WINDOW must be a duration in double quotes, from 1s to 1h: write TIME_WINDOW = "5m"`},
-		{key + "TIME_WINDOW=\"300\"", "TIME_WINDOW must be a duration"},
-		{key + "TIME_WINDOW=\"61m\"", "TIME_WINDOW must be a duration"},
-		{key + "TIME_WINDOW=\"0s\"", "TIME_WINDOW must be a duration"},
-		{key + "COMMAND_TIMEOUT=\"-1s\"", `from 0s to 168h: write COMMAND_TIMEOUT = "0s"`},
-		{key + "COMMAND_TIMEOUT=\"7d\"", "from 0s to 168h"},
-		{key + "KILL_GRACE=\"11m\"", `from 0s to 10m: write KILL_GRACE = "5s"`},
-		{key + "CALLBACK_EXPIRY=\"24 h\"", `from 1m to 720h: write CALLBACK_EXPIRY = "24h"`},
-		{key + "MAX_BODY=\"1MiB\"", "MAX_BODY must be a whole number of bytes without quotes, from 1024 to 16777216: write MAX_BODY = 1048576"},
-		{key + "MAX_BODY=1023", "from 1024 to 16777216"},
-		{key + "MAX_BODY=1e6", "a whole number of bytes"},
-		{key + "MAX_OUTPUT=268435457", "from 1024 to 268435456: write MAX_OUTPUT = 8388608"},
-		{key + "MAX_RUNNING=0", "MAX_RUNNING must be a whole number without quotes, from 1 to 10000: write MAX_RUNNING = 1024"},
-		{key + "MAX_CALLBACKS=100001", "from 1 to 100000: write MAX_CALLBACKS = 1000"},
-		{key + "MAX_CALLBACKS=99999999999999999999", "MAX_CALLBACKS must be a whole number without quotes, from 1 to 100000"},
-		{key + "ALLOW_SUDO=\"false\"", "ALLOW_SUDO must be true or false, without quotes: write ALLOW_SUDO = false"},
-		{key + "LOG_COMMANDS=1", "write LOG_COMMANDS = true"},
-		// what is not TOML
-		{"BIND=127.0.0.1:8099\n" + key, "f: line 1, column 11: BIND must be one text in double quotes"},
+	})
+}
+
+func TestParseSuggestsTheNameThatIsMeant(t *testing.T) {
+	wantRefused(t, []refusal{
+		{keyLine + "BINDS=\"x\"", "f: line 2, column 1: BINDS is not a key of this file: did you mean BIND?"},
+		{keyLine + "bind=\"127.0.0.1:1\"", "bind is not a key of this file: did you mean BIND?"},
+		{keyLine + "SECRETKEY=1", "did you mean SECRET_KEY?"},
+		{keyLine + "MAXBODY=1", "did you mean MAX_BODY?"},
+		{keyLine + "NOTHING_LIKE=1", "line 2, column 1: this key or section is unknown: remove it, or write one of BIND, SECRET_KEY, SHELL,"},
+		{keyLine + "[server]\nport=1", "line 2, column 2: this key or section is unknown"},
+		{keyLine + canary + "=1", "line 2, column 1: this key or section is unknown"},
+		{keyLine + "[SHELL]\na=1", "SHELL must be an absolute path"},
+	})
+}
+
+func TestParseSaysTypeAndBounds(t *testing.T) {
+	wantRefused(t, []refusal{
+		{keyLine + "BIND=8099", `BIND must be one text in double quotes, addresses separated by commas: write BIND = "127.0.0.1:8099,172.17.0.1:8099"`},
+		{keyLine + "BIND=['127.0.0.1:8099']", "BIND must be one text in double quotes"},
+		{keyLine + "BIND=\"0.0.0.0.8099\"", "line 2, column 1: BIND address 1 of 1 has a full stop before its port: did you mean 0.0.0.0:8099?"},
+		{keyLine + "SHELL=\"bash\"", `SHELL must be an absolute path in double quotes: write SHELL = "/bin/sh"`},
+		{keyLine + "WORKDIR=\"/a\\u0000b\"", `WORKDIR must be an absolute path in double quotes: write WORKDIR = "/home/dffs"`},
+		{keyLine + "TIME_WINDOW=300", `TIME_WINDOW must be a duration in double quotes, from 1s to 1h: write TIME_WINDOW = "5m"`},
+		{keyLine + "TIME_WINDOW=\"300\"", "TIME_WINDOW must be a duration"},
+		{keyLine + "TIME_WINDOW=\"61m\"", "TIME_WINDOW must be a duration"},
+		{keyLine + "TIME_WINDOW=\"0s\"", "TIME_WINDOW must be a duration"},
+		{keyLine + "COMMAND_TIMEOUT=\"-1s\"", `from 0s to 168h: write COMMAND_TIMEOUT = "0s"`},
+		{keyLine + "COMMAND_TIMEOUT=\"7d\"", "from 0s to 168h"},
+		{keyLine + "KILL_GRACE=\"11m\"", `from 0s to 10m: write KILL_GRACE = "5s"`},
+		{keyLine + "CALLBACK_EXPIRY=\"24 h\"", `from 1m to 720h: write CALLBACK_EXPIRY = "24h"`},
+		{keyLine + "MAX_BODY=\"1MiB\"", "MAX_BODY must be a whole number of bytes without quotes, from 1024 to 16777216: write MAX_BODY = 1048576"},
+		{keyLine + "MAX_BODY=1023", "from 1024 to 16777216"},
+		{keyLine + "MAX_BODY=1e6", "a whole number of bytes"},
+		{keyLine + "MAX_OUTPUT=268435457", "from 1024 to 268435456: write MAX_OUTPUT = 8388608"},
+		{keyLine + "MAX_RUNNING=0", "MAX_RUNNING must be a whole number without quotes, from 1 to 10000: write MAX_RUNNING = 1024"},
+		{keyLine + "MAX_CALLBACKS=100001", "from 1 to 100000: write MAX_CALLBACKS = 1000"},
+		{keyLine + "MAX_CALLBACKS=99999999999999999999", "MAX_CALLBACKS must be a whole number without quotes, from 1 to 100000"},
+		{keyLine + "ALLOW_SUDO=\"false\"", "ALLOW_SUDO must be true or false, without quotes: write ALLOW_SUDO = false"},
+		{keyLine + "LOG_COMMANDS=1", "write LOG_COMMANDS = true"},
+	})
+}
+
+func TestParseExplainsWhatIsNotTOML(t *testing.T) {
+	wantRefused(t, []refusal{
+		{"BIND=127.0.0.1:8099\n" + keyLine, "f: line 1, column 11: BIND must be one text in double quotes"},
 		{"SECRET_KEY=" + canary, "SECRET_KEY must be a text in double quotes"},
 		{"SECRET_KEY=\"" + canary + "\nBIND=\"127.0.0.1:1\"", "line 1, column 38: SECRET_KEY has no closing quote"},
 		{"SECRET_KEY=\"" + canary + "\" \"more\"", "SECRET_KEY has something behind its closing quote"},
@@ -125,16 +139,22 @@ func TestParseSaysWhereAndWhatToWriteInstead(t *testing.T) {
 		{"SECRET_KEY: \"" + canary + "\"", "has no equals sign"},
 		{"SECRET_KEY＝\"" + canary + "\"", "has a fullwidth sign"},
 		{"SECRET_KEY=“" + canary + "”", "has typographic or fullwidth quotes"},
-		{"\ufeff" + key, "line 1, column 1: starts with a byte order mark"},
+		{"\ufeff" + keyLine, "line 1, column 1: starts with a byte order mark"},
 		{"SECRET_KEY=\"" + canary + "\xff\"", "is not UTF-8"},
 		{"export SECRET_KEY=\"" + canary + "\"", "starts with export: remove that word"},
-		{"// a comment\n" + key, "is no TOML comment: start comments with #"},
-		{key + "\n" + key, "line 3, column 1: SECRET_KEY is given a second time"},
-		{key + "ALLOW_SUDO=True", "line 2, column 12: ALLOW_SUDO must be true or false"},
-		{key + "COMMAND_TIMEOUT=30s", "COMMAND_TIMEOUT must be a duration in double quotes"},
-		{key + "?=\"" + canary + "\"", "is not valid TOML: write NAME = value"},
-		{key + strings.Repeat("#", longestFile), "is larger than 1048576 bytes"},
-	} {
+		{"// a comment\n" + keyLine, "is no TOML comment: start comments with #"},
+		{keyLine + "\n" + keyLine, "line 3, column 1: SECRET_KEY is given a second time"},
+		{keyLine + "ALLOW_SUDO=True", "line 2, column 12: ALLOW_SUDO must be true or false"},
+		{keyLine + "COMMAND_TIMEOUT=30s", "COMMAND_TIMEOUT must be a duration in double quotes"},
+		{keyLine + "?=\"" + canary + "\"", "is not valid TOML: write NAME = value"},
+		{keyLine + strings.Repeat("#", longestFile), "is larger than 1048576 bytes"},
+	})
+}
+
+// wantRefused wants a message that helps and does not show the key.
+func wantRefused(t *testing.T, refusals []refusal) {
+	t.Helper()
+	for _, test := range refusals {
 		_, err := Parse("f", []byte(test.text))
 		if err == nil {
 			t.Errorf("%.80q was accepted", test.text)

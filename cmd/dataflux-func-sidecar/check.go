@@ -16,7 +16,7 @@ func runCheck(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("check", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	path := flags.String("config", defaultConfig, "configuration `file`")
-	unitDir := flags.String("unit-dir", "/etc/systemd/system", "`directory` of the systemd units")
+	unitDir := flags.String("unit-dir", "/etc/systemd/system", "`directory` of the systemd units; empty: do not look, for a start by hand")
 	name := flags.String("user", "dffs", "`name` of the user who runs commands")
 	if err := flags.Parse(args); err != nil {
 		return usageStatus(err)

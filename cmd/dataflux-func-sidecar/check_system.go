@@ -59,6 +59,9 @@ func (r *report) checkSocketFile(path string) {
 
 // checkUnits compares what systemd was told with what the configuration says.
 func (r *report) checkUnits(c config.Config, path, unitDir string) {
+	if unitDir == "" { // as for configure: a start by hand
+		return
+	}
 	unit := filepath.Join(unitDir, "dataflux-func-sidecar.socket")
 	if _, err := os.Stat(unit); err != nil {
 		r.warning("no dataflux-func-sidecar.socket in %s: run install.sh, unless you start the program yourself with --bind", unitDir)

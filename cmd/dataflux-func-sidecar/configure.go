@@ -133,7 +133,7 @@ func (c *configuring) writeConfig() error {
 	}
 	amended, err := c.amend(data)
 	if err != nil {
-		return err
+		return errors.Join(err, errors.New("nothing was changed: mend the file by hand and run this again"))
 	}
 	if !bytes.Equal(amended, data) {
 		err = config.WriteFile(c.path, amended, 0o600)

@@ -23,7 +23,7 @@ func (c *configuring) amend(data []byte) ([]byte, error) {
 		return nil, err
 	}
 	if c.result, err = config.Parse(c.path, data); err != nil {
-		return nil, errors.Join(err, errors.New("nothing was changed: mend the file by hand and run this again"))
+		return nil, err
 	}
 	return data, nil
 }
