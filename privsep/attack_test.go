@@ -104,7 +104,7 @@ func needLandlock(t *testing.T, version int) {
 	t.Helper()
 	abi, err := landlockABI()
 	if err != nil || abi < version {
-		skip(t, "needs Landlock ABI "+string(rune('0'+version))+" or later")
+		skip(t, "needs Landlock ABI "+strconv.Itoa(version)+" or later")
 	}
 }
 

@@ -2,6 +2,7 @@ package privsep
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"log"
@@ -27,8 +28,20 @@ func startRole(t *testing.T) (base string, pid int) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return "http://" + listener.Addr().String(), startRoleOn(t, listener.(*net.TCPListener))
+}
+
+// fileListener is a listening socket that can be handed over.
+type fileListener interface {
+	File() (*os.File, error)
+	Close() error
+}
+
+// startRoleOn hands the listening socket over and closes it here.
+func startRoleOn(t *testing.T, listener fileListener) int {
+	t.Helper()
 	defer listener.Close()
-	file, err := listener.(*net.TCPListener).File()
+	file, err := listener.File()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +54,25 @@ func startRole(t *testing.T) (base string, pid int) {
 	if line := startAndRead(t, role); line != "serving" {
 		t.Fatalf("the role said %q", line)
 	}
-	return "http://" + listener.Addr().String(), role.Process.Pid
+	return role.Process.Pid
+}
+
+func TestSandboxServesUnixSockets(t *testing.T) {
+	needRoot(t)
+	needLandlock(t, 1)
+	path := filepath.Join(t.TempDir(), "socket")
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener.SetUnlinkOnClose(false)
+	startRoleOn(t, listener)
+	client := &http.Client{Transport: &http.Transport{
+		DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", path) },
+	}}
+	if err := echo(client, "http://role", []byte("over a Unix socket")); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestSandboxServesUnderLoad(t *testing.T) {
@@ -53,7 +84,7 @@ func TestSandboxServesUnderLoad(t *testing.T) {
 	for range 16 {
 		all.Go(func() {
 			for range 25 {
-				if err := echo(base, body); err != nil {
+				if err := echo(http.DefaultClient, base, body); err != nil {
 					t.Error(err)
 					return
 				}
@@ -64,8 +95,8 @@ func TestSandboxServesUnderLoad(t *testing.T) {
 	checkThreads(t, pid)
 }
 
-func echo(base string, body []byte) error {
-	answer, err := http.Post(base+"/echo", "text/plain", bytes.NewReader(body))
+func echo(client *http.Client, base string, body []byte) error {
+	answer, err := client.Post(base+"/echo", "text/plain", bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
