@@ -15,10 +15,11 @@ type jobs struct {
 
 	mu       sync.Mutex
 	places   int // taken by running commands and by those about to start
+	open     int // requests with a place, until they are answered and in the journal
 	table    map[string]*exec.Process
 	finished int
 	stopping bool
-	idle     chan struct{} // closed while no place is taken
+	idle     chan struct{} // closed while none is open
 }
 
 func newJobs(most int) *jobs {
@@ -38,18 +39,28 @@ func (j *jobs) takePlace() bool {
 	if j.places >= j.most {
 		return false
 	}
-	if j.places == 0 {
+	if j.open == 0 {
 		j.idle = make(chan struct{})
 	}
 	j.places++
+	j.open++
 	return true
 }
 
+// leavePlace gives back the place of a command that did not start.
 func (j *jobs) leavePlace() {
 	j.mu.Lock()
-	defer j.mu.Unlock()
 	j.places--
-	if j.places == 0 {
+	j.mu.Unlock()
+	j.close()
+}
+
+// close says that the request with a place needs nothing more.
+func (j *jobs) close() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.open--
+	if j.open == 0 {
 		close(j.idle)
 	}
 }
@@ -64,11 +75,13 @@ func (j *jobs) add(id string, p *exec.Process) {
 	}
 }
 
+// remove takes a command that has ended out, and gives its place back.
 func (j *jobs) remove(id string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	delete(j.table, id)
 	j.finished++
+	j.places--
 }
 
 func (j *jobs) running() int {

@@ -82,12 +82,13 @@ func (e *Executor) shell(call message.Call, request shellRequest, st *stream) *r
 	if !e.jobs.takePlace() {
 		return refuseForNow("%d commands are running, and MAX_RUNNING allows no more: try again later", e.commands.MaxRunning)
 	}
-	defer e.jobs.leavePlace()
 	if request.callbackURL != nil && !e.courier.reserve() {
+		e.jobs.leavePlace()
 		return refuseForNow("too many callbacks are waiting for their receivers (MAX_CALLBACKS): try again later, or without callbackURL")
 	}
 	process, err := e.runner.Start(command)
 	if err != nil {
+		e.jobs.leavePlace()
 		if request.callbackURL != nil {
 			e.courier.release()
 		}
@@ -135,12 +136,13 @@ func (e *Executor) see(j *job, st *stream) {
 	}
 	e.logStart(j)
 	<-j.process.Done()
-	e.jobs.remove(j.id)
+	e.jobs.remove(j.id) // its place is free from now on, however slowly the answer is read
 	result := j.process.Result()
 	if j.request.wait {
 		_ = sendResult(st, j.id, result) // a caller who has hung up meanwhile changes nothing
 	}
 	e.logEnd(j, result)
+	e.jobs.close()
 	if j.request.callbackURL != nil {
 		e.courier.deliver(&delivery{id: j.id, url: j.request.callbackURL, result: result})
 		return
