@@ -5,6 +5,7 @@ import (
 	"io"
 	osexec "os/exec"
 	"strconv"
+	"syscall"
 	"testing"
 )
 
@@ -63,6 +64,7 @@ func eachBench(b *testing.B, run func(*testing.B, string)) {
 
 // inParallel does b.N runs by so many clients, whatever GOMAXPROCS is.
 func inParallel(b *testing.B, clients int, run func()) {
+	self, children := cpuOf(syscall.RUSAGE_SELF), cpuOf(syscall.RUSAGE_CHILDREN)
 	work := make(chan struct{})
 	done := make(chan struct{})
 	for range clients {
@@ -80,4 +82,14 @@ func inParallel(b *testing.B, clients int, run func()) {
 	for range clients {
 		<-done
 	}
+	b.ReportMetric(float64(cpuOf(syscall.RUSAGE_SELF)-self)/float64(b.N)/1e3, "own-cpu-µs/op")
+	b.ReportMetric(float64(cpuOf(syscall.RUSAGE_CHILDREN)-children)/float64(b.N)/1e3, "child-cpu-µs/op")
+}
+
+// cpuOf is the processor time that so far went into us or our children. Unlike
+// the time on the clock it hardly depends on what else the machine does.
+func cpuOf(who int) int64 {
+	var usage syscall.Rusage
+	_ = syscall.Getrusage(who, &usage)
+	return usage.Utime.Nano() + usage.Stime.Nano()
 }

@@ -3,7 +3,6 @@ package exec
 import (
 	"errors"
 	"fmt"
-	"syscall"
 )
 
 // Fault says on whose side the cause of a failed start lies.
@@ -47,14 +46,4 @@ func FaultOf(err error) Fault {
 
 func requestFault(format string, args ...any) error {
 	return &StartError{Fault: FaultRequest, What: fmt.Sprintf(format, args...)}
-}
-
-// hostIsOut says that the host, not the command, is the cause of err.
-func hostIsOut(err error) bool {
-	switch {
-	case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.ENOMEM),
-		errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
-		return true
-	}
-	return false
 }

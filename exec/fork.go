@@ -1,9 +1,6 @@
 package exec
 
 import (
-	"errors"
-	"runtime"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -18,60 +15,64 @@ type child struct {
 	started        time.Time
 }
 
-// fork starts the command. Every descriptor is closed on exec, so that the
+// fork is one start: what a forker needs and what it answers.
+type fork struct {
+	command Command
+	dir     int
+	stdin   int
+	pidfd   bool
+
+	child child
+	err   error
+	done  chan struct{}
+}
+
+// run starts the command. Every descriptor is closed on exec, so that the
 // command gets its three and no other.
-func (r *Runner) fork(c Command, dir int) (*child, error) {
-	r.gate <- struct{}{}
-	defer func() { <-r.gate }()
+func (f *fork) run(from *forker) error {
 	var out, err [2]int
 	if e := openPipe(&out); e != nil {
-		return nil, e
+		return e
 	}
 	defer unix.Close(out[1])
 	if e := openPipe(&err); e != nil {
 		unix.Close(out[0])
-		return nil, e
+		return e
 	}
 	defer unix.Close(err[1])
-	made := &child{stdout: out[0], stderr: err[0], started: time.Now()}
-	if e := r.forkExec(c, dir, made, out[1], err[1]); e != nil {
+	f.child = child{pidfd: -1, stdout: out[0], stderr: err[0], started: time.Now()}
+	e := f.inDir(from, out[1], err[1])
+	if e != nil {
 		unix.Close(out[0])
 		unix.Close(err[0])
-		return nil, startError(c, e)
 	}
-	return made, nil
-}
-
-func (r *Runner) forkExec(c Command, dir int, made *child, out, err int) (e error) {
-	sys := &syscall.SysProcAttr{Setpgid: true}
-	made.pidfd = -1
-	if !r.noPidfd {
-		sys.PidFD = &made.pidfd
-	}
-	if r.masked {
-		defer emptyMask()()
-	}
-	made.pid, e = syscall.ForkExec(c.Shell, c.arguments(), &syscall.ProcAttr{
-		Dir:   "/proc/self/fd/" + strconv.Itoa(dir),
-		Env:   c.Env,
-		Files: []uintptr{uintptr(r.stdin), uintptr(out), uintptr(err)},
-		Sys:   sys,
-	})
 	return e
 }
 
-// emptyMask gives the child, which inherits it, an empty signal mask, and
-// returns what restores the thread's own.
-func emptyMask() (restore func()) {
-	runtime.LockOSThread()
-	var none, before unix.Sigset_t
-	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &none, &before); err != nil {
-		return runtime.UnlockOSThread
+func (f *fork) inDir(from *forker, out, err int) error {
+	path, e := from.enter(f.dir)
+	if e != nil {
+		return dirError(f.command.Dir, e)
 	}
-	return func() {
-		_ = unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil)
-		runtime.UnlockOSThread()
+	defer from.leave()
+	if e := f.exec(path, out, err); e != nil {
+		return startError(f.command.Shell, e)
 	}
+	return nil
+}
+
+func (f *fork) exec(path string, out, err int) (e error) {
+	sys := &syscall.SysProcAttr{Setpgid: true}
+	if f.pidfd {
+		sys.PidFD = &f.child.pidfd
+	}
+	f.child.pid, e = syscall.ForkExec(f.command.Shell, f.command.arguments(), &syscall.ProcAttr{
+		Dir:   path,
+		Env:   f.command.Env,
+		Files: []uintptr{uintptr(f.stdin), uintptr(out), uintptr(err)},
+		Sys:   sys,
+	})
+	return e
 }
 
 // openPipe makes a pipe of which only our end, the first, never blocks.
@@ -86,16 +87,14 @@ func openPipe(ends *[2]int) error {
 	return nil
 }
 
-// startError finds out whose fault it is that the shell could not be executed.
-func startError(c Command, err error) error {
-	switch {
-	case hostIsOut(err):
-		return &StartError{Fault: FaultHost, What: "cannot start the command: the host lacks processes, memory or descriptors", Err: err}
-	case errors.Is(err, syscall.E2BIG):
+// startError says whose fault it is that the shell could not be executed.
+func startError(shell string, err error) error {
+	switch err {
+	case syscall.E2BIG:
 		return &StartError{Fault: FaultRequest, What: "the command and its environment are too long together: put parts of them into a file", Err: err}
+	case syscall.ENOENT, syscall.EACCES, syscall.EPERM, syscall.ENOTDIR, syscall.EISDIR, syscall.ELOOP,
+		syscall.ENAMETOOLONG, syscall.ENOEXEC, syscall.ELIBBAD:
+		return &StartError{Fault: FaultConfiguration, What: "cannot run the shell " + quote(shell) + ": set one that exists and may be executed", Err: err}
 	}
-	if denied := unix.Access(c.Shell, unix.X_OK); denied != nil {
-		return &StartError{Fault: FaultConfiguration, What: "cannot run the shell " + quote(c.Shell) + ": set one that exists and may be executed", Err: denied}
-	}
-	return &StartError{Fault: FaultHost, What: "cannot start the command (is /proc there?)", Err: err}
+	return &StartError{Fault: FaultHost, What: "cannot start the command: the host may lack processes, memory or descriptors", Err: err}
 }

@@ -15,18 +15,19 @@ const forksAtOnce = 4
 // Runner starts commands. It holds what they share: the fork gate, buffers,
 // /dev/null, and what this kernel can do.
 type Runner struct {
-	gate    chan struct{}
+	forks   chan *fork
 	buffers *buffers
 	stdin   int // /dev/null for reading, every command's standard input
 	null    int // /dev/null for writing, where output beyond the limit goes
 
 	noOpenat2 bool // kernel before 5.6
 	noPidfd   bool // kernel before 5.3
-	masked    bool // the daemon was started with blocked signals
 }
 
-// NewRunner prepares for running commands. It also makes sure that no signal
-// stays ignored in the daemon, because commands would inherit that.
+// NewRunner prepares for running commands. Commands get the process's umask as
+// it is now. Descriptors that the daemon has inherited are closed on exec from
+// now on, and signals that it ignores are caught instead, because commands
+// would inherit both.
 func NewRunner() (*Runner, error) {
 	stdin, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -38,19 +39,23 @@ func NewRunner() (*Runner, error) {
 		return nil, fmt.Errorf("cannot open %s for commands: %w", os.DevNull, err)
 	}
 	r := &Runner{
-		gate: make(chan struct{}, forksAtOnce), buffers: newBuffers(),
+		forks: make(chan *fork), buffers: newBuffers(),
 		stdin: stdin, null: null,
 		noOpenat2: !hasOpenat2(), noPidfd: !hasPidfd(),
 	}
-	if err := r.inspectSignals(); err != nil {
+	if err := inheritNothing(); err != nil {
 		r.Close()
 		return nil, err
+	}
+	for range forksAtOnce {
+		go new(forker).work(r.forks)
 	}
 	return r, nil
 }
 
 // Close gives the shared descriptors back. No command may run any more.
 func (r *Runner) Close() {
+	close(r.forks)
 	unix.Close(r.stdin)
 	unix.Close(r.null)
 }
@@ -66,11 +71,13 @@ func (r *Runner) Start(c Command) (*Process, error) {
 		return nil, err
 	}
 	defer unix.Close(dir)
-	child, err := r.fork(c, dir)
-	if err != nil {
-		return nil, err
+	f := &fork{command: c, dir: dir, stdin: r.stdin, pidfd: !r.noPidfd, done: make(chan struct{})}
+	r.forks <- f
+	<-f.done
+	if f.err != nil {
+		return nil, f.err
 	}
-	return r.follow(c, child), nil
+	return r.follow(c, &f.child), nil
 }
 
 // follow begins to read the command's output and to wait for its end.

@@ -96,10 +96,10 @@ func (s *stream) widen() {
 // nor a copy, however much a command writes.
 func (s *stream) drop(most int) (int, error) {
 	n, err := unix.Splice(s.fd, nil, s.null, nil, most, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
-	if err == unix.EINVAL || err == unix.ENOSYS {
-		return s.dropByReading(most)
+	if err == nil || err == unix.EAGAIN || err == unix.EINTR {
+		return int(max(n, 0)), err
 	}
-	return int(max(n, 0)), err
+	return s.dropByReading(most)
 }
 
 // dropByReading serves where /dev/null takes no splice.

@@ -1,0 +1,152 @@
+package exec
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// eachResolver runs a test with openat2 and as on a kernel without it.
+func eachResolver(t *testing.T, test func(*testing.T, *Runner)) {
+	for _, old := range []bool{false, true} {
+		t.Run(fmt.Sprintf("without openat2=%v", old), func(t *testing.T) {
+			r := newTestRunner(t)
+			r.noOpenat2 = r.noOpenat2 || old
+			test(t, r)
+		})
+	}
+}
+
+func TestCommandRunsInItsDirectory(t *testing.T) {
+	dir := t.TempDir()
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
+	eachResolver(t, func(t *testing.T, r *Runner) {
+		for path, want := range map[string]string{dir: dir, link: dir, dir + "/../": filepath.Dir(dir), "/": "/"} {
+			c := command("pwd -P")
+			c.Dir = path
+			if got := text(&finish(t, start(t, r, c)).Stdout); got != want+"\n" {
+				t.Errorf("%s: got %q", path, got)
+			}
+		}
+	})
+}
+
+func TestUnusableDirectoryIsTheRequestersFault(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	loop := filepath.Join(dir, "loop")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(loop, loop); err != nil {
+		t.Fatal(err)
+	}
+	eachResolver(t, func(t *testing.T, r *Runner) {
+		for _, path := range []string{dir + "/missing", file, loop, "/" + strings.Repeat("a/", 5000), dir + "/" + strings.Repeat("a", 300)} {
+			c := command("true")
+			c.Dir = path
+			if _, err := r.Start(c); FaultOf(err) != FaultRequest {
+				t.Errorf("%.50s: got %v", path, err)
+			}
+		}
+	})
+}
+
+func TestDaemonsOwnDescriptorsAreNoDirectory(t *testing.T) {
+	own, err := os.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	links := []string{
+		fmt.Sprintf("/proc/self/fd/%d", own.Fd()),
+		fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), own.Fd()),
+		fmt.Sprintf("/proc/thread-self/fd/%d/.", own.Fd()),
+		fmt.Sprintf("/dev/fd/%d", own.Fd()),
+		"/proc/self/cwd", "/proc/self/root",
+	}
+	eachResolver(t, func(t *testing.T, r *Runner) {
+		for _, path := range links {
+			// Without openat2 a link to a link is resolved by its text, which
+			// opens nothing that the name alone does not.
+			if r.noOpenat2 && strings.HasPrefix(path, "/dev/fd") {
+				continue
+			}
+			c := command("pwd")
+			c.Dir = path
+			if _, err := r.Start(c); FaultOf(err) != FaultRequest {
+				t.Errorf("%s: got %v", path, err)
+			}
+		}
+	})
+}
+
+func TestDirectoryDeletedMeanwhileIsAnError(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "flicker")
+	stop := make(chan struct{})
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_ = os.Mkdir(dir, 0o755)
+				_ = os.Remove(dir)
+			}
+		}
+	}()
+	defer func() { close(stop); <-stopped }()
+	r := newTestRunner(t)
+	c := command("true")
+	c.Dir = dir
+	for range 100 {
+		p, err := r.Start(c)
+		if err != nil && FaultOf(err) != FaultRequest {
+			t.Fatalf("got %v", err)
+		}
+		if err == nil && finish(t, p).ExitCode != 0 {
+			t.Fatal("the command failed")
+		}
+	}
+}
+
+func TestDirectoryOfAnotherUserIsRefusedCleanly(t *testing.T) {
+	needRoot(t)
+	dir := filepath.Join(filepath.Dir(copyOfSelf(t, 0o644)), "private")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	got := asHelper(t, nobody, "run", "pwd", dir)
+	if !strings.HasPrefix(got, fmt.Sprint("fault ", int(FaultRequest))) || !strings.Contains(got, dir) {
+		t.Fatalf("got %q", got)
+	}
+	if got := asHelper(t, nobody, "run", "pwd", filepath.Dir(dir)); got != filepath.Dir(dir) {
+		t.Fatalf("the folder above: got %q", got)
+	}
+}
+
+func TestRunnerStaysInItsOwnDirectory(t *testing.T) {
+	before, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := command("true")
+	c.Dir = t.TempDir()
+	run(t, c)
+	if after, err := os.Readlink("/proc/self/cwd"); err != nil || after != before {
+		t.Fatalf("the daemon moved from %s to %s, %v", before, after, err)
+	}
+	tasks, _ := filepath.Glob("/proc/self/task/*/cwd")
+	for _, task := range tasks {
+		if at, _ := os.Readlink(task); at == c.Dir {
+			t.Errorf("%s still is in the command's directory", task)
+		}
+	}
+}
