@@ -72,8 +72,12 @@ func TestVariablesChangeNothingInTheDaemon(t *testing.T) {
 	before := os.Environ()
 	c := command("echo $FOO")
 	env, err := Environment(login, []Variable{
-		{"LD_PRELOAD", "/nowhere.so"}, {"BASH_ENV", "/nowhere"}, {"ENV", "/nowhere"},
-		{"PATH", "/nowhere"}, {"IFS", "o"}, {"FOO", "bar"},
+		{"LD_PRELOAD", "/nowhere.so"},
+		{"BASH_ENV", "/nowhere"},
+		{"ENV", "/nowhere"},
+		{"PATH", "/nowhere"},
+		{"IFS", "o"},
+		{"FOO", "bar"},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -15,14 +15,38 @@ type forker struct {
 	ownDir bool // the thread's working directory is shared with no other thread
 }
 
-// work serves until there are no more forks. A few of these are the gate that
-// bounds how many forks run at once.
-func (w *forker) work(forks <-chan *fork) {
-	runtime.LockOSThread() // never unlocked: the thread ends with the forker
+// startForker returns when a forker serves until there are no more forks. A few
+// of them are the gate that bounds how many forks run at once.
+func startForker(forks <-chan *fork) {
+	ready := make(chan struct{})
+	go prepareForker(forks, ready)
+	<-ready
+}
+
+func prepareForker(forks <-chan *fork, ready chan<- struct{}) {
+	runtime.LockOSThread()
+	if unix.Gettid() == unix.Getpid() {
+		// The main thread's directory is the process's for all who look, so it
+		// is kept busy until the forker has got another.
+		startForker(forks)
+		runtime.UnlockOSThread()
+		close(ready)
+		return
+	}
+	w := newForker()
+	close(ready)
+	w.work(forks) // the thread ends with it, as it is never unlocked
+}
+
+// newForker makes the thread it runs on a forker's.
+func newForker() *forker {
 	var none unix.Sigset_t
 	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &none, nil)
 	// Some containers forbid it; then the child finds its own way.
-	w.ownDir = unix.Unshare(unix.CLONE_FS) == nil
+	return &forker{ownDir: unix.Unshare(unix.CLONE_FS) == nil}
+}
+
+func (w *forker) work(forks <-chan *fork) {
 	for f := range forks {
 		f.err = f.run(w)
 		close(f.done)

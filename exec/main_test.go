@@ -29,6 +29,8 @@ func helper(name string, args []string) int {
 		return helperRun(args[0], args[1])
 	case "flood": // how much memory much output takes
 		return helperFlood()
+	case "peak": // TEXT: how much memory it is said to have taken
+		return helperPeak(args[0])
 	case "survivor": // SETUID-PROGRAM: a command that becomes another user's
 		return helperSurvivor(args[0])
 	case "linger":
@@ -67,6 +69,18 @@ func helperFlood() int {
 	}
 	<-p.Done()
 	fmt.Println(p.Stdout().Total(), p.Stderr().Total(), p.Stdout().Kept(), p.Stderr().Kept(), peak())
+	return 0
+}
+
+func helperPeak(text string) int {
+	r, _ := NewRunner()
+	p, err := r.Start(command(text))
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	<-p.Done()
+	fmt.Println(p.Result().MaxRSS)
 	return 0
 }
 
@@ -135,10 +149,12 @@ func copyOfSelf(t *testing.T, mode os.FileMode) string {
 	return path
 }
 
-// asHelper runs this program as a helper. With uid it runs as that user.
+// asHelper runs this program as a helper. With uid it runs as that user. The
+// shell between us is small: a program inherits its starter's peak of memory.
 func asHelper(t *testing.T, uid uint32, name string, args ...string) string {
 	t.Helper()
-	c := osexec.Command(copyOfSelf(t, 0o755), args...)
+	args = append([]string{"-c", `"$0" "$@"; exit $?`, copyOfSelf(t, 0o755)}, args...)
+	c := osexec.Command("/bin/sh", args...)
 	c.Dir, c.Env = "/", []string{helperVariable + "=" + name}
 	if uid != 0 {
 		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}

@@ -48,7 +48,7 @@ func NewRunner() (*Runner, error) {
 		return nil, err
 	}
 	for range forksAtOnce {
-		go new(forker).work(r.forks)
+		startForker(r.forks)
 	}
 	return r, nil
 }

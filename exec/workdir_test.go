@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -148,5 +149,26 @@ func TestRunnerStaysInItsOwnDirectory(t *testing.T) {
 		if at, _ := os.Readlink(task); at == c.Dir {
 			t.Errorf("%s still is in the command's directory", task)
 		}
+	}
+}
+
+// The way through /proc is for containers in which a thread cannot have a
+// directory of its own.
+func TestCommandRunsInItsDirectoryAlsoThroughProc(t *testing.T) {
+	c := command("pwd -P; ls /proc/self/fd")
+	c.Dir = t.TempDir()
+	dir, err := openBeneathNoMagic(c.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(dir)
+	r := newTestRunner(t)
+	f := &fork{command: c, dir: dir, stdin: r.stdin, pidfd: !r.noPidfd}
+	if err := f.run(new(forker)); err != nil {
+		t.Fatal(err)
+	}
+	p := r.follow(c, &f.child)
+	if got := text(&finish(t, p).Stdout); got != c.Dir+"\n0\n1\n2\n3\n" {
+		t.Fatalf("got %q", got)
 	}
 }
