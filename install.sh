@@ -10,6 +10,7 @@ umask 022
 NAME=dataflux-func-sidecar
 PROGRAM=/usr/local/bin/$NAME
 UNIT_DIR=/etc/systemd/system
+UNITS="$NAME.socket $NAME-ports.target $NAME.service"
 RUN_USER=dffs
 # Holds a checksum of the socket files in force while an installation is under way, and so tells the
 # next run, if this one is interrupted, whether the listening sockets are still those of before.
@@ -104,7 +105,8 @@ HERE=$(cd "$(dirname "$0")" && pwd)
 STAGED=$PROGRAM.new
 
 clean_up() {
-	rm -f "$STAGED" "$UNIT_DIR/$NAME.socket.new" "$UNIT_DIR/$NAME.service.new"
+	rm -f "$STAGED"
+	for unit in $UNITS; do rm -f "$UNIT_DIR/$unit.new"; done
 	if [ -f "$IN_FORCE" ] && [ "$(socket_files)" = "$(cat "$IN_FORCE")" ]; then rm -f "$IN_FORCE"; fi
 }
 
@@ -213,13 +215,11 @@ main() {
 	trap 'exit 130' INT
 	trap 'exit 143' TERM HUP
 	stage_program
-	unit_source "$NAME.socket" >/dev/null
-	unit_source "$NAME.service" >/dev/null
+	for unit in $UNITS; do unit_source "$unit" >/dev/null; done
 	remember_sockets
 	summary=$(configure)
 	make_user
-	install_unit "$NAME.socket"
-	install_unit "$NAME.service"
+	for unit in $UNITS; do install_unit "$unit"; done
 	install_program
 	serve
 	say "$summary"

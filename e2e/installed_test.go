@@ -9,6 +9,7 @@ import (
 const (
 	service  = "dataflux-func-sidecar.service"
 	socket   = "dataflux-func-sidecar.socket"
+	ports    = "dataflux-func-sidecar-ports.target"
 	checkout = "/root/checkout"
 )
 
@@ -53,7 +54,7 @@ func (m *machine) placeRelease(folder string) {
 
 func (m *machine) placeUnits(folder string) {
 	m.t.Helper()
-	for _, unit := range []string{service, socket} {
+	for _, unit := range []string{service, socket, ports} {
 		m.place("../units/"+unit, folder+"/"+unit, 0o644)
 	}
 }

@@ -8,7 +8,7 @@ import (
 
 func TestUnitsAreWhatSystemdUnderstands(t *testing.T) {
 	m := installed(t)
-	if said := m.run("systemd-analyze", "verify", service, socket); said != "" {
+	if said := m.run("systemd-analyze", "verify", service, socket, ports); said != "" {
 		t.Errorf("systemd-analyze verify says:\n%s", said)
 	}
 }
@@ -22,6 +22,30 @@ func TestStopClosesThePortsAndStartOpensThem(t *testing.T) {
 		t.Errorf("after a stop the service is %s, the socket %s", service, socket)
 	}
 	m.run("systemctl", "start", "dataflux-func-sidecar")
+	m.checkAnswers(defaultAddress)
+}
+
+// The stop must reach the ports whatever the service was doing.
+func TestStopClosesThePortsOfAServiceThatDoesNotRun(t *testing.T) {
+	m := installed(t)
+	m.sh("systemctl stop " + service + "; systemctl start " + socket)
+	m.run("systemctl", "stop", service)
+	m.checkRefuses(defaultAddress)
+
+	m.write("/etc/systemd/system/"+service+".d/slow.conf", "[Service]\nRestartSec=1h\n")
+	m.sh("systemctl daemon-reload; systemctl start " + service)
+	m.run("kill", "-9", m.executor())
+	m.eventually("systemd waits to restart it", func() bool { return m.state(service) == "activating" })
+	m.run("systemctl", "stop", service)
+	m.checkRefuses(defaultAddress)
+}
+
+func TestManyStopsAndStartsInARowLockNobodyOut(t *testing.T) {
+	m := installed(t)
+	for range 8 {
+		m.run("systemctl", "stop", service)
+		m.run("systemctl", "start", service)
+	}
 	m.checkAnswers(defaultAddress)
 }
 
