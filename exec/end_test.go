@@ -139,6 +139,19 @@ time.sleep(0.2); os.setpgid(0, int(open("/proc/self/task/%d/children" % os.getpi
 	eventually(t, "nothing is left", none(left))
 }
 
+func TestCommandThatHangsInTheKernelIsAnsweredAllTheSame(t *testing.T) {
+	p := start(t, newTestRunner(t), command("trap '' TERM; echo up; sleep 60; sleep 60"))
+	eventually(t, "the trap is set", func() bool { return p.Stdout().Kept() > 0 })
+	p.End(Cancelled)
+	p.giveUp()
+	result := finish(t, p)
+	if !result.StillRunning || result.Ended != Cancelled || result.ExitCode != -1 || text(&result.Stdout) != "up\n" {
+		t.Fatalf("got %v, %v, %d", result.StillRunning, result.Ended, result.ExitCode)
+	}
+	p.kill() // as the grace period's end does
+	eventually(t, "it is reaped later", func() bool { return syscall.Kill(p.PID(), 0) == syscall.ESRCH })
+}
+
 func TestCommandThatCannotBeKilledIsAnsweredAllTheSame(t *testing.T) {
 	needRoot(t)
 	program := copyOfSelf(t, 0o755|os.ModeSetuid)

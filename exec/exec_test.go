@@ -12,6 +12,7 @@ func newTestRunner(t testing.TB) *Runner {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(r.Close)
 	return r
 }
 

@@ -14,7 +14,7 @@ func (p *Process) watch() {
 	if p.ending() {
 		// The rest of the group gets its grace period, too.
 		select {
-		case <-p.drained:
+		case <-p.pipes.drained:
 		case <-p.killed:
 		}
 	}
@@ -99,8 +99,7 @@ func (p *Process) reap() {
 // settle fixes the result. It needs mu.
 func (p *Process) settle() {
 	p.settled = true
-	p.stdout.settle()
-	p.stderr.settle()
+	p.pipes.settle()
 	p.result.Ended = p.reason
 	p.result.Duration = time.Since(p.result.Started)
 	for _, timer := range []*time.Timer{p.timeout, p.timer} {

@@ -101,7 +101,7 @@ func checkSignals(t *testing.T, status string) {
 func TestDescriptorThatTheDaemonInheritedStaysItsOwn(t *testing.T) {
 	c := osexec.Command("/bin/sh", "-c", `exec 7</dev/zero "$0" "$@"`, copyOfSelf(t, 0o755), "ls /proc/self/fd", "/")
 	c.Env = []string{helperVariable + "=run"}
-	out, err := c.CombinedOutput()
+	out, err := c.Output()
 	if err != nil || string(out) != "0\n1\n2\n3\n" {
 		t.Fatalf("got %q, %v", out, err)
 	}
@@ -111,7 +111,7 @@ func TestUmaskAndLimitsAreThoseTheDaemonWasStartedWith(t *testing.T) {
 	c := osexec.Command("/bin/sh", "-c", `ulimit -Sn 256; umask 027; exec "$0" "$@"`,
 		copyOfSelf(t, 0o755), "ulimit -Sn; umask", "/")
 	c.Env = []string{helperVariable + "=run"}
-	out, err := c.CombinedOutput()
+	out, err := c.Output()
 	if err != nil || string(out) != "256\n0027\n" {
 		t.Fatalf("got %q, %v", out, err)
 	}

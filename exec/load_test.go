@@ -123,6 +123,30 @@ func TestBackgroundChildrenLeaveNothingWhenTheyEnd(t *testing.T) {
 	})
 }
 
+func TestBackgroundChildKeepsNoOutputInMemory(t *testing.T) {
+	r := newTestRunner(t)
+	gone := make(chan struct{})
+	p, err := r.Start(command("sleep 2 & seq 300000"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-p.Done()
+	pid := p.PID()
+	runtime.AddCleanup(p, func(struct{}) { close(gone) }, struct{}{})
+	eventually(t, "the output is collected", func() bool {
+		runtime.GC()
+		select {
+		case <-gone:
+			return true
+		default:
+			return false
+		}
+	})
+	if syscall.Kill(-pid, 0) != nil {
+		t.Error("the child ended too early for this to prove anything")
+	}
+}
+
 func TestTalkativeCommandsShareTheBudgetForPipes(t *testing.T) {
 	r := newTestRunner(t)
 	for range 2 {

@@ -159,7 +159,7 @@ func asHelper(t *testing.T, uid uint32, name string, args ...string) string {
 	if uid != 0 {
 		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 	}
-	out, err := c.CombinedOutput()
+	out, err := c.Output()
 	if err != nil {
 		t.Fatalf("helper %s: %v: %s", name, err, out)
 	}

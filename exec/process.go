@@ -3,7 +3,6 @@ package exec
 import (
 	"os"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -22,31 +21,27 @@ type Process struct {
 	pidfd *os.File // nil on old kernels
 	grace time.Duration
 
-	stdout, stderr stream
-	open           atomic.Int32  // streams that are not at their end
-	drained        chan struct{} // closed when none is
-
-	timeout *time.Timer // nil if there is none
-	killed  chan struct{}
-	done    chan struct{}
+	pipes  *pipes
+	killed chan struct{} // closed when the grace period is over
+	done   chan struct{}
 
 	mu      sync.Mutex
 	reason  Reason
-	over    bool // the shell has exited: nothing may be signalled any more
-	settled bool // the result is fixed
-	timer   *time.Timer
+	over    bool        // the shell has exited: nothing may be signalled any more
+	settled bool        // the result is fixed
+	timeout *time.Timer // nil if there is none
+	timer   *time.Timer // of the grace period, then of our patience
 	result  Result
 }
 
 func newProcess(c Command, child *child) *Process {
 	p := &Process{
 		pid: child.pid, grace: c.Grace,
-		drained: make(chan struct{}), killed: make(chan struct{}), done: make(chan struct{}),
+		killed: make(chan struct{}), done: make(chan struct{}),
 	}
 	if child.pidfd >= 0 {
 		p.pidfd = pollable(child.pidfd, "pidfd")
 	}
-	p.open.Store(2)
 	p.result.Started = child.started
 	return p
 }
@@ -68,7 +63,7 @@ func (p *Process) Stderr() *Output { return &p.result.Stderr }
 
 // Late counts the bytes that the command's background children wrote after
 // the result, and that were dropped.
-func (p *Process) Late() int64 { return p.stdout.late.Load() + p.stderr.late.Load() }
+func (p *Process) Late() int64 { return p.pipes.late() }
 
 // End makes the command end: SIGTERM to its group, and SIGKILL after the grace
 // period or once the shell is gone. The first reason wins; after the shell's
@@ -118,13 +113,6 @@ func (p *Process) kill() {
 func (p *Process) signalGroup(sig syscall.Signal) error {
 	_ = syscall.Kill(-p.pid, sig)
 	return syscall.Kill(p.pid, sig)
-}
-
-// streamEnded is what each stream calls at its end.
-func (p *Process) streamEnded() {
-	if p.open.Add(-1) == 0 {
-		close(p.drained)
-	}
 }
 
 // giveUp is what the end of our patience does.

@@ -17,8 +17,8 @@ const forksAtOnce = 4
 type Runner struct {
 	forks   chan *fork
 	buffers *buffers
-	stdin   int // /dev/null for reading, every command's standard input
-	null    int // /dev/null for writing, where output beyond the limit goes
+	stdin   *os.File // /dev/null for reading, every command's standard input
+	null    *os.File // /dev/null for writing, where output beyond the limit goes
 
 	noOpenat2 bool // kernel before 5.6
 	noPidfd   bool // kernel before 5.3
@@ -29,23 +29,22 @@ type Runner struct {
 // now on, and signals that it ignores are caught instead, because commands
 // would inherit both.
 func NewRunner() (*Runner, error) {
-	stdin, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("cannot open %s for commands: %w", os.DevNull, err)
+	if err := inheritNothing(); err != nil {
+		return nil, err
 	}
-	null, err := unix.Open(os.DevNull, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	stdin, err := os.Open(os.DevNull)
 	if err != nil {
-		unix.Close(stdin)
-		return nil, fmt.Errorf("cannot open %s for commands: %w", os.DevNull, err)
+		return nil, fmt.Errorf("cannot prepare commands' input: %w", err)
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		stdin.Close()
+		return nil, fmt.Errorf("cannot prepare commands' output: %w", err)
 	}
 	r := &Runner{
 		forks: make(chan *fork), buffers: newBuffers(),
 		stdin: stdin, null: null,
 		noOpenat2: !hasOpenat2(), noPidfd: !hasPidfd(),
-	}
-	if err := inheritNothing(); err != nil {
-		r.Close()
-		return nil, err
 	}
 	for range forksAtOnce {
 		startForker(r.forks)
@@ -53,11 +52,10 @@ func NewRunner() (*Runner, error) {
 	return r, nil
 }
 
-// Close gives the shared descriptors back. No command may run any more.
+// Close ends the forkers: nothing can be started any more, what runs goes on.
+// The descriptors go when nothing uses them: a stream may still be drained.
 func (r *Runner) Close() {
 	close(r.forks)
-	unix.Close(r.stdin)
-	unix.Close(r.null)
 }
 
 // Start runs a command and returns when its shell has been executed. Its
@@ -71,7 +69,7 @@ func (r *Runner) Start(c Command) (*Process, error) {
 		return nil, err
 	}
 	defer unix.Close(dir)
-	f := &fork{command: c, dir: dir, stdin: r.stdin, pidfd: !r.noPidfd, done: make(chan struct{})}
+	f := &fork{command: c, dir: dir, stdin: int(r.stdin.Fd()), pidfd: !r.noPidfd, done: make(chan struct{})}
 	r.forks <- f
 	<-f.done
 	if f.err != nil {
@@ -83,11 +81,8 @@ func (r *Runner) Start(c Command) (*Process, error) {
 // follow begins to read the command's output and to wait for its end.
 func (r *Runner) follow(c Command, child *child) *Process {
 	p := newProcess(c, child)
-	p.stdout.init(r, child.stdout, &p.result.Stdout, c.MaxOutput, p.streamEnded)
-	p.stderr.init(r, child.stderr, &p.result.Stderr, c.MaxOutput, p.streamEnded)
+	p.pipes = r.read(child, &p.result, c.MaxOutput)
 	p.limit(c.Timeout)
-	go p.stdout.run()
-	go p.stderr.run()
 	go p.watch()
 	return p
 }

@@ -13,7 +13,7 @@ import (
 type stream struct {
 	file  *os.File
 	fd    int
-	null  int
+	null  *os.File
 	pool  *buffers
 	ended func() // called once, at the end of the pipe
 
@@ -95,7 +95,7 @@ func (s *stream) widen() {
 // drop moves bytes to /dev/null inside the kernel: they cost neither memory
 // nor a copy, however much a command writes.
 func (s *stream) drop(most int) (int, error) {
-	n, err := unix.Splice(s.fd, nil, s.null, nil, most, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
+	n, err := unix.Splice(s.fd, nil, int(s.null.Fd()), nil, most, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
 	if err == nil || err == unix.EAGAIN || err == unix.EINTR {
 		return int(max(n, 0)), err
 	}
