@@ -1,0 +1,111 @@
+package listener
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"dataflux-func-sidecar/privsep/message"
+)
+
+// deliver plays the executor's part of one callback attempt.
+func (r *rig) deliver(url string, pieces ...string) message.Outcome {
+	r.t.Helper()
+	length := len(strings.Join(pieces, ""))
+	callback := message.Callback{URL: url, Length: int64(length), Headers: []string{"Content-Type", "application/json", "X-Auth-Nonce", "n"}}
+	r.send(message.Frame{Kind: message.Post, ID: 9, Payload: callback.Encode()})
+	for i, piece := range pieces {
+		r.send(message.Frame{Kind: message.Data, ID: 9 | message.PostFlag, Last: i == len(pieces)-1, Payload: []byte(piece)})
+	}
+	f := r.receive()
+	for f.Kind == message.Credit {
+		f = r.receive()
+	}
+	if f.Kind != message.Posted || f.ID != 9 {
+		r.t.Fatalf("kind %d of %d came, want Posted of 9", f.Kind, f.ID)
+	}
+	outcome, err := message.DecodeOutcome(f.Payload)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return outcome
+}
+
+func TestACallbackIsPostedWithItsHeadersAndLength(t *testing.T) {
+	var got, headers string
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		user, password, _ := r.BasicAuth()
+		got = string(body)
+		headers = fmt.Sprint(r.Method, r.URL.Path, r.URL.RawQuery, r.ContentLength, r.Header.Get("X-Auth-Nonce"), r.Header.Get("Content-Type"), user, password)
+	}))
+	defer receiver.Close()
+	url := strings.Replace(receiver.URL, "http://", "http://u:p@", 1) + "/a/b?c=d"
+	outcome := newRig(t, usualLimits()).deliver(url, "one ", "two")
+	if outcome.Status != 200 || got != "one two" || headers != "POST/a/bc=d7napplication/jsonup" {
+		t.Errorf("got %+v, %q, %q", outcome, got, headers)
+	}
+}
+
+func TestWhatAReceiverDoesWrongIsTold(t *testing.T) {
+	cases := map[string]struct {
+		handler http.HandlerFunc
+		status  uint16
+		retry   uint32
+		says    string
+	}{
+		"an error": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, 500, 0, ""},
+		"too many": {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Retry-After", "17"); w.WriteHeader(429) }, 429, 17, ""},
+		"a redirect": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", "http://127.0.0.1:1/")
+			w.WriteHeader(302)
+		}, 302, 0, ""},
+		"a silence":       {silence, 0, 0, "no answer in time"},
+		"an endless body": {endlessBody, 200, 0, ""},
+		"a broken answer": {func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) }, 0, 0, "EOF"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			receiver := httptest.NewServer(c.handler)
+			defer receiver.Close()
+			outcome := newRig(t, usualLimits()).deliver(receiver.URL, "{}")
+			if outcome.Status != c.status || outcome.RetryAfter != c.retry || !strings.Contains(outcome.Error, c.says) {
+				t.Errorf("got %+v", outcome)
+			}
+		})
+	}
+}
+
+// silence reads the body first: only then does the server notice that the caller has gone.
+func silence(_ http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body)
+	<-r.Context().Done()
+}
+
+func endlessBody(w http.ResponseWriter, r *http.Request) {
+	for r.Context().Err() == nil {
+		if _, err := w.Write(make([]byte, 4096)); err != nil {
+			return
+		}
+	}
+}
+
+func TestAnErrorDoesNotRepeatTheURL(t *testing.T) {
+	outcome := newRig(t, usualLimits()).deliver("http://user:CANARY@127.0.0.1:1/CANARY", "{}")
+	if outcome.Error == "" || strings.Contains(outcome.Error, "CANARY") {
+		t.Errorf("got %+v", outcome)
+	}
+}
+
+func TestAnUntrustedCertificateIsRefused(t *testing.T) {
+	receiver := httptest.NewTLSServer(http.NotFoundHandler())
+	receiver.Config.ErrorLog = newServer(nil, usualLimits()).http.ErrorLog
+	defer receiver.Close()
+	if outcome := newRig(t, usualLimits()).deliver(receiver.URL, "{}"); !strings.Contains(outcome.Error, "certificate") {
+		t.Errorf("got %+v", outcome)
+	}
+}
