@@ -1,0 +1,243 @@
+// Package main_test proves the program as its users meet it: the real binary, built as it is
+// shipped, over real sockets, ended by signals. It imports nothing of ours, so that what it knows of
+// the wire contract is a second reading of it.
+package main_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const testKey = "canary-key-0123456789abcdef"
+
+// places are what all tests of a run share: the program, and where it was built.
+var (
+	programDir  string
+	programOnce sync.Once
+	errProgram  error
+	daemonCount atomic.Int32
+)
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "sidecar-program-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	programDir = dir
+	status := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(status)
+}
+
+// program is the path of the binary, built once and with the modes that an installation gives it.
+func program(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(programDir, "dataflux-func-sidecar")
+	programOnce.Do(func() {
+		build := exec.Command("go", "build", "-trimpath", "-o", path, ".")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		out, err := build.CombinedOutput()
+		if err != nil {
+			errProgram = fmt.Errorf("cannot build the program: %w\n%s", err, out)
+			return
+		}
+		errProgram = errors.Join(os.Chmod(programDir, 0o755), os.Chmod(path, 0o711))
+	})
+	if errProgram != nil {
+		t.Fatal(errProgram)
+	}
+	return path
+}
+
+// daemon is one started program.
+type daemon struct {
+	t       testing.TB
+	address string
+	key     string // requests are signed with
+	config  string
+	logPath string
+	pid     int
+	ended   chan struct{}
+	state   *os.ProcessState
+}
+
+// startDaemon starts the program with a configuration of one key and the given lines, and returns
+// once it is ready. It is stopped at the test's end, and its log must hold no key then.
+func startDaemon(t testing.TB, lines ...string) *daemon {
+	t.Helper()
+	return startDaemonWithKeys(t, strconv.Quote(testKey), lines...)
+}
+
+func startDaemonWithKeys(t testing.TB, keys string, lines ...string) *daemon {
+	t.Helper()
+	d := newDaemon(t, keys, lines...)
+	d.start()
+	return d
+}
+
+// newDaemon prepares a daemon at a loopback address of its own, so that tests in parallel never meet.
+func newDaemon(t testing.TB, keys string, lines ...string) *daemon {
+	t.Helper()
+	n, pid := daemonCount.Add(1), os.Getpid()
+	d := &daemon{
+		t: t, key: testKey, config: filepath.Join(t.TempDir(), "config"),
+		address: fmt.Sprintf("127.%d.%d.%d:8099", 2+pid>>8%250, pid&0xff, n%254+1),
+	}
+	d.logPath = d.config + ".log"
+	d.configure(keys, lines...)
+	t.Cleanup(d.finish)
+	return d
+}
+
+func (d *daemon) configure(keys string, lines ...string) {
+	d.t.Helper()
+	text := "SECRET_KEY = " + keys + "\n" + strings.Join(lines, "\n") + "\n"
+	if err := os.WriteFile(d.config, []byte(text), 0o600); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// start may be called again once the daemon has ended; the log goes on.
+func (d *daemon) start() {
+	d.t.Helper()
+	before := strings.Count(d.log(), "Ready: ")
+	d.launch()
+	d.eventually("ready", func() bool { return strings.Count(d.log(), "Ready: ") > before })
+}
+
+func (d *daemon) launch() {
+	d.t.Helper()
+	log, err := os.OpenFile(d.logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer func() { _ = log.Close() }()
+	args := []string{"serve", "--config", d.config, "--bind", d.address, "--state-dir", d.t.TempDir()}
+	if os.Geteuid() == 0 {
+		args = append(args, "--user", "nobody")
+	}
+	cmd := exec.Command(program(d.t), args...)
+	cmd.Stderr, cmd.Dir, cmd.Env = log, "/", daemonEnvironment()
+	if err := cmd.Start(); err != nil {
+		d.t.Fatal(err)
+	}
+	d.pid, d.ended = cmd.Process.Pid, make(chan struct{})
+	go func(ended chan struct{}) {
+		_ = cmd.Wait() // its ProcessState tells all
+		d.state = cmd.ProcessState
+		close(ended)
+	}(d.ended)
+}
+
+// daemonEnvironment holds what a service manager sets and commands must never see.
+func daemonEnvironment() []string {
+	return []string{
+		"PATH=/canary/path:/usr/bin:/bin", "HOME=/canary/home", "LANG=C.UTF-8",
+		"CREDENTIALS_DIRECTORY=/canary/credentials", "INVOCATION_ID=canary-invocation",
+		"SIDECAR_CANARY=canary-environment", "LD_PRELOAD=", "BASH_ENV=/canary/bashenv",
+	}
+}
+
+func (d *daemon) log() string {
+	text, err := os.ReadFile(d.logPath)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		d.t.Fatal(err)
+	}
+	return string(text)
+}
+
+func (d *daemon) running() bool {
+	select {
+	case <-d.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+// eventually fails the test unless what holds before long, or when the daemon ends meanwhile.
+func (d *daemon) eventually(what string, holds func() bool) {
+	d.t.Helper()
+	wasRunning := d.running()
+	for range 3000 {
+		if holds() {
+			return
+		}
+		if wasRunning && !d.running() && !holds() {
+			d.t.Fatalf("the daemon ended before this came: %s\n%s", what, d.log())
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	d.t.Fatalf("this did not come in 30 s: %s\n%s", what, d.log())
+}
+
+func (d *daemon) awaitLog(text string) {
+	d.t.Helper()
+	d.eventually("in the log: "+text, func() bool { return strings.Contains(d.log(), text) })
+}
+
+func (d *daemon) signal(pid int, s syscall.Signal) {
+	d.t.Helper()
+	if err := syscall.Kill(pid, s); err != nil {
+		d.t.Fatalf("cannot signal %d: %v", pid, err)
+	}
+}
+
+// stop asks the daemon to end and waits until it has.
+func (d *daemon) stop() {
+	d.t.Helper()
+	d.signal(d.pid, syscall.SIGTERM)
+	d.awaitEnd()
+}
+
+func (d *daemon) awaitEnd() {
+	d.t.Helper()
+	select {
+	case <-d.ended:
+	case <-time.After(60 * time.Second):
+		_ = syscall.Kill(d.pid, syscall.SIGKILL)
+		d.t.Fatalf("the daemon did not stop in 60 s\n%s", d.log())
+	}
+}
+
+func (d *daemon) finish() {
+	if d.pid != 0 && d.running() {
+		d.stop()
+		if !d.state.Success() {
+			d.t.Errorf("the daemon ended with %v", d.state)
+		}
+	}
+	if log := d.log(); strings.Contains(log, d.key) || strings.Contains(log, testKey) {
+		d.t.Errorf("the key is in the log:\n%s", log)
+	}
+	if d.t.Failed() {
+		d.t.Logf("log of the daemon:\n%.20000s", d.log())
+	}
+}
+
+// skip is for what a test cannot have here. CI, which must have it, fails instead.
+func skip(t testing.TB, reason string) {
+	t.Helper()
+	if os.Getenv("SIDECAR_NO_SKIP") == "1" {
+		t.Fatal("must not be skipped here: " + reason)
+	}
+	t.Skip(reason)
+}
+
+func needRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		skip(t, "only root can look into the daemon's processes")
+	}
+}

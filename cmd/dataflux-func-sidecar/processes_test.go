@@ -1,0 +1,145 @@
+package main_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// status reads one line of /proc/PID/status.
+func statusOf(pid int, name string) (string, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return "", err
+	}
+	_, rest, found := strings.Cut(string(text), "\n"+name+":")
+	if !found {
+		return "", fmt.Errorf("no %s in the status of %d", name, pid)
+	}
+	line, _, _ := strings.Cut(rest, "\n")
+	return strings.TrimSpace(line), nil
+}
+
+func number(t testing.TB, pid int, name string) int {
+	t.Helper()
+	text, err := statusOf(pid, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.Atoi(strings.TrimSuffix(text, " kB"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// peakMB is the largest resident size that a process ever had.
+func peakMB(t testing.TB, pid int) int { return number(t, pid, "VmHWM") >> 10 }
+
+// wantPeaks checks that neither role ever took more memory.
+func (d *daemon) wantPeaks(executorMB, networkMB int) {
+	d.t.Helper()
+	executor, network := peakMB(d.t, d.pid), peakMB(d.t, d.networkPID())
+	d.t.Logf("peaks: executor %d MB, network role %d MB", executor, network)
+	if executor > executorMB || network > networkMB {
+		d.t.Errorf("executor %d MB of %d, network role %d MB of %d", executor, executorMB, network, networkMB)
+	}
+}
+
+// networkPID is the id of the network role that was started last.
+func (d *daemon) networkPID() int {
+	d.t.Helper()
+	all := regexp.MustCompile(`The network role serves .*? \(pid (\d+)\)`).FindAllStringSubmatch(d.log(), -1)
+	if len(all) == 0 {
+		d.t.Fatalf("the log names no network role:\n%s", d.log())
+	}
+	pid, _ := strconv.Atoi(all[len(all)-1][1])
+	return pid
+}
+
+// openFiles counts the descriptors of a process. Only root can.
+func openFiles(t testing.TB, pid int) int {
+	t.Helper()
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
+// children lists the processes whose parent is pid, and says of each its state.
+func children(t testing.TB, pid int) []string {
+	t.Helper()
+	paths, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, path := range paths {
+		child, _ := strconv.Atoi(filepath.Base(path))
+		if parent, err := statusOf(child, "PPid"); err != nil || parent != strconv.Itoa(pid) {
+			continue // also one that ended meanwhile
+		}
+		state, _ := statusOf(child, "State")
+		found = append(found, fmt.Sprintf("%d %s", child, state))
+	}
+	return found
+}
+
+// alive says whether a process is there and not a zombie.
+func alive(pid string) bool {
+	id, err := strconv.Atoi(strings.TrimSpace(pid))
+	if err != nil {
+		return false
+	}
+	state, err := statusOf(id, "State")
+	return err == nil && !strings.HasPrefix(state, "Z")
+}
+
+// sharedDir is a directory where commands may write and that their user may enter.
+func sharedDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "sidecar-shared-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func lines(t testing.TB, path string) int {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	return strings.Count(string(text), "\n")
+}
+
+// idle is how long an end that is due at once may take on a busy machine.
+const idle = 20 * time.Second
+
+// commandGroups lists the executor's children but the network role: the shells of its commands.
+func (d *daemon) commandGroups() []int {
+	d.t.Helper()
+	var pids []int
+	for _, child := range children(d.t, d.pid) {
+		text, _, _ := strings.Cut(child, " ")
+		if pid, err := strconv.Atoi(text); err == nil && pid != d.networkPID() {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// killGroup ends a command, whose process group has the id of its shell.
+func killGroup(pid int) error { return syscall.Kill(-pid, syscall.SIGKILL) }

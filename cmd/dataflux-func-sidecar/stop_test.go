@@ -1,0 +1,97 @@
+package main_test
+
+import (
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestAStopLetsARunningCommandFinishAndItsCallerHear(t *testing.T) {
+	t.Parallel()
+	d, v := startDaemon(t), newReceiver(t, ok)
+	w := d.dial().put(d.sign("POST", "/shell", jsonOf(fields{"command": "sleep 1; echo finished", "callbackURL": v.URL})).raw())
+	d.awaitLog("Command started")
+	d.signal(d.pid, syscall.SIGTERM)
+	if a := w.answer("POST"); a.Data == nil || a.Data.Stdout != "finished\n" || a.end() != "exit 0" {
+		t.Errorf("got %d %s", a.status, a.body)
+	}
+	d.awaitEnd()
+	v.await(d, 1)[0].wantOutput(t, "finished\n", "")
+	if log := d.log(); !d.state.Success() || !strings.Contains(log, "Stopping: 1 commands run") || !strings.Contains(log, "Stopped: ") {
+		t.Errorf("%v:\n%s", d.state, log)
+	}
+}
+
+func TestAStopEndsWhatOutlastsTheDrainAndTellsTheCaller(t *testing.T) {
+	t.Parallel()
+	d := startDaemon(t, `DRAIN_TIMEOUT = "300ms"`, `KILL_GRACE = "300ms"`)
+	heeds := d.dial().put(d.sign("POST", "/shell", `{"command":"echo begun; sleep 120; true"}`).raw())
+	bars := d.dial().put(d.sign("POST", "/shell", `{"command":"trap '' TERM; echo barred; sleep 120; sleep 120"}`).raw())
+	d.eventually("both commands", func() bool { return strings.Count(d.log(), "Command started") == 2 })
+	groups := d.commandGroups()
+	began := time.Now()
+	d.signal(d.pid, syscall.SIGTERM)
+	for want, w := range map[string]*wire{"signal SIGTERM begun\n": heeds, "signal SIGKILL barred\n": bars} {
+		a := w.answer("POST")
+		if a.Data == nil || a.end()+" "+a.Data.Stdout != want {
+			t.Errorf("got %d %s, want %q", a.status, a.body, want)
+		}
+	}
+	d.awaitEnd()
+	if took := time.Since(began); took > 60*time.Second {
+		t.Errorf("the stop took %s", took)
+	}
+	for _, group := range groups {
+		if syscall.Kill(-group, 0) == nil {
+			t.Errorf("something of the command %d is left", group)
+		}
+	}
+	if log := d.log(); !strings.Contains(log, "ended by the daemon: stopped") || !strings.Contains(log, "0 still run") {
+		t.Errorf("the log does not tell:\n%s", log)
+	}
+}
+
+// Connections that carry nothing must not hold up a stop.
+func TestAStopWaitsForNoIdleConnection(t *testing.T) {
+	t.Parallel()
+	d := startDaemon(t, `DRAIN_TIMEOUT = "60s"`)
+	kept := d.dial().put("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	kept.answer("GET")
+	fresh := d.dial()
+	half := d.dial().put("GET / HTTP/1.1\r\nHost: a\r\n")
+	began := time.Now()
+	d.stop()
+	if took := time.Since(began); took > 40*time.Second {
+		t.Errorf("the stop took %s", took)
+	}
+	for _, w := range []*wire{kept, fresh, half} {
+		w.awaitClose(idle)
+	}
+}
+
+func TestASecondSignalEndsTheDaemonAtOnce(t *testing.T) {
+	t.Parallel()
+	d := startDaemon(t, `DRAIN_TIMEOUT = "10m"`)
+	d.shell(fields{"command": "sleep 120", "wait": false})
+	groups := d.commandGroups()
+	d.signal(d.pid, syscall.SIGINT)
+	d.awaitLog("Stopping: ")
+	d.signal(d.pid, syscall.SIGINT)
+	d.awaitEnd()
+	for _, group := range groups {
+		_ = killGroup(group)
+	}
+}
+
+// A receiver that cannot be reached must not hold up a stop beyond the drain, and its loss is told.
+func TestAStopReportsTheCallbacksThatAreLost(t *testing.T) {
+	t.Parallel()
+	d := startDaemon(t, `DRAIN_TIMEOUT = "500ms"`)
+	a := d.shell(fields{"command": "true", "callbackURL": "http://127.0.0.1:1/"})
+	d.awaitLog("Callback to 127.0.0.1:1 failed")
+	d.stop()
+	if log := d.log(); !strings.Contains(log, "Callback to 127.0.0.1:1 lost") || strings.Count(log, a.Data.JobID) < 4 {
+		t.Errorf("the log does not tell:\n%s", log)
+	}
+}
