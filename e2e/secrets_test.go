@@ -59,14 +59,21 @@ def children():
         except OSError:
             pass
 
+# Opening proves nothing: it succeeds on a dead process, which has no memory left to read.
 def attempt(pid):
     global won
-    for name in ("mem", "environ", "maps"):
+    for name, at in ("mem", 0x400000), ("environ", 0), ("maps", 0):
         try:
-            open("/proc/%d/%s" % (pid, name), "rb").close()
-            won += 1
+            fd = os.open("/proc/%d/%s" % (pid, name), os.O_RDONLY)
+        except OSError:
+            continue
+        try:
+            if os.pread(fd, 1, at):
+                won += 1
+                print("read", name, flush=True)
         except OSError:
             pass
+        os.close(fd)
 
 def kill_if_grown(pid):
     if time.time() - seen.setdefault(pid, time.time()) < 0.3 or pid in killed:
