@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
 	"strings"
 	"unicode/utf8"
 
@@ -30,7 +29,7 @@ func refuse(status int, format string, args ...any) *refusal {
 }
 
 func refuseForNow(format string, args ...any) *refusal {
-	return &refusal{status: http.StatusServiceUnavailable, message: fmt.Sprintf(format, args...), retryAfter: 1}
+	return &refusal{status: statusServiceUnavailable, message: fmt.Sprintf(format, args...), retryAfter: 1}
 }
 
 // sendRefusal answers with the protocol's envelope for errors.
@@ -42,7 +41,7 @@ func sendRefusal(st *stream, r *refusal) error {
 
 // sendAccepted answers a request that does not wait for its command.
 func sendAccepted(st *stream, id string) error {
-	w := answerTo(st, message.Head{Status: http.StatusOK, ContentType: jsonType})
+	w := answerTo(st, message.Head{Status: statusOK, ContentType: jsonType})
 	_, _ = io.WriteString(w, `{"ok":true,"message":"","data":{"stdout":"","stderr":"","jobId":`+quoteJSON(id)+`}}`)
 	return w.Close()
 }
@@ -50,7 +49,7 @@ func sendAccepted(st *stream, id string) error {
 // sendResult answers with all that is known of a finished command. The output is encoded while it is
 // sent, never as a whole.
 func sendResult(st *stream, id string, result *exec.Result) error {
-	w := answerTo(st, message.Head{Status: http.StatusOK, ContentType: jsonType})
+	w := answerTo(st, message.Head{Status: statusOK, ContentType: jsonType})
 	if err := writeResult(w, id, result); err != nil {
 		st.close()
 		return err

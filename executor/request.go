@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -173,11 +174,22 @@ func (r *shellRequest) decodeCallbackURL(raw json.RawMessage) error {
 		return errors.New("is not a valid URL: send one such as http://172.17.0.1:8088/api/v1/al/ID")
 	case u.Scheme != "http" && u.Scheme != "https":
 		return errors.New("must begin with http:// or https://")
+	case !isPort(u.Port()):
+		return errors.New("has a port that is not 1 to 65535")
 	case u.Hostname() == "":
 		return errors.New("has no host: send one such as http://172.17.0.1:8088/api/v1/al/ID")
 	}
 	r.callbackURL = u
 	return nil
+}
+
+// isPort takes an empty text for the scheme's own port.
+func isPort(text string) bool {
+	if text == "" {
+		return true
+	}
+	port, err := strconv.ParseUint(text, 10, 16)
+	return err == nil && port > 0
 }
 
 func (r *shellRequest) decodeTimeout(raw json.RawMessage) error {

@@ -55,6 +55,7 @@ func TestABadBodyIsRefusedWithWhatToChange(t *testing.T) {
 		`{"command":"x","timeout":1e18}`:                     "timeout: must be",
 		`{"command":"x","timeout":"5"}`:                      "timeout: must be a number",
 		`{"command":"x","callbackURL":"file:///etc/passwd"}`: "must begin with http",
+		`{"command":"x","callbackURL":"http://h:65536/"}`:    "port that is not",
 		`{"command":"x","callbackURL":"http:///x"}`:          "has no host",
 		`{"command":"x","callbackURL":"http://a b/"}`:        "not a valid URL",
 		`{"command":"\ud800"}`:                               "half of a surrogate pair",

@@ -3,7 +3,6 @@ package executor
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"net/netip"
 	"time"
 
@@ -42,7 +41,7 @@ func (e *Executor) verify(call message.Call, _ *stream) *refusal {
 	case errors.Is(err, sign.ErrFull):
 		return refuseForNow("%v", err)
 	}
-	return refuse(http.StatusUnauthorized, "%v", err)
+	return refuse(statusUnauthorized, "%v", err)
 }
 
 func (e *Executor) turnAway(call message.Call, st *stream, why *refusal) {
@@ -53,14 +52,14 @@ func (e *Executor) turnAway(call message.Call, st *stream, why *refusal) {
 
 func (e *Executor) route(call message.Call, st *stream) *refusal {
 	if call.Path != "/shell" {
-		return refuse(http.StatusNotFound, "there is nothing at this path: commands go to POST /shell")
+		return refuse(statusNotFound, "there is nothing at this path: commands go to POST /shell")
 	}
-	if call.Method != http.MethodPost {
-		return &refusal{status: http.StatusMethodNotAllowed, message: "/shell takes POST only", allow: http.MethodPost}
+	if call.Method != "POST" {
+		return &refusal{status: statusMethodNotAllowed, message: "/shell takes POST only", allow: "POST"}
 	}
 	request, err := decodeShell(call.Body)
 	if err != nil {
-		return refuse(http.StatusBadRequest, "%v", err)
+		return refuse(statusBadRequest, "%v", err)
 	}
 	return e.shell(call, request, st)
 }
@@ -121,9 +120,9 @@ func (e *Executor) command(r shellRequest) (exec.Command, error) {
 func refusalFor(err error) *refusal {
 	switch exec.FaultOf(err) {
 	case exec.FaultRequest:
-		return refuse(http.StatusBadRequest, "%v", err)
+		return refuse(statusBadRequest, "%v", err)
 	case exec.FaultConfiguration:
-		return refuse(http.StatusInternalServerError, "%v", err)
+		return refuse(statusInternalServerError, "%v", err)
 	}
 	return refuseForNow("the host cannot start another command now: %v", err)
 }

@@ -36,5 +36,6 @@ func RequestRefused() Event { return Event{"6227697be36d4d3fb02661961c56f265", j
 
 // CallbackDelivered, CallbackFailed (and will be tried again) and CallbackLost.
 func CallbackDelivered() Event { return Event{"4262af7a4ba64c9b84c958187a673271", journal.PriInfo} }
-func CallbackFailed() Event    { return Event{"f3633b0b02d5400fb8fecab7c91e9d31", journal.PriWarning} }
-func CallbackLost() Event      { return Event{"cb4e2d4971864b539b7f3515bf14c162", journal.PriErr} }
+
+func CallbackFailed() Event { return Event{"f3633b0b02d5400fb8fecab7c91e9d31", journal.PriWarning} }
+func CallbackLost() Event   { return Event{"cb4e2d4971864b539b7f3515bf14c162", journal.PriErr} }

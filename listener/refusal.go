@@ -3,6 +3,7 @@ package listener
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"time"
 
@@ -32,10 +33,9 @@ func envelope(text string) []byte {
 	return append(append([]byte(`{"ok":false,"message":`), quoted...), `,"data":null}`...)
 }
 
-// refuse answers without the executor. The body has not been read, so the connection is closed; what
-// has still to come is discarded for a bounded time only.
+// refuse answers without the executor, and closes the connection.
 func (h *handler) refuse(w http.ResponseWriter, r *http.Request, why *refusal) {
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(discardTime))
+	discardBody(w, r)
 	header := w.Header()
 	header.Set("Content-Type", "application/json")
 	header.Set("Connection", "close")
@@ -49,6 +49,16 @@ func (h *handler) refuse(w http.ResponseWriter, r *http.Request, why *refusal) {
 	w.WriteHeader(why.status)
 	_, _ = w.Write(envelope(why.message))
 	h.role.noteRefusal(uint16(why.status), remote(r), why.message)
+}
+
+// discardBody takes what the caller still sends, within bounds: most clients read no answer before they
+// have sent everything, and closing the connection earlier would reset it. A caller who asked first
+// whether to send (Expect: 100-continue) is not asked to.
+func discardBody(w http.ResponseWriter, r *http.Request) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(discardTime))
+	if r.Header.Get("Expect") == "" {
+		_, _ = io.CopyN(io.Discard, r.Body, discardBytes)
+	}
 }
 
 // setChallenge adds what RFC 9110, section 15.5.2, asks of every 401.

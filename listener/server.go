@@ -21,6 +21,9 @@ const (
 	discardTime   = 2 * time.Second
 )
 
+// discardBytes is how much of a refused body is read before the connection is closed.
+const discardBytes = 4 << 20
+
 // maxHeader is how many bytes of request line and headers are read; net/http adds 4 KiB of its own.
 const maxHeader = 12 << 10
 

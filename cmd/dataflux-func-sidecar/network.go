@@ -25,20 +25,20 @@ func networkArguments(listeners int) []string {
 // runNetwork is the network role. Stage one has the number of sockets as its argument, stage two the
 // version of Landlock behind it.
 func runNetwork(args []string, stderr io.Writer) int {
-	if err := network(args); err != nil {
+	if err := network(args, stderr); err != nil {
 		fmt.Fprintf(stderr, "dataflux-func-sidecar: network role: %v\n", err)
 		return 1
 	}
 	return 0
 }
 
-func network(args []string) error {
+func network(args []string, stderr io.Writer) error {
 	numbers, err := parseNumbers(args)
 	if err != nil {
 		return err
 	}
 	if len(numbers) == 1 {
-		return confine(args[0])
+		return confine(args[0], stderr)
 	}
 	return serveConfined(numbers[0], numbers[1])
 }
@@ -59,10 +59,13 @@ func parseNumbers(args []string) ([]int, error) {
 }
 
 // confine is stage one: it gives up files for good and executes the program anew.
-func confine(listeners string) error {
+func confine(listeners string, stderr io.Writer) error {
 	landlock, err := privsep.EnterLandlock()
 	if err != nil {
 		return err
+	}
+	if landlock.Missing != nil {
+		fmt.Fprintf(stderr, "dataflux-func-sidecar: network role: %v\n", landlock.Missing)
 	}
 	return landlock.Reexec([]string{os.Args[0], networkCommand, listeners, strconv.Itoa(landlock.ABI)}, []string{})
 }

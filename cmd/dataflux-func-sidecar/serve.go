@@ -114,8 +114,8 @@ func completeSockets(sockets []socket, bind string, settings config.Config, log 
 			return nil, errors.New("--bind is for a start by hand, but systemd handed sockets over: change BIND in the configuration instead")
 		}
 		if how := differsFrom(settings.Bind, addressesOf(sockets)); how != "" {
-			log.Write(journal.Degraded(), fmt.Sprintf("The listening sockets differ from BIND: serving %s. To follow BIND: "+
-				"`sudo dataflux-func-sidecar configure && sudo systemctl daemon-reload && sudo systemctl restart dataflux-func-sidecar.socket dataflux-func-sidecar.service`", how), nil)
+			log.Write(journal.Degraded(), fmt.Sprintf("The listening sockets differ from BIND: serving %s. To follow BIND, run as root: "+
+				"dataflux-func-sidecar configure && %s", how, config.ApplyBind), nil)
 		}
 		return sockets, nil
 	}
@@ -140,10 +140,7 @@ func dropTo(name string, allowSudo bool, log *journal.Log) (privsep.User, error)
 	} else if err := privsep.SetNoNewPrivs(); err != nil {
 		return user, err
 	}
-	if os.Geteuid() == 0 {
-		return user, privsep.Drop(user)
-	}
-	return user, privsep.SetNonDumpable()
+	return user, privsep.Drop(user)
 }
 
 func runUser(name string, log *journal.Log) (privsep.User, error) {
