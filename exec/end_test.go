@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	osexec "os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -128,9 +129,8 @@ import os, time
 if os.fork() == 0:
     os.setpgid(0, 0); time.sleep(1.5); os._exit(0)
 time.sleep(0.2); os.setpgid(0, int(open("/proc/self/task/%d/children" % os.getpid()).read())); time.sleep(60)'`)
-	if _, err := os.Stat("/usr/bin/python3"); err != nil {
-		t.Skip("a program that can change its group is needed: python3")
-	}
+	_, err := osexec.LookPath("python3")
+	need(t, err == nil, "a program that can change its group: python3")
 	c.Timeout, c.Grace = 800*time.Millisecond, 200*time.Millisecond
 	result := finish(t, start(t, newTestRunner(t), c))
 	if result.Ended != TimedOut || result.Duration > 3*time.Second {

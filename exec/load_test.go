@@ -30,9 +30,7 @@ func threads(t *testing.T) (count int) {
 
 func TestThousandCommandsAtOnceTakeNoThousandThreads(t *testing.T) {
 	r := newTestRunner(t)
-	if r.noPidfd {
-		t.Skip("this kernel has no pidfds")
-	}
+	need(t, !r.noPidfd, "pidfds (Linux 5.3)")
 	before := threads(t)
 	running := make([]*Process, 1000)
 	for i := range running {

@@ -169,15 +169,20 @@ func asHelper(t *testing.T, uid uint32, name string, args ...string) string {
 // nobody is a user other than us.
 const nobody = 65534
 
-// needRoot skips a test that has to become another user. The build that must
-// not skip anything sets SIDECAR_NO_SKIP.
-func needRoot(t *testing.T) {
+// need skips a test that lacks something. The build that must not skip
+// anything sets SIDECAR_NO_SKIP.
+func need(t *testing.T, there bool, what string) {
 	t.Helper()
-	if os.Geteuid() == 0 {
+	if there {
 		return
 	}
 	if os.Getenv("SIDECAR_NO_SKIP") == "1" {
-		t.Fatal("this test must run as root here")
+		t.Fatal("this test must run here, but lacks " + what)
 	}
-	t.Skip("becoming another user takes root")
+	t.Skip("this test lacks " + what)
+}
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	need(t, os.Geteuid() == 0, "root, to become another user")
 }
