@@ -192,7 +192,7 @@ func (m *machine) tellFailure(console string) {
 	if !m.t.Failed() {
 		return
 	}
-	journal, _ := m.try("journalctl", "--no-pager", "--lines=60", "-u", service, "-u", socket)
+	journal, _ := m.try("journalctl", "--no-pager", "--lines=60", "-o", "short-precise", "-u", service, "-u", socket)
 	m.t.Logf("journal of the units:\n%s", journal)
 	state, _ := m.try("sh", "-c", "systemctl is-system-running; systemctl list-jobs; systemctl --failed; ps axo pid,ppid,user,stat,args")
 	m.t.Logf("state:\n%s", state)

@@ -9,9 +9,6 @@ import (
 	"testing"
 )
 
-// treeRelease names the tree in the cache: another list of packages needs another name.
-const treeRelease = "debian-12"
-
 func TestMain(m *testing.M) {
 	sweepCgroups()
 	status := m.Run()
@@ -61,10 +58,18 @@ func cacheFolder() string {
 	return filepath.Join(dir, "dataflux-func-sidecar")
 }
 
-func treePath() string { return filepath.Join(cacheFolder(), treeRelease) }
+// suite is the Debian release that the machines run.
+func suite() string {
+	if name := os.Getenv("SIDECAR_E2E_SUITE"); name != "" {
+		return name
+	}
+	return "bookworm"
+}
+
+func treePath() string { return filepath.Join(cacheFolder(), "debian-"+suite()) }
 
 var debianTree = sync.OnceValue(func() error {
-	return runHere("sh", "tree.sh", treePath())
+	return runHere("sh", "tree.sh", treePath(), suite())
 })
 
 // program is built as `make build` does, so that what runs in the machines is what users get.

@@ -146,15 +146,25 @@ func TestRolesRunAsDffsAndTheProgramCannotBeRead(t *testing.T) {
 	}
 }
 
-func TestNoConnectionIsLostOverStopsStartsAndRestartsUnderLoad(t *testing.T) {
+func TestNoConnectionIsLostOverRestartsUnderLoad(t *testing.T) {
 	m := installed(t)
 	load := m.startLoad(4)
-	for range 4 {
-		time.Sleep(300 * time.Millisecond)
+	for range 12 {
+		time.Sleep(150 * time.Millisecond)
 		m.run("systemctl", "restart", service)
 	}
-	answered := load.stop(t)
-	if answered < 20 {
+	if answered := load.stop(t); answered < 20 {
+		t.Errorf("only %d requests were answered", answered)
+	}
+}
+
+func TestNoConnectionIsLostWhenInstalledAgainUnderLoad(t *testing.T) {
+	m := installed(t)
+	load := m.startLoad(4)
+	for range 2 {
+		m.install()
+	}
+	if answered := load.stop(t); answered < 20 {
 		t.Errorf("only %d requests were answered", answered)
 	}
 }

@@ -1,8 +1,9 @@
 #!/bin/sh
-# Makes the Debian tree that the end-to-end tests boot: tree.sh FOLDER. Does nothing if it is there.
+# Makes the Debian tree that the end-to-end tests boot: tree.sh FOLDER SUITE. Does nothing if it is there.
 set -eu
 
 TREE=$1
+SUITE=$2
 # python3 for the attacks from inside, the others for what a user of such a host would type.
 PACKAGES=systemd,systemd-sysv,dbus,curl,python3,iproute2,procps,sudo
 
@@ -14,7 +15,7 @@ flock 9
 [ ! -d "$TREE" ] || exit 0
 rm -rf "$TREE.new"
 # Standard output of a test is the test's.
-mmdebstrap --quiet --variant=minbase --include="$PACKAGES" bookworm "$TREE.new" >&2
+mmdebstrap --quiet --variant=minbase --include="$PACKAGES" "$SUITE" "$TREE.new" >&2
 # A journal that lasts, so that a test can read what happened before a reboot.
 mkdir -p "$TREE.new/var/log/journal"
 # An address of its own, and the same hostname on every machine.
