@@ -1,6 +1,3 @@
-// Package main_test proves the program as its users meet it: the real binary, built as it is
-// shipped, over real sockets, ended by signals. It imports nothing of ours, so that what it knows of
-// the wire contract is a second reading of it.
 package main_test
 
 import (
@@ -11,7 +8,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -20,45 +16,8 @@ import (
 
 const testKey = "canary-key-0123456789abcdef"
 
-// places are what all tests of a run share: the program, and where it was built.
-var (
-	programDir  string
-	programOnce sync.Once
-	errProgram  error
-	daemonCount atomic.Int32
-)
-
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "sidecar-program-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	programDir = dir
-	status := m.Run()
-	_ = os.RemoveAll(dir)
-	os.Exit(status)
-}
-
-// program is the path of the binary, built once and with the modes that an installation gives it.
-func program(t testing.TB) string {
-	t.Helper()
-	path := filepath.Join(programDir, "dataflux-func-sidecar")
-	programOnce.Do(func() {
-		build := exec.Command("go", "build", "-trimpath", "-o", path, ".")
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		out, err := build.CombinedOutput()
-		if err != nil {
-			errProgram = fmt.Errorf("cannot build the program: %w\n%s", err, out)
-			return
-		}
-		errProgram = errors.Join(os.Chmod(programDir, 0o755), os.Chmod(path, 0o711))
-	})
-	if errProgram != nil {
-		t.Fatal(errProgram)
-	}
-	return path
-}
+// daemonCount numbers the daemons of a run, for their addresses.
+var daemonCount atomic.Int32
 
 // daemon is one started program.
 type daemon struct {
@@ -129,6 +88,12 @@ func (d *daemon) launch() {
 	}
 	cmd := exec.Command(program(d.t), args...)
 	cmd.Stderr, cmd.Dir, cmd.Env = log, "/", daemonEnvironment()
+	d.follow(cmd)
+}
+
+// follow starts cmd and notes how it ends.
+func (d *daemon) follow(cmd *exec.Cmd) {
+	d.t.Helper()
 	if err := cmd.Start(); err != nil {
 		d.t.Fatal(err)
 	}
@@ -146,6 +111,7 @@ func daemonEnvironment() []string {
 		"PATH=/canary/path:/usr/bin:/bin", "HOME=/canary/home", "LANG=C.UTF-8",
 		"CREDENTIALS_DIRECTORY=/canary/credentials", "INVOCATION_ID=canary-invocation",
 		"SIDECAR_CANARY=canary-environment", "LD_PRELOAD=", "BASH_ENV=/canary/bashenv",
+		"NOTIFY_SOCKET=/canary/notify", "LISTEN_PID=1", "LISTEN_FDS=1", "LISTEN_FDNAMES=canary", "STATE_DIRECTORY=/canary/state",
 	}
 }
 
@@ -223,21 +189,5 @@ func (d *daemon) finish() {
 	}
 	if d.t.Failed() {
 		d.t.Logf("log of the daemon:\n%.20000s", d.log())
-	}
-}
-
-// skip is for what a test cannot have here. CI, which must have it, fails instead.
-func skip(t testing.TB, reason string) {
-	t.Helper()
-	if os.Getenv("SIDECAR_NO_SKIP") == "1" {
-		t.Fatal("must not be skipped here: " + reason)
-	}
-	t.Skip(reason)
-}
-
-func needRoot(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		skip(t, "only root can look into the daemon's processes")
 	}
 }

@@ -76,18 +76,33 @@ func openFiles(t testing.TB, pid int) int {
 // children lists the processes whose parent is pid, and says of each its state.
 func children(t testing.TB, pid int) []string {
 	t.Helper()
-	paths, err := filepath.Glob("/proc/[0-9]*")
+	return processes(t, func(state string, parent, _ int) bool { return parent == pid })
+}
+
+// groupMembers lists what is left of a process group; zombies wait for somebody else to reap them.
+func groupMembers(t testing.TB, group int) []string {
+	t.Helper()
+	return processes(t, func(state string, _, itsGroup int) bool { return itsGroup == group && state != "Z" })
+}
+
+func processes(t testing.TB, wanted func(state string, parent, group int) bool) []string {
+	t.Helper()
+	paths, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var found []string
 	for _, path := range paths {
-		child, _ := strconv.Atoi(filepath.Base(path))
-		if parent, err := statusOf(child, "PPid"); err != nil || parent != strconv.Itoa(pid) {
-			continue // also one that ended meanwhile
+		text, err := os.ReadFile(path)
+		behindName := strings.LastIndex(string(text), ") ")
+		if err != nil || behindName < 0 {
+			continue // it has ended meanwhile
 		}
-		state, _ := statusOf(child, "State")
-		found = append(found, fmt.Sprintf("%d %s", child, state))
+		var state string
+		var parent, group int
+		if _, err := fmt.Sscan(string(text[behindName+2:]), &state, &parent, &group); err == nil && wanted(state, parent, group) {
+			found = append(found, strings.Split(path, "/")[2]+" "+state)
+		}
 	}
 	return found
 }

@@ -43,8 +43,8 @@ func TestAStopEndsWhatOutlastsTheDrainAndTellsTheCaller(t *testing.T) {
 		t.Errorf("the stop took %s", took)
 	}
 	for _, group := range groups {
-		if syscall.Kill(-group, 0) == nil {
-			t.Errorf("something of the command %d is left", group)
+		if left := groupMembers(t, group); len(left) > 0 {
+			t.Errorf("of the command %d is left: %v", group, left)
 		}
 	}
 	if log := d.log(); !strings.Contains(log, "ended by the daemon: stopped") || !strings.Contains(log, "0 still run") {
