@@ -10,7 +10,8 @@
 // the machine does falls upon both; a ratio is the median of its rounds, and what follows it in
 // brackets is the range of them. The client is a third process, also charged to the daemon, as the loop
 // needs none: one thread of raw system calls over connections that stay open, with requests that were
-// signed before the clock started. The daemon's journal is text in a file; what journald itself takes
+// signed before the clock started. What any daemon would cost tells the line "loop behind a socket":
+// the same loop in one process, called by the same client, without HTTP, signatures or journal. The daemon's journal is text in a file; what journald itself takes
 // is not in the figures. "CPU" is what /proc tells of the processes themselves, in µs per command;
 // "commands" is what the shells took, which nobody can save. MB are millions of bytes.
 package main
@@ -45,6 +46,8 @@ type bench struct {
 
 	daemon       *daemon
 	loop, client *worker
+	server       *worker // the loop behind a socket
+	floor        string  // where that listens
 }
 
 func (b *bench) run() error {
@@ -92,12 +95,19 @@ func (b *bench) start(folder string) (err error) {
 	if b.client, err = startWorker(clientWorker, ""); err != nil {
 		return err
 	}
-	b.loop, err = startWorker(loopWorker, b.user)
+	if b.loop, err = startWorker(loopWorker, b.user); err != nil {
+		return err
+	}
+	if b.server, err = startWorker(serverWorker, b.user); err != nil {
+		return err
+	}
+	listening, err := b.server.do(order{})
+	b.floor = listening.Address
 	return err
 }
 
 func (b *bench) stop() {
-	for _, w := range []*worker{b.loop, b.client} {
+	for _, w := range []*worker{b.loop, b.server, b.client} {
 		if w != nil {
 			w.stop()
 		}

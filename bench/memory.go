@@ -24,7 +24,7 @@ func (b *bench) idle(when string) error {
 	}
 	rest := 8 * time.Second
 	if b.quick {
-		rest = 3 * time.Second
+		rest = 6 * time.Second
 	}
 	time.Sleep(rest)
 	d := b.daemon
@@ -96,7 +96,7 @@ func (b *bench) printSleepersMemory(p peaks) {
 		printFigure(what, megabytes(p.pss), "< 64 MB", p.pss < sleepersReach)
 	}
 	printFigure("1000 x `sleep 1` at once, threads", fmt.Sprintf("executor %d, network role %d", p.executor, p.network),
-		"not per command", p.executor+p.network < sleepers/10)
+		"not per command", p.executor+p.network < sleepers/4)
 }
 
 // muchOutput has one command write a gigabyte.

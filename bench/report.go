@@ -25,11 +25,12 @@ func printDetail(format string, args ...any) {
 	fmt.Printf("    "+format+"\n", args...)
 }
 
-// printHost says how far the figures can be trusted: other work on the machine makes them noisy.
+// printHost says how far the figures can be trusted: a load above 1 at the start is other work, which
+// makes them noisy.
 func printHost(when string) {
 	text, _ := os.ReadFile("/proc/loadavg")
 	load, _, _ := strings.Cut(string(text), " ")
-	fmt.Printf("%d cores, load %s %s (above 1 %[3]s, other work was going on: repeat it when it is over)\n", runtime.NumCPU(), load, when)
+	fmt.Printf("%d cores, load %s %s\n", runtime.NumCPU(), load, when)
 }
 
 func megabytes(bytes int64) string { return fmt.Sprintf("%.1f MB", float64(bytes)/1e6) }

@@ -14,10 +14,11 @@ import (
 	"time"
 )
 
-// The kinds of workers: processes that measure, so that neither shares a heap with the other.
+// The kinds of workers: processes of their own, so that none shares a heap with another.
 const (
 	loopWorker   = "loop"
 	clientWorker = "client"
+	serverWorker = "server"
 )
 
 // order is one round: so many commands by so many clients at once.
@@ -36,6 +37,8 @@ type outcome struct {
 	Median, P99 time.Duration // from a client's sending to the whole answer
 	Bytes       int64         // of all answers
 	Error       string
+
+	Address string // of the server
 }
 
 func (o outcome) perSecond(commands int) float64 { return float64(commands) / o.Elapsed.Seconds() }
@@ -47,7 +50,7 @@ func (o *outcome) latencies(all []time.Duration) {
 
 // becomeWorker does orders until there are no more, if name is a kind of worker.
 func becomeWorker(name string) bool {
-	do, known := map[string]func(order) (outcome, error){loopWorker: runLoop, clientWorker: runClient}[name]
+	do, known := map[string]func(order) (outcome, error){loopWorker: runLoop, clientWorker: runClient, serverWorker: runServer}[name]
 	if !known {
 		return false
 	}
@@ -77,7 +80,10 @@ type worker struct {
 
 // startWorker starts one as the named user, in the environment that the daemon gives to commands.
 func startWorker(kind, name string) (*worker, error) {
-	c := exec.Command("/proc/self/exe", kind)
+	return startWorkerBy(exec.Command("/proc/self/exe", kind), name)
+}
+
+func startWorkerBy(c *exec.Cmd, name string) (*worker, error) {
 	c.Stderr, c.Dir = os.Stderr, "/"
 	c.Env = []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -89,14 +95,14 @@ func startWorker(kind, name string) (*worker, error) {
 	}
 	orders, err := c.StdinPipe()
 	if err != nil {
-		return nil, fmt.Errorf("cannot start the %s: %w", kind, err)
+		return nil, fmt.Errorf("cannot start %s: %w", c, err)
 	}
 	outcomes, err := c.StdoutPipe()
 	if err != nil {
-		return nil, fmt.Errorf("cannot start the %s: %w", kind, err)
+		return nil, fmt.Errorf("cannot start %s: %w", c, err)
 	}
 	if err := c.Start(); err != nil {
-		return nil, fmt.Errorf("cannot start the %s: %w", kind, err)
+		return nil, fmt.Errorf("cannot start %s: %w", c, err)
 	}
 	return &worker{process: process(c.Process.Pid), command: c, orders: orders, outcomes: json.NewDecoder(outcomes)}, nil
 }
