@@ -34,7 +34,13 @@ type Config struct {
 	MaxOutput int64
 
 	MaxRunning   int
+	MaxQueued    int
 	MaxCallbacks int
+
+	// What is remembered of jobs that have ended.
+	KeepTime  time.Duration
+	KeepJobs  int
+	KeepBytes int64
 
 	AllowSudo   bool
 	LogCommands bool
@@ -55,6 +61,9 @@ func Default() Config {
 		MaxOutput:       8 << 20,
 		MaxRunning:      1024,
 		MaxCallbacks:    1000,
+		KeepTime:        time.Hour,
+		KeepJobs:        1000,
+		KeepBytes:       32 << 20,
 		LogCommands:     true,
 	}
 }

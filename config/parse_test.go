@@ -34,6 +34,10 @@ CALLBACK_EXPIRY = "1m"
 MAX_BODY = 1_024
 MAX_OUTPUT = 0x10000000
 MAX_RUNNING = 10000
+MAX_QUEUED = 5
+KEEP_TIME = "2h"
+KEEP_JOBS = 7
+KEEP_BYTES = 9
 MAX_CALLBACKS = 1
 ALLOW_SUDO = true
 LOG_COMMANDS = false
@@ -43,7 +47,8 @@ LOG_COMMANDS = false
 		Bind: bind, Keys: []Key{Key("new-key"), Key(`old"key$`)}, Shell: "/bin/bash", Workdir: "/srv",
 		CommandTimeout: 168 * time.Hour, KillGrace: 0, DrainTimeout: time.Hour, TimeWindow: time.Second,
 		CallbackTimeout: 10 * time.Minute, CallbackExpiry: time.Minute,
-		MaxBody: 1 << 10, MaxOutput: 256 << 20, MaxRunning: 10_000, MaxCallbacks: 1, AllowSudo: true,
+		MaxBody: 1 << 10, MaxOutput: 256 << 20, MaxRunning: 10_000, MaxQueued: 5, MaxCallbacks: 1, AllowSudo: true,
+		KeepTime: 2 * time.Hour, KeepJobs: 7, KeepBytes: 9,
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)

@@ -40,9 +40,9 @@ func sendRefusal(st *stream, r *refusal) error {
 }
 
 // sendAccepted answers a request that does not wait for its command.
-func sendAccepted(st *stream, id string) error {
+func sendAccepted(st *stream, j *job) error {
 	w := answerTo(st, message.Head{Status: statusOK, ContentType: jsonType})
-	_, _ = io.WriteString(w, `{"ok":true,"message":"","data":{"stdout":"","stderr":"","jobId":`+quoteJSON(id)+`}}`)
+	_, _ = io.WriteString(w, `{"ok":true,"message":"","data":{"stdout":"","stderr":"","jobId":`+quoteJSON(j.id)+`,"state":`+quoteJSON(string(j.look().phase))+`}}`)
 	return w.Close()
 }
 
@@ -59,34 +59,23 @@ func sendResult(st *stream, id string, result *exec.Result) error {
 
 func writeResult(w io.Writer, id string, result *exec.Result) error {
 	e := &encoder{w: w}
-	e.raw(`{"ok":true,"message":` + quoteJSON(notice(result)) + `,"data":{"stdout":`)
-	stdoutText := e.output(&result.Stdout)
-	e.raw(`,"stderr":`)
-	stderrText := e.output(&result.Stderr)
-	e.raw(`,` + facts(id, result))
-	if !stdoutText {
-		e.raw(`,"stdoutBase64":`)
-		e.base64(&result.Stdout)
-	}
-	if !stderrText {
-		e.raw(`,"stderrBase64":`)
-		e.base64(&result.Stderr)
-	}
+	e.raw(`{"ok":true,"message":` + quoteJSON(notice(result)) + `,"data":{"jobId":` + quoteJSON(id) + `,` + facts(result))
+	e.outputs(&result.Stdout, &result.Stderr)
 	e.raw(`}}`)
 	return e.err
 }
 
 // facts are the keys beside the output: `exitCode` is null when a signal ended the command, `signal`
 // when none did; the byte counts are what the command wrote, cut or not.
-func facts(id string, r *exec.Result) string {
+func facts(r *exec.Result) string {
 	exitCode, signal := "null", "null"
 	if r.Signal != 0 {
 		signal = quoteJSON(unix.SignalName(r.Signal))
 	} else {
 		exitCode = fmt.Sprint(r.ExitCode)
 	}
-	return fmt.Sprintf(`"exitCode":%s,"signal":%s,"timedOut":%t,"durationMs":%d,"jobId":%s,"stdoutBytes":%d,"stderrBytes":%d,"stdoutTruncated":%t,"stderrTruncated":%t`,
-		exitCode, signal, r.Ended == exec.TimedOut, r.Duration.Milliseconds(), quoteJSON(id),
+	return fmt.Sprintf(`"exitCode":%s,"signal":%s,"timedOut":%t,"durationMs":%d,"stdoutBytes":%d,"stderrBytes":%d,"stdoutTruncated":%t,"stderrTruncated":%t`,
+		exitCode, signal, r.Ended == exec.TimedOut, r.Duration.Milliseconds(),
 		r.Stdout.Total(), r.Stderr.Total(), r.Stdout.Truncated(), r.Stderr.Truncated())
 }
 
@@ -124,6 +113,23 @@ type encoder struct {
 func (e *encoder) raw(text string) {
 	if e.err == nil {
 		_, e.err = io.WriteString(e.w, text)
+	}
+}
+
+// outputs writes both streams as keys that follow others: text always, and base64 beside it for a
+// stream that is no text.
+func (e *encoder) outputs(stdout, stderr *exec.Output) {
+	e.raw(`,"stdout":`)
+	stdoutText := e.output(stdout)
+	e.raw(`,"stderr":`)
+	stderrText := e.output(stderr)
+	if !stdoutText {
+		e.raw(`,"stdoutBase64":`)
+		e.base64(stdout)
+	}
+	if !stderrText {
+		e.raw(`,"stderrBase64":`)
+		e.base64(stderr)
 	}
 }
 

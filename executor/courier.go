@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"dataflux-func-sidecar/exec"
 	"dataflux-func-sidecar/journal"
 	"dataflux-func-sidecar/privsep/message"
 )
@@ -23,18 +22,16 @@ const (
 	maxOwed = 256 << 20
 )
 
-// delivery is a result on its way to its callback.
+// delivery is a job's end on its way to its callback.
 type delivery struct {
-	id     string
-	url    *url.URL
-	result *exec.Result
+	id      string
+	url     *url.URL
+	outcome outcome
 }
 
 // receiver is the host and port, which is all of a callback's URL that the journal shows: the rest
 // may hold credentials or be a capability by itself.
 func (d *delivery) receiver() string { return d.url.Host }
-
-func (d *delivery) size() int64 { return d.result.Stdout.Kept() + d.result.Stderr.Kept() }
 
 // courier delivers results at least once, or says that it could not. It tries each delivery until it
 // succeeds, expires, or the daemon stops.
@@ -103,14 +100,32 @@ func (c *courier) pendingCount() int {
 	return c.pending
 }
 
-// deliver keeps a promise that reserve gave. It returns when the result is delivered or given up.
+// promise makes sure that the job's callback can be delivered later, or says why not.
+func (c *courier) promise(*job) *refusal {
+	if !c.reserve() {
+		return refuseForNow("too many callbacks are waiting for their receivers (MAX_CALLBACKS): try again later, or without callbackURL")
+	}
+	return nil
+}
+
+// withdraw takes the promise back for a job that was refused after all.
+func (c *courier) withdraw(*job) { c.release() }
+
+// dispatch begins to keep the promise: the job has ended.
+func (c *courier) dispatch(j *job) {
+	j.use()
+	go func() {
+		defer j.leave()
+		c.deliver(&delivery{id: j.id, url: j.request.callbackURL, outcome: outcomeOf(j)})
+	}()
+}
+
+// deliver returns when the result is delivered or given up.
 func (c *courier) deliver(d *delivery) {
-	c.owe(d.size())
+	c.owe(d.outcome.size())
 	c.deliverWithRetries(d)
-	c.owe(-d.size())
+	c.owe(-d.outcome.size())
 	c.release()
-	d.result.Stdout.Release()
-	d.result.Stderr.Release()
 }
 
 func (c *courier) owe(n int64) {

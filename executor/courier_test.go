@@ -79,7 +79,7 @@ func TestACallbackHasTheTwoKeysAndASignatureThatHolds(t *testing.T) {
 		if p.call.Length != int64(len(p.body)) || p.header("X-Sidecar-Exit-Code") != "7" || len(p.header("X-Sidecar-Job-Id")) != 16 {
 			t.Errorf("wait %s: got %+v", wait, p.call)
 		}
-		waitFor(t, func() bool { return r.executor.Callbacks() == 0 })
+		waitFor(t, func() bool { return r.owed() == 0 })
 	}
 }
 
@@ -107,7 +107,7 @@ func TestACallbackOutlivesTheNetworkRole(t *testing.T) {
 	<-r.session.Ended()
 	r.connect()
 	r.outcome(r.receivePost(), message.Outcome{Status: 200})
-	waitFor(t, func() bool { return r.executor.Callbacks() == 0 })
+	waitFor(t, func() bool { return r.owed() == 0 })
 }
 
 func TestAnExpiredCallbackIsReportedAsLost(t *testing.T) {
@@ -125,7 +125,7 @@ func TestAStopReportsWhatIsNotDelivered(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	r.executor.AbandonCallbacks(ctx)
-	if !strings.Contains(r.log.String(), "lost, because the daemon stops") || r.executor.Callbacks() != 0 {
+	if !strings.Contains(r.log.String(), "lost, because the daemon stops") || r.owed() != 0 {
 		t.Errorf("the journal says:\n%s", r.log.String())
 	}
 }

@@ -18,14 +18,13 @@ import (
 
 // Commands is how commands run unless a request says otherwise.
 type Commands struct {
-	Shell      string // absolute path
-	Workdir    string // absolute path
-	Login      exec.Login
-	MaxOutput  int64         // bytes kept per stream
-	Timeout    time.Duration // 0: none
-	Grace      time.Duration // from SIGTERM to SIGKILL
-	MaxRunning int
-	LogText    bool // whether the journal shows what is run
+	Shell     string // absolute path
+	Workdir   string // absolute path
+	Login     exec.Login
+	MaxOutput int64         // bytes kept per stream
+	Timeout   time.Duration // 0: none
+	Grace     time.Duration // from SIGTERM to SIGKILL
+	LogText   bool          // whether the journal shows what is run
 }
 
 // Callbacks is how results are delivered.
@@ -39,6 +38,7 @@ type Callbacks struct {
 type Options struct {
 	Verifier  *sign.Verifier
 	Commands  Commands
+	Jobs      Jobs
 	Callbacks Callbacks
 	Limits    message.Limits
 	Log       *journal.Log
@@ -53,6 +53,8 @@ type Executor struct {
 	runner   *exec.Runner
 	jobs     *jobs
 	courier  *courier
+	// strangers sums up, for the journal, who came without a valid signature.
+	strangers *strangers
 	// verifying bounds how many requests are checked at once, whatever the network role sends.
 	verifying chan struct{}
 
@@ -69,9 +71,10 @@ func New(o Options) (*Executor, error) {
 	}
 	e := &Executor{
 		verifier: o.Verifier, commands: o.Commands, limits: o.Limits, log: o.Log,
-		runner: runner, jobs: newJobs(o.Commands.MaxRunning),
+		runner: runner, jobs: newJobs(o.Jobs),
 		verifying: make(chan struct{}, 64), changed: make(chan struct{}),
 	}
+	e.strangers = &strangers{tell: func(count int, remote, reason string) { e.logRefusal(count, statusUnauthorized, remote, reason) }}
 	e.courier = newCourier(o.Callbacks, e.session, o.Log)
 	return e, nil
 }
@@ -101,16 +104,26 @@ func (e *Executor) setSession(s *Session) {
 	e.changed = make(chan struct{})
 }
 
-// Running counts the commands that run now, and Finished those that have ended since the start.
-func (e *Executor) Running() int   { return e.jobs.running() }
-func (e *Executor) Finished() int  { return e.jobs.finishedCount() }
-func (e *Executor) Callbacks() int { return e.courier.pendingCount() }
+// Counts are how many commands run and wait, how many have ended since the start, and how many
+// callbacks are still owed.
+func (e *Executor) Counts() (running, waiting, finished, callbacks int) {
+	running, waiting, finished = e.jobs.counts()
+	return running, waiting, finished, e.courier.pendingCount()
+}
+
+// Tidy does what is due from time to time: it forgets jobs that have been kept for long enough, and
+// tells of refusals that were summed up.
+func (e *Executor) Tidy() {
+	e.jobs.tidy()
+	e.strangers.flush()
+}
 
 // Wait returns when no command runs, or with the context's error.
 func (e *Executor) Wait(ctx context.Context) error { return e.jobs.wait(ctx) }
 
-// EndAll ends every running command: SIGTERM, the grace period, SIGKILL. It does not wait.
-func (e *Executor) EndAll() int { return e.jobs.endAll(exec.Stopped) }
+// EndAll ends every running command (SIGTERM, the grace period, SIGKILL) and lets none start any more.
+// It does not wait, and returns how many there were.
+func (e *Executor) EndAll() int { return e.jobs.endAll() }
 
 // AbandonCallbacks waits for callbacks that are being delivered, within ctx, then gives up the rest
 // and reports each of them as lost.

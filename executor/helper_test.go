@@ -55,7 +55,8 @@ func testOptions(t *testing.T, log *lockedBuffer) Options {
 	}
 	return Options{
 		Verifier:  verifier,
-		Commands:  Commands{Shell: "/bin/sh", Workdir: "/", Login: exec.Login{Name: "t", Home: "/", Shell: "/bin/sh"}, MaxOutput: 8 << 20, Grace: time.Second, MaxRunning: 50, LogText: true},
+		Commands:  Commands{Shell: "/bin/sh", Workdir: "/", Login: exec.Login{Name: "t", Home: "/", Shell: "/bin/sh"}, MaxOutput: 8 << 20, Grace: time.Second, LogText: true},
+		Jobs:      Jobs{MaxRunning: 50, KeepCount: 100, KeepTime: time.Hour, KeepBytes: 64 << 20},
 		Callbacks: Callbacks{Key: []byte(testKey), Expiry: time.Minute, MaxPending: 50},
 		Limits:    message.Limits{MaxBody: 1 << 20, MaxConnections: 100, CallbackTimeout: time.Second},
 		Log:       journal.NewText(log),
@@ -146,7 +147,9 @@ func (r *rig) answer() (id uint64, head message.Head, body []byte) {
 	id, body = f.ID, append(body, head.Body...)
 	n := len(head.Body)
 	for !f.Last {
-		r.send(message.Frame{Kind: message.Credit, ID: id, Payload: message.CreditOf(n)})
+		if n > 0 {
+			r.send(message.Frame{Kind: message.Credit, ID: id, Payload: message.CreditOf(n)})
+		}
 		f = r.receive()
 		n, body = len(f.Payload), append(body, f.Payload...)
 	}
@@ -180,4 +183,19 @@ func parse(t *testing.T, raw []byte) reply {
 		t.Fatalf("the answer is not JSON: %v: %.200s", err, raw)
 	}
 	return got
+}
+
+func (r *rig) running() int {
+	n, _, _, _ := r.executor.Counts()
+	return n
+}
+
+func (r *rig) finished() int {
+	_, _, n, _ := r.executor.Counts()
+	return n
+}
+
+func (r *rig) owed() int {
+	_, _, _, n := r.executor.Counts()
+	return n
 }

@@ -2,118 +2,221 @@ package executor
 
 import (
 	"context"
-	"crypto/rand"
-	"strings"
+	"slices"
 	"sync"
+	"time"
 
 	"dataflux-func-sidecar/exec"
 )
 
-// jobs is the table of running commands and the limit on how many there may be.
+// Jobs bounds how many commands run and wait, and what is remembered of those that have ended.
+type Jobs struct {
+	MaxRunning int
+	MaxQueued  int
+	KeepCount  int
+	KeepTime   time.Duration
+	KeepBytes  int64
+}
+
+// jobs is the table of all jobs that are running, waiting or remembered.
 type jobs struct {
-	most int
+	bounds Jobs
 
 	mu       sync.Mutex
-	places   int // taken by running commands and by those about to start
-	open     int // requests with a place, until they are answered and in the journal
-	table    map[string]*exec.Process
+	table    map[string]*job
+	places   int    // taken by running commands and by those about to start
+	queue    []*job // oldest first
+	kept     []*job // ended, oldest first
+	keptSize int64
 	finished int
+	open     int // jobs that are not yet answered and in the journal
 	stopping bool
 	idle     chan struct{} // closed while none is open
 }
 
-func newJobs(most int) *jobs {
+func newJobs(bounds Jobs) *jobs {
 	idle := make(chan struct{})
 	close(idle)
-	return &jobs{most: most, table: map[string]*exec.Process{}, idle: idle}
+	return &jobs{bounds: bounds, table: map[string]*job{}, idle: idle}
 }
 
-// newJobID is 80 random bits as 16 lower-case letters and digits: unique across restarts and hosts,
-// and not to be guessed.
-func newJobID() string { return strings.ToLower(rand.Text()[:16]) }
+// admit enters a new job, with a place or into the queue. If there is a job with its id, that one is
+// returned, and the new one is not entered. It returns nil if there is no room.
+func (t *jobs) admit(j *job) *job {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if first := t.table[j.id]; first != nil {
+		return first
+	}
+	switch {
+	case t.places < t.bounds.MaxRunning:
+		t.places++
+		close(j.granted)
+	case len(t.queue) < t.bounds.MaxQueued:
+		t.queue = append(t.queue, j)
+	default:
+		return nil
+	}
+	t.table[j.id] = j
+	if t.open == 0 {
+		t.idle = make(chan struct{})
+	}
+	t.open++
+	if t.stopping {
+		j.end(exec.Stopped)
+		t.unqueue(j)
+	}
+	return j
+}
 
-// takePlace claims a place for a command, if one is free.
-func (j *jobs) takePlace() bool {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.places >= j.most {
+// leavePlace gives a place on to the oldest job in the queue.
+func (t *jobs) leavePlace() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.places--
+	if len(t.queue) > 0 {
+		t.places++
+		close(t.queue[0].granted)
+		t.queue = t.queue[1:]
+	}
+}
+
+// unqueue lets a job that waits go on at once, without a place. It says whether it did wait.
+func (t *jobs) unqueue(j *job) bool {
+	at := slices.Index(t.queue, j)
+	if at < 0 {
 		return false
 	}
-	if j.open == 0 {
-		j.idle = make(chan struct{})
-	}
-	j.places++
-	j.open++
+	t.queue = slices.Delete(t.queue, at, at+1)
+	t.places++ // given back by leavePlace like any other; no command runs in it
+	close(j.granted)
 	return true
 }
 
-// leavePlace gives back the place of a command that did not start.
-func (j *jobs) leavePlace() {
-	j.mu.Lock()
-	j.places--
-	j.mu.Unlock()
-	j.close()
-}
-
-// close says that the request with a place needs nothing more.
-func (j *jobs) close() {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.open--
-	if j.open == 0 {
-		close(j.idle)
+// keep remembers a job that has ended, and forgets what is over the bounds by that.
+func (t *jobs) keep(j *job) {
+	t.mu.Lock()
+	t.finished++
+	t.kept = append(t.kept, j)
+	t.keptSize += j.size()
+	forgotten := t.overBounds(time.Now())
+	t.mu.Unlock()
+	for _, old := range forgotten {
+		old.leave()
 	}
 }
 
-// add enters a started command. One that starts while the daemon stops is ended like the others.
-func (j *jobs) add(id string, p *exec.Process) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.table[id] = p
-	if j.stopping {
-		p.End(exec.Stopped)
+// tidy forgets what has been kept for long enough.
+func (t *jobs) tidy() {
+	t.mu.Lock()
+	forgotten := t.overBounds(time.Now())
+	t.mu.Unlock()
+	for _, old := range forgotten {
+		old.leave()
 	}
 }
 
-// remove takes a command that has ended out, and gives its place back.
-func (j *jobs) remove(id string) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	delete(j.table, id)
-	j.finished++
-	j.places--
+func (t *jobs) overBounds(now time.Time) []*job {
+	n := 0
+	for _, j := range t.kept {
+		old := now.Sub(j.look().endedAt) > t.bounds.KeepTime
+		if !old && len(t.kept)-n <= t.bounds.KeepCount && t.keptSize <= t.bounds.KeepBytes {
+			break
+		}
+		t.keptSize -= j.size()
+		delete(t.table, j.id)
+		n++
+	}
+	forgotten := slices.Clone(t.kept[:n])
+	t.kept = slices.Delete(t.kept, 0, n)
+	return forgotten
 }
 
-func (j *jobs) running() int {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return len(j.table)
+// withdraw takes out a job that could not be promised what it asked for.
+func (t *jobs) withdraw(j *job, why *refusal) {
+	j.finish(why)
+	t.mu.Lock()
+	t.unqueue(j)
+	delete(t.table, j.id)
+	t.mu.Unlock()
+	t.leavePlace()
+	j.leave()
 }
 
-func (j *jobs) finishedCount() int {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.finished
+// close says that a job is answered and in the journal.
+func (t *jobs) close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.open--
+	if t.open == 0 {
+		close(t.idle)
+	}
 }
 
-func (j *jobs) wait(ctx context.Context) error {
-	j.mu.Lock()
-	idle := j.idle
-	j.mu.Unlock()
+// find returns the job with that id for use, which the caller must leave; nil if there is none.
+func (t *jobs) find(id string) *job {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if j := t.table[id]; j != nil && j.use() {
+		return j
+	}
+	return nil
+}
+
+// all returns every job, the latest first.
+func (t *jobs) all() []*job {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	list := make([]*job, 0, len(t.table))
+	for _, j := range t.table {
+		list = append(list, j)
+	}
+	slices.SortFunc(list, func(a, b *job) int { return b.accepted.Compare(a.accepted) })
+	return list
+}
+
+// cancel asks for a job's end, wherever it is.
+func (t *jobs) cancel(j *job) {
+	j.end(exec.Cancelled)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.unqueue(j)
+}
+
+// endAll asks for the end of every job, and of every one that comes after. It returns how many run.
+func (t *jobs) endAll() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stopping = true
+	for _, j := range slices.Clone(t.queue) {
+		j.end(exec.Stopped)
+		t.unqueue(j)
+	}
+	n := 0
+	for _, j := range t.table {
+		if j.look().phase == running {
+			n++
+		}
+		j.end(exec.Stopped)
+	}
+	return n
+}
+
+// counts are the running, the waiting, and the ended since the start.
+func (t *jobs) counts() (running, waiting, finished int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.table) - len(t.kept) - len(t.queue), len(t.queue), t.finished
+}
+
+func (t *jobs) wait(ctx context.Context) error {
+	t.mu.Lock()
+	idle := t.idle
+	t.mu.Unlock()
 	select {
 	case <-idle:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-func (j *jobs) endAll(reason exec.Reason) int {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.stopping = true
-	for _, p := range j.table {
-		p.End(reason)
-	}
-	return len(j.table)
 }

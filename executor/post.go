@@ -10,9 +10,6 @@ import (
 	"net/url"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"dataflux-func-sidecar/exec"
 	"dataflux-func-sidecar/privsep/message"
 	"dataflux-func-sidecar/sign"
 )
@@ -23,7 +20,7 @@ var (
 )
 
 // post makes one attempt through the network role. Each attempt is signed anew: its timestamp and
-// nonce must be fresh for the receiver to accept it.
+// nonce must be fresh for the receiver to accept it. X-Sidecar-Job-Id is the same in every repetition.
 func (s *Session) post(ctx context.Context, d *delivery, key []byte, attempt int) (message.Outcome, error) {
 	callback, err := newCallback(d, key, attempt)
 	if err != nil {
@@ -34,7 +31,7 @@ func (s *Session) post(ctx context.Context, d *delivery, key []byte, attempt int
 	if err := s.conn.Send(message.Frame{Kind: message.Post, ID: id, Payload: callback.Encode()}); err != nil {
 		return message.Outcome{}, errRoleGone
 	}
-	go sendBody(st, d.result)
+	go sendBody(st, d.outcome)
 	select {
 	case o := <-outcome:
 		return o, nil
@@ -81,22 +78,11 @@ func (s *Session) takePosted(f message.Frame) error {
 }
 
 // sendBody streams the result. A receiver that answers before it has read all of it ends the stream.
-func sendBody(st *stream, result *exec.Result) {
+func sendBody(st *stream, o outcome) {
 	w := bodyOf(st)
-	if writeKwargs(w, result) == nil {
+	if o.writeKwargs(w) == nil {
 		_ = w.Close()
 	}
-}
-
-// writeKwargs writes the callback's body: exactly the two keys that Func passes as keyword arguments.
-func writeKwargs(w io.Writer, result *exec.Result) error {
-	e := &encoder{w: w}
-	e.raw(`{"kwargs":{"stdout":`)
-	e.output(&result.Stdout)
-	e.raw(`,"stderr":`)
-	e.output(&result.Stderr)
-	e.raw(`}}`)
-	return e.err
 }
 
 // newCallback writes the body once for its length and signature; sending it writes it again, so that
@@ -110,7 +96,7 @@ func newCallback(d *delivery, key []byte, attempt int) (message.Callback, error)
 	}
 	var length counter
 	signature, err := sign.SignatureOf(key, request, func(w io.Writer) error {
-		return writeKwargs(io.MultiWriter(w, &length), d.result)
+		return d.outcome.writeKwargs(io.MultiWriter(w, &length))
 	})
 	if err != nil {
 		return message.Callback{}, fmt.Errorf("cannot sign the callback: %w", err)
@@ -118,26 +104,9 @@ func newCallback(d *delivery, key []byte, attempt int) (message.Callback, error)
 	headers := append([]string{
 		"Content-Type", jsonType,
 		"X-Auth-Nonce", request.Nonce, "X-Auth-Timestamp", request.Timestamp, "X-Auth-Signature", signature,
-	}, d.headers(attempt)...)
+		"X-Sidecar-Job-Id", d.id, "X-Sidecar-Attempt", fmt.Sprint(attempt),
+	}, d.outcome.headers()...)
 	return message.Callback{URL: d.url.String(), Headers: headers, Length: int64(length)}, nil
-}
-
-// headers tell what the body has no room for; X-Sidecar-Job-Id is the same in every repetition.
-func (d *delivery) headers(attempt int) []string {
-	r := d.result
-	headers := []string{
-		"X-Sidecar-Job-Id", d.id,
-		"X-Sidecar-Attempt", fmt.Sprint(attempt),
-		"X-Sidecar-Duration-Ms", fmt.Sprint(r.Duration.Milliseconds()),
-		"X-Sidecar-Timed-Out", fmt.Sprint(r.Ended == exec.TimedOut),
-		"X-Sidecar-Stdout-Bytes", fmt.Sprint(r.Stdout.Total()),
-		"X-Sidecar-Stderr-Bytes", fmt.Sprint(r.Stderr.Total()),
-		"X-Sidecar-Truncated", fmt.Sprint(r.Stdout.Truncated() || r.Stderr.Truncated()),
-	}
-	if r.Signal != 0 {
-		return append(headers, "X-Sidecar-Signal", unix.SignalName(r.Signal))
-	}
-	return append(headers, "X-Sidecar-Exit-Code", fmt.Sprint(r.ExitCode))
 }
 
 // pathOf is the path as net/http sends it, without the query.

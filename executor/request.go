@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,6 +31,7 @@ type shellRequest struct {
 	envs        []exec.Variable
 	callbackURL *url.URL      // nil: none
 	timeout     time.Duration // zero: the default
+	jobID       string        // empty: a fresh one is made
 }
 
 // decodeShell reads the body of POST /shell. A key that is unknown, there twice, or of the wrong type
@@ -43,21 +46,27 @@ func decodeShell(body []byte) (shellRequest, error) {
 		"envs":        r.decodeEnvs,
 		"callbackURL": r.decodeCallbackURL,
 		"timeout":     r.decodeTimeout,
+		"jobId":       r.decodeJobID,
 	}
-	err := eachField(body, func(name string, raw json.RawMessage) error {
+	err := eachKnownField(body, fields)
+	if err == nil && r.command == "" {
+		err = errors.New(`command is missing or empty: send {"command":"hostname"}`)
+	}
+	return r, err
+}
+
+// eachKnownField passes each key of the object to its decoder.
+func eachKnownField(body []byte, fields map[string]func(json.RawMessage) error) error {
+	return eachField(body, func(name string, raw json.RawMessage) error {
 		decode, known := fields[name]
 		if !known {
-			return fmt.Errorf("unknown key %q: the keys are command, wait, workdir, envs, callbackURL and timeout", name)
+			return fmt.Errorf("unknown key %q: the keys are %s", name, strings.Join(slices.Sorted(maps.Keys(fields)), ", "))
 		}
 		if err := decode(raw); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		return nil
 	})
-	if err == nil && r.command == "" {
-		err = errors.New(`command is missing or empty: send {"command":"hostname"}`)
-	}
-	return r, err
 }
 
 // eachField walks over the one JSON object that body must be, and passes each key that is not null.
@@ -165,11 +174,10 @@ func (r *shellRequest) decodeCallbackURL(raw json.RawMessage) error {
 	if err := decodeString(raw, &text); err != nil || text == "" {
 		return err
 	}
-	if len(text) > maxCallbackURL {
-		return fmt.Errorf("is longer than %d bytes", maxCallbackURL)
-	}
 	u, err := url.Parse(text)
 	switch {
+	case len(text) > maxCallbackURL || err == nil && len(u.String()) > maxCallbackURL:
+		return fmt.Errorf("is longer than %d bytes, counted with its escapes (%%C3%%A9 for é)", maxCallbackURL)
 	case err != nil:
 		return errors.New("is not a valid URL: send one such as http://172.17.0.1:8088/api/v1/al/ID")
 	case u.Scheme != "http" && u.Scheme != "https":
@@ -201,5 +209,15 @@ func (r *shellRequest) decodeTimeout(raw json.RawMessage) error {
 		return fmt.Errorf("must be 0.001 to %.0f seconds; leave it out for the default", maxTimeout.Seconds())
 	}
 	r.timeout = time.Duration(seconds * float64(time.Second))
+	return nil
+}
+
+func (r *shellRequest) decodeJobID(raw json.RawMessage) error {
+	if err := decodeString(raw, &r.jobID); err != nil {
+		return err
+	}
+	if !isJobID(r.jobID) {
+		return fmt.Errorf("must be 1 to %d letters, digits, '-' or '_'; leave it out for a fresh one", maxJobID)
+	}
 	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"sync"
 
-	"dataflux-func-sidecar/journal"
 	"dataflux-func-sidecar/privsep/message"
 )
 
@@ -214,8 +213,7 @@ func (s *Session) takeRefused(f message.Frame) error {
 	if err != nil {
 		return err
 	}
-	text := fmt.Sprintf("Refused %d request(s) with HTTP %d, the latest from %s: %s", r.Count, r.Status, address(r.Remote), journal.Quote(r.Reason, 300))
-	s.executor.log.Write(journal.RequestRefused(), text, journal.Fields{journal.Remote: address(r.Remote), journal.Status: fmt.Sprint(r.Status)})
+	s.executor.logRefusal(int(r.Count), int(r.Status), address(r.Remote), r.Reason)
 	return nil
 }
 

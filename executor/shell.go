@@ -1,100 +1,34 @@
 package executor
 
 import (
-	"errors"
-	"fmt"
-	"net/netip"
-	"time"
-
-	"golang.org/x/sys/unix"
-
 	"dataflux-func-sidecar/exec"
-	"dataflux-func-sidecar/journal"
 	"dataflux-func-sidecar/privsep/message"
-	"dataflux-func-sidecar/sign"
 )
 
-// loggedCommand is how many bytes of a command the journal shows.
-const loggedCommand = 2 << 10
-
-// serve carries out one request, from the signature to the answer and the callback.
-func (e *Executor) serve(call message.Call, st *stream) {
-	err := e.verify(call, st)
-	<-e.verifying
-	if err != nil {
-		e.turnAway(call, st, err)
-		return
-	}
-	if why := e.route(call, st); why != nil {
-		e.turnAway(call, st, why)
-	}
-}
-
-// verify is the gate: only what passes it is looked at any further.
-func (e *Executor) verify(call message.Call, _ *stream) *refusal {
-	err := e.verifier.Verify(sign.Request{
-		Method: call.Method, Path: call.Path, Nonce: call.Nonce, Timestamp: call.Timestamp, Body: call.Body,
-	}, call.Signature)
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, sign.ErrFull):
-		return refuseForNow("%v", err)
-	}
-	return refuse(statusUnauthorized, "%v", err)
-}
-
-func (e *Executor) turnAway(call message.Call, st *stream, why *refusal) {
-	_ = sendRefusal(st, why)
-	text := fmt.Sprintf("Refused a request from %s with HTTP %d: %s", address(call.Remote), why.status, journal.Quote(why.message, 500))
-	e.log.Write(journal.RequestRefused(), text, journal.Fields{journal.Remote: address(call.Remote), journal.Status: fmt.Sprint(why.status)})
-}
-
-func (e *Executor) route(call message.Call, st *stream) *refusal {
-	if call.Path != "/shell" {
-		return refuse(statusNotFound, "there is nothing at this path: commands go to POST /shell")
-	}
-	if call.Method != "POST" {
-		return &refusal{status: statusMethodNotAllowed, message: "/shell takes POST only", allow: "POST"}
-	}
+// shell answers POST /shell. Once a command is admitted, nothing that happens to the caller matters to it.
+func (e *Executor) shell(call message.Call, _ string, st *stream) *refusal {
 	request, err := decodeShell(call.Body)
 	if err != nil {
 		return refuse(statusBadRequest, "%v", err)
 	}
-	return e.shell(call, request, st)
-}
-
-// job is one command that was accepted.
-type job struct {
-	id      string
-	remote  string
-	request shellRequest
-	process *exec.Process
-}
-
-// shell runs the command. Once it has started, nothing that happens to the caller matters to it.
-func (e *Executor) shell(call message.Call, request shellRequest, st *stream) *refusal {
 	command, err := e.command(request)
 	if err != nil {
 		return refusalFor(err)
 	}
-	if !e.jobs.takePlace() {
-		return refuseForNow("%d commands are running, and MAX_RUNNING allows no more: try again later", e.commands.MaxRunning)
+	id := request.jobID
+	if id == "" {
+		id = newJobID()
 	}
-	if request.callbackURL != nil && !e.courier.reserve() {
-		e.jobs.leavePlace()
-		return refuseForNow("too many callbacks are waiting for their receivers (MAX_CALLBACKS): try again later, or without callbackURL")
+	j := newJob(id, address(call.Remote), request, command)
+	first := e.jobs.admit(j)
+	switch first {
+	case nil:
+		return refuseForNow("%d commands are running and %d are waiting, and MAX_RUNNING and MAX_QUEUED allow no more: try again later",
+			e.jobs.bounds.MaxRunning, e.jobs.bounds.MaxQueued)
+	case j:
+		return e.carry(j, call.Timestamp, st)
 	}
-	process, err := e.runner.Start(command)
-	if err != nil {
-		e.jobs.leavePlace()
-		if request.callbackURL != nil {
-			e.courier.release()
-		}
-		return refusalFor(err)
-	}
-	e.see(&job{id: newJobID(), remote: address(call.Remote), request: request, process: process}, st)
-	return nil
+	return e.join(first, request.wait, st)
 }
 
 // command turns a request into what exec runs, with the configured defaults.
@@ -127,71 +61,124 @@ func refusalFor(err error) *refusal {
 	return refuseForNow("the host cannot start another command now: %v", err)
 }
 
-// see follows a started command to its end: answer, journal, callback.
-func (e *Executor) see(j *job, st *stream) {
-	e.jobs.add(j.id, j.process)
-	if !j.request.wait {
-		_ = sendAccepted(st, j.id)
+// join answers a request whose job id was used before with that job, and runs nothing.
+func (e *Executor) join(first *job, wait bool, st *stream) *refusal {
+	if !first.use() {
+		return refuse(statusConflict, "the job %q has ended, and its result is no longer kept: use a fresh jobId", first.id)
 	}
+	defer first.leave()
+	if !wait {
+		_ = sendAccepted(st, first)
+		return nil
+	}
+	<-first.over
+	return answer(first, st)
+}
+
+// carry takes an admitted job through its life: claim its id, promise its callback, wait for its
+// place, run it, answer, journal, deliver.
+func (e *Executor) carry(j *job, timestamp string, st *stream) *refusal {
+	defer e.jobs.close()
+	if why := e.promise(j, timestamp); why != nil {
+		e.jobs.withdraw(j, why)
+		return why
+	}
+	accepted := !isClosed(j.granted) // whatever comes, a job that had to wait was accepted
+	told := accepted && !j.request.wait
+	if told {
+		_ = sendAccepted(st, j)
+	}
+	<-j.granted
+	if why := e.start(j); why != nil {
+		e.jobs.leavePlace()
+		e.fail(j, why, accepted)
+		if told {
+			return nil
+		}
+		return why
+	}
+	if !j.request.wait && !told {
+		_ = sendAccepted(st, j)
+	}
+	e.follow(j, st)
+	return nil
+}
+
+// follow sees a started job to its end.
+func (e *Executor) follow(j *job, st *stream) {
 	e.logStart(j)
 	<-j.process.Done()
-	e.jobs.remove(j.id) // its place is free from now on, however slowly the answer is read
-	result := j.process.Result()
+	e.jobs.leavePlace() // its place is free from now on, however slowly the answer is read
+	j.finish(nil)
+	e.jobs.keep(j)
 	if j.request.wait {
-		_ = sendResult(st, j.id, result) // a caller who has hung up meanwhile changes nothing
+		_ = sendResult(st, j.id, j.process.Result()) // a caller who has hung up meanwhile changes nothing
 	}
-	e.logEnd(j, result)
-	e.jobs.close()
+	e.logEnd(j)
 	if j.request.callbackURL != nil {
-		e.courier.deliver(&delivery{id: j.id, url: j.request.callbackURL, result: result})
-		return
+		e.courier.dispatch(j)
 	}
-	result.Stdout.Release()
-	result.Stderr.Release()
 }
 
-func (e *Executor) logStart(j *job) {
-	fields := j.fields()
-	fields[journal.CommandPID] = fmt.Sprint(j.process.PID())
-	text := "Command started for " + j.remote
-	if e.commands.LogText {
-		text += ": " + journal.Quote(j.request.command, loggedCommand)
-		fields[journal.Command] = journal.Cut(j.request.command, loggedCommand)
+// fail ends a job that was never started. If it had been accepted, its callback and the journal tell.
+func (e *Executor) fail(j *job, why *refusal, accepted bool) {
+	j.finish(why)
+	e.jobs.keep(j)
+	switch {
+	case accepted:
+		e.logFailure(j, why)
+		if j.request.callbackURL != nil {
+			e.courier.dispatch(j)
+		}
+	case j.request.callbackURL != nil:
+		e.courier.withdraw(j)
 	}
-	e.log.Write(journal.CommandStarted(), text, fields)
 }
 
-func (e *Executor) logEnd(j *job, r *exec.Result) {
-	fields := j.fields()
-	fields[journal.DurationMS] = fmt.Sprint(r.Duration.Milliseconds())
-	event, how := journal.CommandFinished(), fmt.Sprintf("exit status %d", r.ExitCode)
-	fields[journal.ExitCode] = fmt.Sprint(r.ExitCode)
-	if r.Signal != 0 {
-		delete(fields, journal.ExitCode)
-		how, fields[journal.Signal] = unix.SignalName(r.Signal), unix.SignalName(r.Signal)
+// promise claims a job id that the caller chose, so that it never runs twice, and a callback's delivery.
+func (e *Executor) promise(j *job, timestamp string) *refusal {
+	if j.request.jobID != "" {
+		if err := e.verifier.Claim("job "+j.id, timestamp); err != nil {
+			return refuse(statusConflict, "the job %q was accepted before and is no longer kept, so its result cannot be told; it is not run again: use a fresh jobId", j.id)
+		}
 	}
-	if r.Ended != exec.Exited {
-		event, fields[journal.Ended] = journal.CommandEnded(), r.Ended.String()
-		how += ", ended by the daemon: " + r.Ended.String()
+	if j.request.callbackURL != nil {
+		return e.courier.promise(j)
 	}
-	text := fmt.Sprintf("Command finished after %s: %s", r.Duration.Round(time.Millisecond), how)
-	if also := notice(r); also != "" {
-		text += "; " + also
-	}
-	e.log.Write(event, text, fields)
+	return nil
 }
 
-func (j *job) fields() journal.Fields {
-	return journal.Fields{journal.JobID: j.id, journal.Remote: j.remote}
+// start runs the command, unless the job's end was asked for while it waited.
+func (e *Executor) start(j *job) *refusal {
+	switch j.endRequested() {
+	case exec.Cancelled:
+		return refuse(statusConflict, "the job was cancelled before it started")
+	case exec.Stopped:
+		return refuseForNow("the daemon stops, and the command was not started: send it again")
+	}
+	process, err := e.runner.Start(j.command)
+	if err != nil {
+		return refusalFor(err)
+	}
+	j.begin(process)
+	return nil
 }
 
-// address is what the network role says of a caller, made fit for the journal: that role may lie.
-func address(remote string) string {
-	if remote == "unix socket" {
-		return remote
+// answer sends the result of a job that has ended.
+func answer(j *job, st *stream) *refusal {
+	now := j.look()
+	if now.failure != nil {
+		return now.failure
 	}
-	if _, err := netip.ParseAddrPort(remote); err == nil {
-		return remote
+	_ = sendResult(st, j.id, now.process.Result())
+	return nil
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
-	return "an unknown address"
 }

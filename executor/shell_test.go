@@ -37,7 +37,7 @@ func TestUnknownPathsAndMethodsAreToldOnlyToTheHolderOfTheKey(t *testing.T) {
 	for i, c := range []struct {
 		method, path string
 		status       uint16
-	}{{"GET", "/jobs", 404}, {"POST", "//shell", 404}, {"POST", "/shell%0A", 404}, {"POST", "/../shell", 404}, {"GET", "/shell", 405}} {
+	}{{"GET", "/job", 404}, {"GET", "/jobs/", 404}, {"GET", "/jobs/../shell", 404}, {"GET", "/jobs/no-such", 404}, {"DELETE", "/jobs/no-such", 404}, {"GET", "/jobs/a/b", 404}, {"GET", "/jobs/a/", 404}, {"POST", "/jobs", 405}, {"GET", "/jobs/a%2F", 404}, {"POST", "//shell", 404}, {"POST", "/shell%0A", 404}, {"POST", "/../shell", 404}, {"GET", "/shell", 405}} {
 		call := signed(c.method, c.path, fmt.Sprintf("nonce-%05d", i), "null")
 		forged := call
 		forged.Signature = strings.Repeat("0", 40)
@@ -99,8 +99,9 @@ func TestALargeAnswerComesWholeThroughTheWindow(t *testing.T) {
 }
 
 func TestAboveTheLimitARequestIsRefusedAtOnceAndLaterOnesRun(t *testing.T) {
-	r := newRig(t, func(o *Options) { o.Commands.MaxRunning = 1 })
+	r := newRig(t, func(o *Options) { o.Jobs.MaxRunning = 1 })
 	first := r.request(`{"command":"sleep 0.5; echo first"}`)
+	waitFor(t, func() bool { return r.running() == 1 })
 	r.request(`{"command":"echo second"}`)
 	id, head, body := r.answer()
 	if id == first || head.Status != 503 || head.RetryAfter == 0 || !strings.Contains(string(body), "MAX_RUNNING") {
@@ -119,7 +120,7 @@ func TestACallerWhoHangsUpChangesNothingForTheCommand(t *testing.T) {
 	file := t.TempDir() + "/done"
 	id := r.request(`{"command":"sleep 0.3; echo yes > ` + file + `"}`)
 	r.send(message.Frame{Kind: message.Hangup, ID: id})
-	waitFor(t, func() bool { return r.executor.Finished() == 1 })
+	waitFor(t, func() bool { return r.finished() == 1 })
 	if head, got := r.shell(`{"command":"cat ` + file + `"}`); head.Status != 200 || got.Data.Stdout != "yes\n" {
 		t.Errorf("got %+v", got)
 	}
@@ -129,11 +130,11 @@ func TestTheEndOfTheRoleLeavesCommandsRunning(t *testing.T) {
 	r := newRig(t, nil)
 	file := t.TempDir() + "/done"
 	r.request(`{"command":"sleep 0.3; echo yes > ` + file + `"}`)
-	waitFor(t, func() bool { return r.executor.Running() == 1 })
+	waitFor(t, func() bool { return r.running() == 1 })
 	_ = r.network.Close()
 	<-r.session.Ended()
 	r.connect()
-	waitFor(t, func() bool { return r.executor.Finished() == 1 })
+	waitFor(t, func() bool { return r.finished() == 1 })
 	if _, got := r.shell(`{"command":"cat ` + file + `"}`); got.Data.Stdout != "yes\n" {
 		t.Errorf("got %+v", got)
 	}
@@ -142,7 +143,7 @@ func TestTheEndOfTheRoleLeavesCommandsRunning(t *testing.T) {
 func TestAStopEndsWhatRunsAndSaysSo(t *testing.T) {
 	r := newRig(t, nil)
 	r.request(`{"command":"sleep 60"}`)
-	waitFor(t, func() bool { return r.executor.Running() == 1 })
+	waitFor(t, func() bool { return r.running() == 1 })
 	r.executor.EndAll()
 	_, _, body := r.answer()
 	if got := parse(t, body); got.Data.Signal == nil || *got.Data.Signal != "SIGTERM" {

@@ -8,6 +8,7 @@ const (
 	statusUnauthorized        = 401
 	statusNotFound            = 404
 	statusMethodNotAllowed    = 405
+	statusConflict            = 409
 	statusInternalServerError = 500
 	statusServiceUnavailable  = 503
 )

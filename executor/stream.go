@@ -98,6 +98,9 @@ func (c *chunks) Write(p []byte) (int, error) {
 // Close sends the last piece.
 func (c *chunks) Close() error { return c.flush(true) }
 
+// Push sends what there is, also nothing: then it tells whether anybody still reads.
+func (c *chunks) Push() error { return c.flush(false) }
+
 func (c *chunks) flush(last bool) error {
 	err := c.send(c.buffer, last)
 	c.buffer = c.buffer[:0]

@@ -104,6 +104,14 @@ func ownRefusal(reason string) string {
 	return "not a valid HTTP request: " + reason
 }
 
+// CloseWrite lets net/http end an answer in order while the caller still sends.
+func (c *connection) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
 func (c *connection) Close() error {
 	if c.closed.CompareAndSwap(false, true) {
 		c.limit.open.Add(-1)

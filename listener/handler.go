@@ -27,7 +27,9 @@ func newHandler(role *Role, maxBody uint32) *handler {
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	noteHandled(r)
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
+	control := http.NewResponseController(w)
+	_ = control.SetWriteDeadline(time.Now().Add(writeTimeout))
+	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout)) // net/http reads a body that no handler wants
 	path, query, hasQuery := strings.Cut(r.RequestURI, "?")
 	if path == "/" {
 		h.welcome(w, r)
@@ -102,10 +104,8 @@ func (h *handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, *ref
 		return nil, &refusal{status: http.StatusServiceUnavailable, message: "too many large requests at once: try again later", retryAfter: "1"}
 	}
 	defer h.bodies.giveBack(expected)
-	deadline := http.NewResponseController(w)
-	_ = deadline.SetReadDeadline(time.Now().Add(bodyTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, h.maxBody))
-	_ = deadline.SetReadDeadline(time.Time{})
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // the answer may take as long as the command
 	if _, tooMany := errors.AsType[*http.MaxBytesError](err); tooMany {
 		return nil, tooLarge
 	}

@@ -22,7 +22,7 @@ const (
 )
 
 // discardBytes is how much of a refused body is read before the connection is closed.
-const discardBytes = 4 << 20
+const discardBytes = 64 << 20
 
 // maxHeader is how many bytes of request line and headers are read; net/http adds 4 KiB of its own.
 const maxHeader = 12 << 10
@@ -42,8 +42,10 @@ func newServer(role *Role, limits message.Limits) *server {
 			ReadHeaderTimeout: headerTimeout,
 			IdleTimeout:       idleTimeout,
 			MaxHeaderBytes:    maxHeader,
-			ConnContext:       withConnection,
-			ConnState:         noteState,
+			// Else net/http answers OPTIONS * by itself, unsigned.
+			DisableGeneralOptionsHandler: true,
+			ConnContext:                  withConnection,
+			ConnState:                    noteState,
 			// net/http would print addresses and parts of requests that strangers choose.
 			ErrorLog: log.New(io.Discard, "", 0),
 		},

@@ -67,6 +67,17 @@ func (v *Verifier) Verify(r Request, signature string) error {
 	return v.nonces.Use(r.Nonce, timestamp)
 }
 
+// Claim uses up a name of the caller's choice for as long as nonces are remembered, so that what it
+// names happens once. A name must not have the form of a nonce. Timestamp is that of a request that
+// Verify has accepted. The errors are those of NonceCache.Use.
+func (v *Verifier) Claim(name, timestamp string) error {
+	at, err := strconv.ParseInt(timestamp, 10, 64)
+	if err != nil || IsNonce(name) {
+		return fmt.Errorf("%w: cannot claim a name with it", ErrMalformed)
+	}
+	return v.nonces.Use(name, at)
+}
+
 // matchesAnyKey always computes every MAC: the time taken must not tell which key matched.
 func (v *Verifier) matchesAnyKey(r Request, claimed []byte) bool {
 	matched := false

@@ -171,11 +171,15 @@ func newExecutor(settings config.Config, user privsep.User, log *journal.Log) (*
 			Shell: settings.Shell, Workdir: workdir,
 			Login:     exec.Login{Name: user.Name, Home: home, Shell: user.Shell, Lang: language()},
 			MaxOutput: settings.MaxOutput, Timeout: settings.CommandTimeout, Grace: settings.KillGrace,
-			MaxRunning: settings.MaxRunning, LogText: settings.LogCommands,
+			LogText: settings.LogCommands,
+		},
+		Jobs: executor.Jobs{
+			MaxRunning: settings.MaxRunning, MaxQueued: settings.MaxQueued,
+			KeepTime: settings.KeepTime, KeepCount: settings.KeepJobs, KeepBytes: settings.KeepBytes,
 		},
 		Callbacks: executor.Callbacks{Key: settings.Keys[0], Expiry: settings.CallbackExpiry, MaxPending: settings.MaxCallbacks},
 		Limits: message.Limits{
-			MaxBody: uint32(settings.MaxBody), MaxConnections: uint32(settings.MaxRunning + spareConnections), CallbackTimeout: settings.CallbackTimeout,
+			MaxBody: uint32(settings.MaxBody), MaxConnections: uint32(settings.MaxRunning + settings.MaxQueued + spareConnections), CallbackTimeout: settings.CallbackTimeout,
 		},
 		Log: log,
 	})

@@ -139,6 +139,7 @@ func (s *supervisor) ping(r *roleRun) error {
 		return err
 	}
 	s.notifier.alive()
+	s.executor.Tidy()
 	s.tellStatus()
 	return nil
 }
@@ -159,8 +160,9 @@ func (s *supervisor) announce(r *roleRun) {
 }
 
 func (s *supervisor) tellStatus() {
-	s.notifier.tell(fmt.Sprintf("Serving %s; %d running, %d finished, %d callbacks pending",
-		config.JoinBind(addressesOf(s.sockets)), s.executor.Running(), s.executor.Finished(), s.executor.Callbacks()))
+	running, waiting, finished, callbacks := s.executor.Counts()
+	s.notifier.tell(fmt.Sprintf("Serving %s; %d running, %d queued, %d finished, %d callbacks pending",
+		config.JoinBind(addressesOf(s.sockets)), running, waiting, finished, callbacks))
 }
 
 // endRole makes sure that the role is gone and says how it ended.
@@ -188,7 +190,8 @@ func (s *supervisor) drain(r *roleRun) {
 	atMost := s.drainTimeout + s.killGrace + killAllowance + 2*lastAnswers
 	s.notifier.stopping(atMost)
 	s.notifier.tell("Draining")
-	s.log.Write(journal.Stopping(), fmt.Sprintf("Stopping: %d commands run; they have %s to finish", s.executor.Running(), s.drainTimeout), nil)
+	running, waiting, _, _ := s.executor.Counts()
+	s.log.Write(journal.Stopping(), fmt.Sprintf("Stopping: %d commands run and %d wait; they have %s to finish", running, waiting, s.drainTimeout), nil)
 	_ = r.session.Drain()
 	if !s.settled(r, s.drainTimeout) {
 		n := s.executor.EndAll()
@@ -205,7 +208,8 @@ func (s *supervisor) drain(r *roleRun) {
 	}
 	_ = r.role.Channel.Close()
 	r.role.Kill()
-	s.log.Write(journal.Stopped(), fmt.Sprintf("Stopped: %d commands finished since the start, %d still run", s.executor.Finished(), s.executor.Running()), nil)
+	running, _, finished, _ := s.executor.Counts()
+	s.log.Write(journal.Stopped(), fmt.Sprintf("Stopped: %d commands finished since the start, %d still run", finished, running), nil)
 }
 
 // settled waits until every caller is answered and no command runs, and says whether that came in time.

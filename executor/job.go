@@ -1,0 +1,152 @@
+package executor
+
+import (
+	"crypto/rand"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"dataflux-func-sidecar/exec"
+)
+
+// phase is how far a job has come. A job only ever moves forward.
+type phase string
+
+const (
+	queued  phase = "queued"  // waits for a place
+	running phase = "running" // its shell runs
+	ended   phase = "ended"   // its shell has exited, or was never started; `failure` tells the latter
+)
+
+// job is one accepted request to run a command.
+type job struct {
+	id       string
+	remote   string
+	request  shellRequest
+	command  exec.Command
+	accepted time.Time
+	granted  chan struct{} // closed when it has a place, or was ended in the queue
+	over     chan struct{} // closed when it has ended
+
+	// users counts who may still read the output: the table, callbacks, callers. The last one gives
+	// the memory back.
+	users atomic.Int32
+
+	mu      sync.Mutex
+	phase   phase
+	reason  exec.Reason // why it was ended before it had a process
+	process *exec.Process
+	failure *refusal // why it was never started
+	endedAt time.Time
+}
+
+func newJob(id, remote string, request shellRequest, command exec.Command) *job {
+	j := &job{
+		id: id, remote: remote, request: request, command: command, accepted: time.Now(),
+		granted: make(chan struct{}), over: make(chan struct{}), phase: queued,
+	}
+	j.users.Store(1)
+	return j
+}
+
+// newJobID is 80 random bits as 16 lower-case letters and digits: unique across restarts and hosts,
+// and not to be guessed.
+func newJobID() string { return strings.ToLower(rand.Text()[:16]) }
+
+// isJobID says whether s has the form of a job id that a caller may choose.
+func isJobID(s string) bool {
+	const form = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
+	return len(s) >= 1 && len(s) <= maxJobID && strings.Trim(s, form) == ""
+}
+
+const maxJobID = 64
+
+// use keeps the output readable until leave. It returns false if it was given back already.
+func (j *job) use() bool {
+	for {
+		n := j.users.Load()
+		if n == 0 {
+			return false
+		}
+		if j.users.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+func (j *job) leave() {
+	if j.users.Add(-1) > 0 {
+		return
+	}
+	if p := j.started(); p != nil {
+		p.Stdout().Release()
+		p.Stderr().Release()
+	}
+}
+
+// started is the job's process, nil if it has none (yet).
+func (j *job) started() *exec.Process {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.process
+}
+
+// begin enters the process. One whose end was asked for meanwhile is ended like any other.
+func (j *job) begin(p *exec.Process) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.process, j.phase = p, running
+	if j.reason != exec.Exited {
+		p.End(j.reason)
+	}
+}
+
+// finish makes the job's end known. Failure is nil if it had a process.
+func (j *job) finish(failure *refusal) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.phase, j.failure, j.endedAt = ended, failure, time.Now()
+	close(j.over)
+}
+
+// end asks for the job's end, for a reason of which the first counts. A job that has ended stays as it is.
+func (j *job) end(reason exec.Reason) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.reason == exec.Exited {
+		j.reason = reason
+	}
+	if j.process != nil {
+		j.process.End(reason)
+	}
+}
+
+// endRequested is why the job's end was asked for, exec.Exited if it was not.
+func (j *job) endRequested() exec.Reason {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.reason
+}
+
+// view is a consistent look at what changes.
+type view struct {
+	phase   phase
+	process *exec.Process
+	failure *refusal
+	endedAt time.Time
+}
+
+func (j *job) look() view {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return view{j.phase, j.process, j.failure, j.endedAt}
+}
+
+// size is what the job's output takes, in bytes.
+func (j *job) size() int64 {
+	if p := j.started(); p != nil {
+		return p.Stdout().Kept() + p.Stderr().Kept()
+	}
+	return 0
+}

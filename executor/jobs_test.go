@@ -1,0 +1,225 @@
+package executor
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"dataflux-func-sidecar/privsep/message"
+)
+
+// call sends any signed request and returns its answer.
+func (r *rig) call(method, path, body string) (message.Head, string) {
+	r.t.Helper()
+	r.send(r.callFrame(method, path, body))
+	_, head, answer := r.answer()
+	return head, string(answer)
+}
+
+func (r *rig) callFrame(method, path, body string) message.Frame {
+	r.last++
+	call := signed(method, path, fmt.Sprintf("nonce-%p-%d", r.session, r.last), body)
+	return message.Frame{Kind: message.Request, ID: r.last, Payload: call.Encode()}
+}
+
+type jobState struct {
+	JobID, State, Ended, Stdout, Failure string
+	ExitCode                             *int
+	Signal                               *string
+}
+
+func (r *rig) job(id string) jobState {
+	r.t.Helper()
+	head, body := r.call("GET", "/jobs/"+id, "null")
+	var got struct{ Data jobState }
+	if err := json.Unmarshal([]byte(body), &got); err != nil || head.Status != 200 {
+		r.t.Fatalf("job %s: %d %s", id, head.Status, body)
+	}
+	return got.Data
+}
+
+func (r *rig) waitForState(id, state string) jobState {
+	r.t.Helper()
+	var got jobState
+	waitFor(r.t, func() bool { got = r.job(id); return got.State == state })
+	return got
+}
+
+func TestAJobCanBeFollowedFromItsStartToItsEnd(t *testing.T) {
+	r := newRig(t, nil)
+	r.shell(`{"command":"echo early; sleep 0.5; echo late; exit 3","wait":false,"jobId":"mine-1"}`)
+	waitFor(t, func() bool { return r.job("mine-1").Stdout == "early\n" })
+	if got := r.waitForState("mine-1", "ended"); got.Stdout != "early\nlate\n" || *got.ExitCode != 3 || got.Ended != "exited" {
+		t.Errorf("got %+v", got)
+	}
+	_, list := r.call("GET", "/jobs", "")
+	if !strings.Contains(list, `"jobId":"mine-1","state":"ended"`) {
+		t.Errorf("the list is %s", list)
+	}
+}
+
+func TestTheSameJobIDAgainReturnsTheFirstJobAndRunsNothing(t *testing.T) {
+	r := newRig(t, nil)
+	file := t.TempDir() + "/count"
+	body := `{"command":"echo x >> ` + file + `; sleep 0.2; cat ` + file + `","jobId":"once"}`
+	for range 3 {
+		r.request(body)
+	}
+	for range 3 {
+		if _, _, answer := r.answer(); parse(t, answer).Data.Stdout != "x\n" {
+			t.Errorf("got %s", answer)
+		}
+	}
+	if _, got := r.shell(body); got.Data.Stdout != "x\n" || got.Data.JobID != "once" {
+		t.Errorf("after its end: got %+v", got)
+	}
+}
+
+func TestAForgottenJobIDIsRefusedAndNotRunAgain(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.Jobs.KeepCount = 0 })
+	body := `{"command":"echo x","jobId":"once"}`
+	if head, _ := r.shell(body); head.Status != 200 {
+		t.Fatalf("got %d", head.Status)
+	}
+	if head, got := r.shell(body); head.Status != 409 || !strings.Contains(got.Message, "not run again") {
+		t.Errorf("got %d %+v", head.Status, got)
+	}
+}
+
+func TestCancelIsIdempotentInEveryState(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.Jobs.MaxRunning, o.Jobs.MaxQueued = 1, 1 })
+	r.shell(`{"command":"sleep 60","wait":false,"jobId":"first"}`)
+	r.shell(`{"command":"touch /never","wait":false,"jobId":"second"}`)
+	if got := r.job("second"); got.State != "queued" {
+		t.Errorf("the second is %+v", got)
+	}
+	for range 2 {
+		for _, id := range []string{"second", "first"} {
+			if head, body := r.call("DELETE", "/jobs/"+id, "null"); head.Status != 200 {
+				t.Errorf("got %d %s", head.Status, body)
+			}
+		}
+	}
+	if got := r.waitForState("first", "ended"); got.Ended != "cancelled" || *got.Signal != "SIGTERM" {
+		t.Errorf("the first is %+v", got)
+	}
+	if got := r.waitForState("second", "ended"); !strings.Contains(got.Failure, "cancelled before it started") {
+		t.Errorf("the second is %+v", got)
+	}
+	if head, body := r.call("DELETE", "/jobs/first", "null"); head.Status != 200 || !strings.Contains(body, `"ended":"cancelled"`) {
+		t.Errorf("got %d %s", head.Status, body)
+	}
+}
+
+func TestCancelWhileStartingEndsTheCommand(t *testing.T) {
+	r := newRig(t, nil)
+	for i := range 20 {
+		id := fmt.Sprintf("race-%d", i)
+		r.request(`{"command":"sleep 60","wait":false,"jobId":"` + id + `"}`)
+		r.send(r.callFrame("DELETE", "/jobs/"+id, ""))
+		r.answer()
+		r.answer()
+		waitFor(t, func() bool { // the first one may have come before the job was there
+			head, _ := r.call("DELETE", "/jobs/"+id, "")
+			return head.Status == 200
+		})
+		r.waitForState(id, "ended")
+	}
+}
+
+func TestAQueuedJobStartsWhenAPlaceIsFreeInOrder(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.Jobs.MaxRunning, o.Jobs.MaxQueued = 1, 2 })
+	file := t.TempDir() + "/order"
+	for i := range 3 {
+		r.shell(fmt.Sprintf(`{"command":"sleep 0.2; echo %d >> %s","wait":false,"jobId":"q%d"}`, i, file, i))
+	}
+	if head, _ := r.shell(`{"command":"true"}`); head.Status != 503 || head.RetryAfter == 0 {
+		t.Errorf("above both limits: got %d", head.Status)
+	}
+	r.waitForState("q2", "ended")
+	if _, got := r.shell(`{"command":"cat ` + file + `"}`); got.Data.Stdout != "0\n1\n2\n" {
+		t.Errorf("they ran in the order %q", got.Data.Stdout)
+	}
+}
+
+func TestOutputIsStreamedFromAnyOffsetWhileTheJobRuns(t *testing.T) {
+	r := newRig(t, nil)
+	r.shell(`{"command":"echo one; sleep 0.3; echo two; sleep 0.3; echo three; echo err >&2","wait":false,"jobId":"s"}`)
+	for _, c := range []struct {
+		body, want string
+	}{
+		{"null", "one\ntwo\nthree\n"},
+		{`{"offset":4}`, "two\nthree\n"},
+		{`{"stream":"stderr"}`, "err\n"},
+		{`{"offset":1000}`, ""},
+		{`{"stream":"stdout","follow":false}`, "one\ntwo\nthree\n"},
+		{`{"offset":13,"follow":false}`, "\n"},
+	} {
+		if head, got := r.call("GET", "/jobs/s/output", c.body); head.Status != 200 || got != c.want || head.ContentType != "application/octet-stream" {
+			t.Errorf("%s: got %d %q, want %q", c.body, head.Status, got, c.want)
+		}
+	}
+	for body, want := range map[string]string{`{"offset":-1}`: "offset", `{"stream":"x"}`: "stream", `{"ofset":1}`: "unknown key"} {
+		if head, got := r.call("GET", "/jobs/s/output", body); head.Status != 400 || !strings.Contains(got, want) {
+			t.Errorf("%s: got %d %s", body, head.Status, got)
+		}
+	}
+}
+
+func TestALargeOutputIsStreamedWhole(t *testing.T) {
+	r := newRig(t, nil)
+	r.shell(`{"command":"seq 1 200000","wait":false,"jobId":"big"}`)
+	_, got := r.call("GET", "/jobs/big/output", "")
+	if lines := strings.Split(got, "\n"); len(lines) != 200001 || lines[199999] != "200000" {
+		t.Errorf("got %d lines", len(lines))
+	}
+}
+
+func TestWhatIsRememberedOfEndedJobsIsBounded(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.Jobs.KeepCount, o.Jobs.KeepBytes = 3, 10000 })
+	for i := range 6 {
+		r.shell(fmt.Sprintf(`{"command":"echo %d","jobId":"k%d"}`, i, i))
+	}
+	if n := len(r.executor.jobs.all()); n != 3 {
+		t.Errorf("%d jobs are remembered, want 3", n)
+	}
+	r.shell(`{"command":"head -c 9999 /dev/zero | tr '\\0' x","jobId":"large"}`)
+	r.shell(`{"command":"echo after","jobId":"after"}`)
+	if n := len(r.executor.jobs.all()); n != 1 {
+		t.Errorf("%d jobs are remembered after a large one, want 1", n)
+	}
+	r.executor.jobs.bounds.KeepTime = 0
+	time.Sleep(time.Millisecond)
+	r.executor.Tidy()
+	if n := len(r.executor.jobs.all()); n != 0 {
+		t.Errorf("%d jobs are remembered after their time", n)
+	}
+}
+
+func TestAStopEndsWhatWaitsAndTellsItsCaller(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.Jobs.MaxRunning, o.Jobs.MaxQueued = 1, 1 })
+	first := r.request(`{"command":"sleep 60"}`)
+	waitFor(t, func() bool { return r.running() == 1 })
+	r.request(`{"command":"touch /never"}`)
+	waitFor(t, func() bool { _, n, _, _ := r.executor.Counts(); return n == 1 })
+	r.executor.EndAll()
+	for range 2 {
+		id, head, body := r.answer()
+		if id != first && (head.Status != 503 || !strings.Contains(string(body), "was not started")) {
+			t.Errorf("the one that waited got %d %s", head.Status, body)
+		}
+	}
+}
+
+func TestAQueuedJobThatCannotStartTellsItsCallback(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.Jobs.MaxRunning, o.Jobs.MaxQueued = 1, 1 })
+	r.shell(`{"command":"sleep 0.3","wait":false}`)
+	r.shell(`{"command":"true","wait":false,"workdir":"/no/such","callbackURL":"http://h:1/"}`)
+	p := r.receivePost()
+	r.outcome(p, message.Outcome{Status: 200})
+	if p.header("X-Sidecar-State") != "failed" || !strings.Contains(string(p.body), "/no/such") {
+		t.Errorf("got %s %q", p.body, p.call.Headers)
+	}
+}

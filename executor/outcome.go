@@ -1,0 +1,71 @@
+package executor
+
+import (
+	"fmt"
+	"io"
+
+	"golang.org/x/sys/unix"
+
+	"dataflux-func-sidecar/exec"
+)
+
+// outcome is what a callback tells of a job's end. Its body holds exactly the two keys that Func passes
+// as keyword arguments; everything else goes into headers.
+type outcome interface {
+	writeKwargs(io.Writer) error
+	headers() []string // names and values in turn
+	size() int64       // bytes of output
+}
+
+// outcomeOf is the outcome of a job that has ended.
+func outcomeOf(j *job) outcome {
+	v := j.look()
+	if v.failure != nil {
+		return unrun{state: "failed", why: v.failure.message}
+	}
+	return ran{v.process.Result()}
+}
+
+// ran is the outcome of a command that ran.
+type ran struct{ result *exec.Result }
+
+func (o ran) writeKwargs(w io.Writer) error {
+	e := &encoder{w: w}
+	e.raw(`{"kwargs":{"stdout":`)
+	e.output(&o.result.Stdout)
+	e.raw(`,"stderr":`)
+	e.output(&o.result.Stderr)
+	e.raw(`}}`)
+	return e.err
+}
+
+func (o ran) size() int64 { return o.result.Stdout.Kept() + o.result.Stderr.Kept() }
+
+func (o ran) headers() []string {
+	r := o.result
+	headers := []string{
+		"X-Sidecar-State", r.Ended.String(),
+		"X-Sidecar-Duration-Ms", fmt.Sprint(r.Duration.Milliseconds()),
+		"X-Sidecar-Timed-Out", fmt.Sprint(r.Ended == exec.TimedOut),
+		"X-Sidecar-Stdout-Bytes", fmt.Sprint(r.Stdout.Total()),
+		"X-Sidecar-Stderr-Bytes", fmt.Sprint(r.Stderr.Total()),
+		"X-Sidecar-Truncated", fmt.Sprint(r.Stdout.Truncated() || r.Stderr.Truncated()),
+	}
+	if r.Signal != 0 {
+		return append(headers, "X-Sidecar-Signal", unix.SignalName(r.Signal))
+	}
+	return append(headers, "X-Sidecar-Exit-Code", fmt.Sprint(r.ExitCode))
+}
+
+// unrun is the outcome of a job without a result: never started, or cut off by a crash. Stderr says so
+// to functions that know of the two keys only.
+type unrun struct{ state, why string }
+
+func (o unrun) writeKwargs(w io.Writer) error {
+	_, err := io.WriteString(w, `{"kwargs":{"stdout":"","stderr":`+quoteJSON("dataflux-func-sidecar: "+o.why+"\n")+`}}`)
+	return err
+}
+
+func (o unrun) size() int64 { return 0 }
+
+func (o unrun) headers() []string { return []string{"X-Sidecar-State", o.state} }

@@ -1,0 +1,107 @@
+package executor
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+
+	"dataflux-func-sidecar/privsep/message"
+	"dataflux-func-sidecar/sign"
+)
+
+// serve carries out one request, from the signature to the answer and the callback.
+func (e *Executor) serve(call message.Call, st *stream) {
+	why := e.verify(call)
+	<-e.verifying
+	if why == nil {
+		why = e.route(call, st)
+	}
+	if why != nil {
+		e.turnAway(call, st, why)
+	}
+}
+
+// verify is the gate: only what passes it is looked at any further.
+func (e *Executor) verify(call message.Call) *refusal {
+	err := e.verifier.Verify(sign.Request{
+		Method: call.Method, Path: call.Path, Nonce: call.Nonce, Timestamp: call.Timestamp, Body: call.Body,
+	}, call.Signature)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, sign.ErrFull):
+		return refuseForNow("%v", err)
+	}
+	return refuse(statusUnauthorized, "%v", err)
+}
+
+// turnAway answers with a refusal. Those without a valid signature cost a stranger nothing, so the
+// journal sums them up; what a holder of the key did wrong is told each time.
+func (e *Executor) turnAway(call message.Call, st *stream, why *refusal) {
+	_ = sendRefusal(st, why)
+	remote := address(call.Remote)
+	if why.status == statusUnauthorized {
+		e.strangers.note(remote, why.message)
+		return
+	}
+	e.logRefusal(1, why.status, remote, why.message)
+}
+
+// handler answers one kind of request. What it returns is the answer if it has not given one.
+type handler func(call message.Call, id string, st *stream) *refusal
+
+// route finds the handler by path and method: one table lists all that can be asked for.
+func (e *Executor) route(call message.Call, st *stream) *refusal {
+	path, id := splitPath(call.Path)
+	methods, known := map[string]map[string]handler{
+		"/shell":          {"POST": e.shell},
+		"/jobs":           {"GET": e.listJobs},
+		"/jobs/ID":        {"GET": e.showJob, "DELETE": e.cancelJob},
+		"/jobs/ID/output": {"GET": e.streamOutput},
+	}[path]
+	if !known {
+		return refuse(statusNotFound, "there is nothing at this path: commands go to POST /shell, and /jobs lists them")
+	}
+	handle, known := methods[call.Method]
+	if !known {
+		return &refusal{status: statusMethodNotAllowed, message: "this path does not take " + call.Method, allow: allowed(methods)}
+	}
+	return handle(call, id, st)
+}
+
+// splitPath takes the job's id out of a path. An id of any other form makes a path that is not known.
+func splitPath(path string) (pattern, id string) {
+	rest, found := strings.CutPrefix(path, "/jobs/")
+	if !found {
+		return path, ""
+	}
+	id, tail, _ := strings.Cut(rest, "/")
+	if !isJobID(id) {
+		return path, ""
+	}
+	if tail != "" || strings.HasSuffix(rest, "/") {
+		return "/jobs/ID/" + tail, id
+	}
+	return "/jobs/ID", id
+}
+
+func allowed(methods map[string]handler) string {
+	var names []string
+	for _, method := range []string{"GET", "POST", "DELETE"} {
+		if methods[method] != nil {
+			names = append(names, method)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// address is what the network role says of a caller, made fit for the journal: that role may lie.
+func address(remote string) string {
+	if remote == "unix socket" {
+		return remote
+	}
+	if _, err := netip.ParseAddrPort(remote); err == nil {
+		return remote
+	}
+	return "an unknown address"
+}
