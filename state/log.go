@@ -1,0 +1,285 @@
+package state
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+)
+
+var (
+	// ErrFull means that the ledger has reached the size that it was given.
+	ErrFull = errors.New("the state files have reached their bound")
+	// ErrTooLarge refuses a record that could never be stored.
+	ErrTooLarge = errors.New("too large for one record of the state files")
+
+	errClosed = errors.New("the state files are closed: the daemon stops")
+	errGone   = errors.New("the record is not needed any more")
+)
+
+// log appends records to a fixed set of files that are open from the start. The segments form a queue:
+// appends go to the newest, and only the oldest can be dropped, because a record may be what ends
+// another one in an older segment.
+type log struct {
+	segmentSize int64
+
+	mu       sync.Mutex
+	free     []slot
+	segments []*segment // oldest first; the last one is appended to unless it is sealed
+	next     uint64     // the next segment's sequence number
+	frame    []byte
+}
+
+// slot is one of the files.
+type slot struct {
+	file file
+	name string
+}
+
+// ref says where a record is.
+type ref struct {
+	segment *segment
+	offset  int64
+	length  int // of the frame
+}
+
+// batch is a group of records of which all are appended or none.
+type batch struct {
+	log    *log
+	kept   int // how many free files it leaves
+	first  *segment
+	before int64 // where first ended
+	fresh  []*segment
+	at     int64
+
+	extents []extent
+}
+
+// extent is how far a batch reaches into one segment.
+type extent struct {
+	segment *segment
+	end     int64
+}
+
+// write appends what fill puts into the batch. On an error all of it is cut off again. keep is how
+// many empty files it has to leave.
+func (l *log) write(keep int, fill func(*batch) error) (*batch, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := &batch{log: l, kept: keep}
+	if s := l.active(); s != nil {
+		b.first, b.before = s, s.size()
+		b.at = b.before
+	}
+	if err := fill(b); err != nil {
+		b.undo()
+		return nil, err
+	}
+	if s := l.active(); s != nil {
+		s.commit(b.at)
+	}
+	return b, nil
+}
+
+// active is the segment that is appended to, if there is one.
+func (l *log) active() *segment {
+	if len(l.segments) == 0 {
+		return nil
+	}
+	if s := l.segments[len(l.segments)-1]; !s.sealed {
+		return s
+	}
+	return nil
+}
+
+// append adds one record made of parts.
+func (b *batch) append(parts ...[]byte) (ref, error) {
+	frame := b.log.frame[:0]
+	frame = append(frame, make([]byte, frameSize)...)
+	for _, part := range parts {
+		frame = append(frame, part...)
+	}
+	b.log.frame = frame
+	if len(frame) > frameSize+maxPayload || int64(len(frame)) > b.log.segmentSize-headerSize {
+		return ref{}, fmt.Errorf("%w: %d bytes", ErrTooLarge, len(frame))
+	}
+	s, err := b.room(int64(len(frame)))
+	if err != nil {
+		return ref{}, err
+	}
+	seal(s.seed, frame)
+	if _, err := s.file.WriteAt(frame, b.at); err != nil {
+		return ref{}, fmt.Errorf("cannot write to %s: %w", s.name, err)
+	}
+	r := ref{s, b.at, len(frame)}
+	b.at += int64(len(frame))
+	b.reach(s)
+	return r, nil
+}
+
+func (b *batch) reach(s *segment) {
+	if n := len(b.extents); n > 0 && b.extents[n-1].segment == s {
+		b.extents[n-1].end = b.at
+		return
+	}
+	b.extents = append(b.extents, extent{s, b.at})
+}
+
+// room is the segment that has n bytes left, the next one if need be.
+func (b *batch) room(n int64) (*segment, error) {
+	s := b.log.active()
+	if s != nil && b.at+n <= b.log.segmentSize && !s.broken() {
+		return s, nil
+	}
+	if len(b.log.free) <= b.kept {
+		return nil, ErrFull
+	}
+	h := header{sequence: b.log.next, seed: newSeed()}
+	from := b.log.free[0]
+	if _, err := from.file.WriteAt(h.encode(), 0); err != nil {
+		_ = from.file.Truncate(0)
+		return nil, fmt.Errorf("cannot write to %s: %w", from.name, err)
+	}
+	if s != nil {
+		s.commit(b.at)
+		s.sealed = true
+	}
+	s = newSegment(h, from.file, from.name, headerSize)
+	b.log.free = b.log.free[1:]
+	b.log.next++
+	b.log.segments = append(b.log.segments, s)
+	b.fresh = append(b.fresh, s)
+	b.at = headerSize
+	return s, nil
+}
+
+// undo cuts off what a failed batch has written. A segment that cannot be cut is not appended to any
+// more; what is in it was acknowledged to nobody.
+func (b *batch) undo() {
+	for i := len(b.fresh) - 1; i >= 0; i-- {
+		if b.log.remove(len(b.log.segments)-1) != nil {
+			b.log.segments[len(b.log.segments)-1].sealed = true
+			return
+		}
+	}
+	if b.first == nil {
+		return
+	}
+	b.first.commit(b.before)
+	b.first.sealed = b.first.broken() || b.first.file.Truncate(b.before) != nil
+}
+
+// remove empties segment i.
+func (l *log) remove(i int) error {
+	s := l.segments[i]
+	if err := s.empty(); err != nil {
+		return err
+	}
+	l.segments = append(l.segments[:i], l.segments[i+1:]...)
+	l.free = append(l.free, slot{s.file, s.name})
+	return nil
+}
+
+// sync returns when the batch is on disk.
+func (b *batch) sync() error {
+	for _, x := range b.extents {
+		if err := x.segment.sync(x.end); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sync returns when everything appended so far is on disk. A segment that failed is reported once.
+func (l *log) sync() error {
+	l.mu.Lock()
+	segments := slices.Clone(l.segments)
+	l.mu.Unlock()
+	var failed error
+	for _, s := range segments {
+		if s.broken() {
+			continue
+		}
+		failed = errors.Join(failed, s.sync(s.size()))
+	}
+	return failed
+}
+
+// append writes a batch of one record.
+func (l *log) append(payload []byte) (at ref, err error) {
+	_, err = l.write(0, func(b *batch) error {
+		at, err = b.append(payload)
+		return err
+	})
+	return at, err
+}
+
+// oldest is the segment that drop can take next, and whether appends still go to it.
+func (l *log) oldest() (s *segment, active bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.segments) == 0 {
+		return nil, false
+	}
+	return l.segments[0], l.segments[0] == l.active()
+}
+
+// reached is the end of the log.
+func (l *log) reached() position {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.segments) == 0 {
+		return position{}
+	}
+	s := l.segments[len(l.segments)-1]
+	return position{s.sequence, s.size()}
+}
+
+// reaches says whether what was written up to p is there.
+func (l *log) reaches(p position) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.segments {
+		if s.sequence == p.sequence {
+			return s.size() >= p.offset
+		}
+	}
+	return p.sequence == 0
+}
+
+// drop empties the oldest segment, which must not be needed. As long as there is a younger one, whose
+// records may be what ended those of the oldest, it is not just empty but durably so: a power cut must
+// not bring the older back without the younger.
+func (l *log) drop(oldest *segment) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.segments) == 0 || l.segments[0] != oldest {
+		return nil
+	}
+	if err := l.remove(0); err != nil {
+		return err
+	}
+	if len(l.segments) == 0 {
+		return nil
+	}
+	if err := oldest.file.Sync(); err != nil {
+		return fmt.Errorf("cannot sync %s: %w", oldest.name, err)
+	}
+	return nil
+}
+
+// read returns the payload of a record, in buffer if it is large enough.
+func (r ref) read(buffer []byte) ([]byte, error) {
+	if cap(buffer) < r.length {
+		buffer = make([]byte, r.length)
+	}
+	return r.segment.read(buffer[:r.length], r.offset)
+}
+
+func newSeed() uint32 {
+	var seed [4]byte
+	_, _ = rand.Read(seed[:]) // never fails: crypto/rand ends the process instead
+	return binary.LittleEndian.Uint32(seed[:])
+}
