@@ -10,7 +10,7 @@ umask 022
 NAME=dataflux-func-sidecar
 PROGRAM=/usr/local/bin/$NAME
 UNIT_DIR=/etc/systemd/system
-UNITS="$NAME.socket $NAME-ports.target $NAME.service"
+UNITS="$NAME.socket $NAME-ports.service $NAME.service"
 RUN_USER=dffs
 # Holds a checksum of the socket files in force while an installation is under way, and so tells the
 # next run, if this one is interrupted, whether the listening sockets are still those of before.
@@ -91,11 +91,6 @@ check_systemd() {
 		fail "systemd does not run this machine (PID 1 is $(cat /proc/1/comm 2>/dev/null || echo unknown))." \
 			"Without it, start the program yourself:" \
 			"$NAME serve --bind 127.0.0.1:8099 --config FILE --state-dir FOLDER"
-	version=$(systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
-	[ "${version:-0}" -ge 249 ] ||
-		say "Note: systemd ${version:-of unknown version} is older than 249. Here \`systemctl stop $NAME\`" \
-			"leaves the ports open, and the next call starts the service again;" \
-			"\`systemctl stop $NAME.socket\` closes them."
 }
 
 # ---- the parts, from a release folder or a built checkout

@@ -9,7 +9,7 @@ import (
 const (
 	service  = "dataflux-func-sidecar.service"
 	socket   = "dataflux-func-sidecar.socket"
-	ports    = "dataflux-func-sidecar-ports.target"
+	ports    = "dataflux-func-sidecar-ports.service"
 	checkout = "/root/checkout"
 )
 
