@@ -19,6 +19,11 @@ type Command struct {
 	MaxOutput int64         // bytes kept of each stream; the rest is counted and dropped
 	Timeout   time.Duration // 0: none
 	Grace     time.Duration // between SIGTERM and SIGKILL
+	Limits    Limits        // 0 each: as the daemon has inherited
+
+	// EndWithShell: what the shell leaves in the background is ended as well,
+	// before the result is given. It takes at most the grace period.
+	EndWithShell bool
 }
 
 // Validate finds what can be found without touching the system, so that a
@@ -72,7 +77,7 @@ func (c Command) validateBounds() error {
 	case c.MaxOutput < 0:
 		return requestFault("the output limit %d is negative: use 0 to keep nothing", c.MaxOutput)
 	}
-	return nil
+	return c.Limits.validate()
 }
 
 // argument is the text as the shell gets it after -c. Shells go on looking for

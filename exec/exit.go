@@ -12,15 +12,15 @@ import (
 func (p *Process) watch() {
 	p.awaitExit()
 	if p.ending() {
-		// The rest of the group gets its grace period, too.
-		select {
-		case <-p.pipes.drained:
-		case <-p.killed:
-		}
+		// The rest gets its grace period, too.
+		p.awaitRest()
 	}
 	p.reap()
 	if p.pidfd != nil {
 		p.pidfd.Close()
+	}
+	if p.tree != nil && !p.tree.remove() {
+		go p.tree.outlast()
 	}
 }
 
@@ -62,30 +62,38 @@ func waitid(pid, options int) bool {
 	}
 }
 
-// ending says whether somebody ended the command before its shell exited. If
-// nobody has, from now on nobody can.
+// ending says whether the rest of the command is to end: somebody ended it
+// before its shell exited, or nothing is to outlive the shell. If nobody has
+// ended it, from now on nobody can.
 func (p *Process) ending() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.over = p.reason == Exited
-	return !p.over
+	p.over = true
+	if p.reason == Exited && p.clean {
+		p.terminate()
+	}
+	return p.dies()
 }
 
+// dies needs mu.
+func (p *Process) dies() bool { return p.reason != Exited || p.clean }
+
 // reap takes the shell's exit status. Of a command that was ended it first
-// kills what is left of the group: afterwards its id may belong to others.
+// kills what is left: afterwards the group's id may belong to others.
 func (p *Process) reap() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.reason != Exited {
-		_ = p.signalGroup(syscall.SIGKILL)
+	if p.dies() {
+		_ = p.killAll()
 	}
+	p.orphans.disown(p.pid)
 	var status syscall.WaitStatus
 	var usage syscall.Rusage
 	_, err := syscall.Wait4(p.pid, &status, 0, &usage)
 	for err == syscall.EINTR {
 		_, err = syscall.Wait4(p.pid, &status, 0, &usage)
 	}
-	p.over = true
+	p.over, p.reaped = true, true
 	if p.settled {
 		return
 	}
@@ -93,7 +101,19 @@ func (p *Process) reap() {
 	if err == nil {
 		p.result.status(status, &usage)
 	}
+	p.wholeTree()
 	p.settle()
+}
+
+// wholeTree replaces the shell's processor time, which lacks that of processes
+// it did not wait for.
+func (p *Process) wholeTree() {
+	if p.tree == nil {
+		return
+	}
+	if user, system, err := p.tree.usage(); err == nil {
+		p.result.UserTime, p.result.SystemTime = user, system
+	}
 }
 
 // settle fixes the result. It needs mu.

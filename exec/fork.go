@@ -13,6 +13,7 @@ type child struct {
 	pid, pidfd     int // pidfd is -1 if there is none
 	stdout, stderr int
 	started        time.Time
+	tree           *tree // nil if it has no cgroup
 }
 
 // fork is one start: what a forker needs and what it answers.
@@ -21,6 +22,8 @@ type fork struct {
 	dir     int
 	stdin   int
 	pidfd   bool
+	cgroups *Cgroups // nil: none per command
+	orphans *orphans // nil: they are left to init
 
 	child child
 	err   error
@@ -55,24 +58,46 @@ func (f *fork) inDir(from *forker, out, err int) error {
 		return dirError(f.command.Dir, e)
 	}
 	defer from.leave()
-	if e := f.exec(path, out, err); e != nil {
-		return startError(f.command.Shell, e)
-	}
-	return nil
-}
-
-func (f *fork) exec(path string, out, err int) (e error) {
-	sys := &syscall.SysProcAttr{Setpgid: true}
-	if f.pidfd {
-		sys.PidFD = &f.child.pidfd
-	}
-	f.child.pid, e = syscall.ForkExec(f.command.Shell, f.command.arguments(), &syscall.ProcAttr{
+	attributes := &syscall.ProcAttr{
 		Dir:   path,
 		Env:   f.command.Env,
 		Files: []uintptr{uintptr(f.stdin), uintptr(out), uintptr(err)},
-		Sys:   sys,
-	})
-	return e
+		Sys:   &syscall.SysProcAttr{Setpgid: true},
+	}
+	if f.cgroups != nil {
+		return f.inTree(attributes)
+	}
+	return f.exec(attributes)
+}
+
+// inTree starts the command in a cgroup of its own: it is born there, so that
+// nothing it starts can be elsewhere.
+func (f *fork) inTree(attributes *syscall.ProcAttr) error {
+	t, dir, err := f.cgroups.newTree()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dir)
+	attributes.Sys.UseCgroupFD, attributes.Sys.CgroupFD = true, dir
+	if err := f.exec(attributes); err != nil {
+		t.remove()
+		return err
+	}
+	f.child.tree = t
+	return nil
+}
+
+func (f *fork) exec(attributes *syscall.ProcAttr) (err error) {
+	if f.pidfd {
+		attributes.Sys.PidFD = &f.child.pidfd
+	}
+	program, arguments := f.command.program()
+	f.child.pid, err = syscall.ForkExec(program, arguments, attributes)
+	if err != nil {
+		return startError(f.command.Shell, err)
+	}
+	f.orphans.own(f.child.pid)
+	return nil
 }
 
 // openPipe makes a pipe of which only our end, the first, never blocks.

@@ -14,12 +14,18 @@ const patience = time.Second
 // Process is a command that was started.
 //
 //	running ── shell exits ─────────────────────────────────────── over
-//	   └─ End: TERM, CONT ─ ending ─┬─ shell exited, pipes at their end ─┤
-//	                                └─ grace is over: KILL, shell exits ─┘
+//	   ├─ End: TERM, CONT ─ ending ─┬─ shell exited, rest ended ──────┤
+//	   │                            └─ grace is over: KILL, exits ────┤
+//	   └─ shell exits, EndWithShell: TERM, CONT ─ ending, as above ───┘
 type Process struct {
 	pid   int
 	pidfd *os.File // nil on old kernels
 	grace time.Duration
+	clean bool // EndWithShell
+
+	tree    *tree    // nil: the command has no cgroup of its own
+	kin     kin      // what it has instead
+	orphans *orphans // nil: not ours
 
 	pipes  *pipes
 	killed chan struct{} // closed when the grace period is over
@@ -27,8 +33,10 @@ type Process struct {
 
 	mu      sync.Mutex
 	reason  Reason
-	over    bool        // the shell has exited: nothing may be signalled any more
+	over    bool        // the shell has exited: End comes too late
+	reaped  bool        // nothing may be signalled any more
 	settled bool        // the result is fixed
+	gone    bool        // nothing was left when we looked
 	timeout *time.Timer // nil if there is none
 	timer   *time.Timer // of the grace period, then of our patience
 	result  Result
@@ -36,7 +44,7 @@ type Process struct {
 
 func newProcess(c Command, child *child) *Process {
 	p := &Process{
-		pid: child.pid, grace: c.Grace,
+		pid: child.pid, grace: c.Grace, clean: c.EndWithShell, tree: child.tree,
 		killed: make(chan struct{}), done: make(chan struct{}),
 	}
 	if child.pidfd >= 0 {
@@ -65,9 +73,9 @@ func (p *Process) Stderr() *Output { return &p.result.Stderr }
 // the result, and that were dropped.
 func (p *Process) Late() int64 { return p.pipes.late() }
 
-// End makes the command end: SIGTERM to its group, and SIGKILL after the grace
-// period or once the shell is gone. The first reason wins; after the shell's
-// exit nothing happens.
+// End makes the command end: SIGTERM to all of it, and SIGKILL after the grace
+// period or once nothing is left to wait for. The first reason wins; after the
+// shell's exit nothing happens.
 func (p *Process) End(reason Reason) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -75,6 +83,12 @@ func (p *Process) End(reason Reason) {
 		return
 	}
 	p.reason = reason
+	p.terminate()
+}
+
+// terminate needs mu and that the shell has not been reaped.
+func (p *Process) terminate() {
+	signalEach(p.escaped, syscall.SIGTERM, syscall.SIGCONT)
 	_ = p.signalGroup(syscall.SIGTERM)
 	// A stopped process would see SIGTERM only when it is continued.
 	_ = p.signalGroup(syscall.SIGCONT)
@@ -95,16 +109,28 @@ func (p *Process) limit(timeout time.Duration) {
 func (p *Process) kill() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.over {
+	if p.reaped {
 		return
 	}
-	err := p.signalGroup(syscall.SIGKILL)
+	err := p.killAll()
 	close(p.killed)
 	if err == syscall.EPERM {
 		p.abandon()
 		return
 	}
 	p.timer = time.AfterFunc(patience, p.giveUp)
+}
+
+// killAll needs mu and that the shell has not been reaped. It returns EPERM if
+// the shell is another user's process now and thus lives on.
+func (p *Process) killAll() error {
+	if p.tree != nil && p.tree.kill() == nil {
+		return nil
+	}
+	_ = p.signalGroup(syscall.SIGSTOP)
+	p.kin.hold()
+	signalEach(p.escaped, syscall.SIGKILL)
+	return p.signalGroup(syscall.SIGKILL)
 }
 
 // signalGroup needs mu and that the shell has not been reaped, so that its id
@@ -124,7 +150,7 @@ func (p *Process) giveUp() {
 
 // abandon gives the result although the shell has not died. It needs mu.
 func (p *Process) abandon() {
-	if p.over || p.settled {
+	if p.reaped || p.settled {
 		return
 	}
 	p.result.StillRunning = true

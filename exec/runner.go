@@ -20,6 +20,11 @@ type Runner struct {
 	stdin   *os.File // /dev/null for reading, every command's standard input
 	null    *os.File // /dev/null for writing, where output beyond the limit goes
 
+	cgroups *Cgroups // nil: commands have none of their own
+	orphans *orphans // nil: orphans are left to init
+	session int
+	census  census
+
 	noOpenat2 bool // kernel before 5.6
 	noPidfd   bool // kernel before 5.3
 }
@@ -41,9 +46,13 @@ func NewRunner() (*Runner, error) {
 		stdin.Close()
 		return nil, fmt.Errorf("cannot prepare commands' output: %w", err)
 	}
+	session, err := unix.Getsid(0)
+	if err != nil {
+		return nil, fmt.Errorf("cannot tell commands' processes apart: %w", err)
+	}
 	r := &Runner{
 		forks: make(chan *fork), buffers: newBuffers(),
-		stdin: stdin, null: null,
+		stdin: stdin, null: null, session: session,
 		noOpenat2: !hasOpenat2(), noPidfd: !hasPidfd(),
 	}
 	for range forksAtOnce {
@@ -56,6 +65,18 @@ func NewRunner() (*Runner, error) {
 // The descriptors go when nothing uses them: a stream may still be drained.
 func (r *Runner) Close() {
 	close(r.forks)
+	r.orphans.stop()
+}
+
+// UseCgroups gives each command a cgroup of its own from now on. It is called
+// after the drop and before the first command. After an error commands run as
+// without; then AdoptOrphans is the next best.
+func (r *Runner) UseCgroups(c *Cgroups) error {
+	if err := c.prepare(); err != nil {
+		return err
+	}
+	r.cgroups = c
+	return nil
 }
 
 // Start runs a command and returns when its shell has been executed. Its
@@ -69,7 +90,7 @@ func (r *Runner) Start(c Command) (*Process, error) {
 		return nil, err
 	}
 	defer unix.Close(dir)
-	f := &fork{command: c, dir: dir, stdin: int(r.stdin.Fd()), pidfd: !r.noPidfd, done: make(chan struct{})}
+	f := r.fork(c, dir)
 	r.forks <- f
 	<-f.done
 	if f.err != nil {
@@ -78,9 +99,17 @@ func (r *Runner) Start(c Command) (*Process, error) {
 	return r.follow(c, &f.child), nil
 }
 
+func (r *Runner) fork(c Command, dir int) *fork {
+	return &fork{
+		command: c, dir: dir, stdin: int(r.stdin.Fd()), pidfd: !r.noPidfd,
+		cgroups: r.cgroups, orphans: r.orphans, done: make(chan struct{}),
+	}
+}
+
 // follow begins to read the command's output and to wait for its end.
 func (r *Runner) follow(c Command, child *child) *Process {
 	p := newProcess(c, child)
+	p.orphans, p.kin = r.orphans, kin{group: child.pid, session: r.session, census: &r.census}
 	p.pipes = r.read(child, &p.result, c.MaxOutput)
 	p.limit(c.Timeout)
 	go p.watch()

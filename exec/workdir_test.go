@@ -163,7 +163,7 @@ func TestCommandRunsInItsDirectoryAlsoThroughProc(t *testing.T) {
 	}
 	defer syscall.Close(dir)
 	r := newTestRunner(t)
-	f := &fork{command: c, dir: dir, stdin: int(r.stdin.Fd()), pidfd: !r.noPidfd}
+	f := r.fork(c, dir)
 	if err := f.run(new(forker)); err != nil {
 		t.Fatal(err)
 	}
