@@ -59,9 +59,9 @@ func sendResult(st *stream, id string, result *exec.Result) error {
 
 func writeResult(w io.Writer, id string, result *exec.Result) error {
 	e := &encoder{w: w}
-	e.raw(`{"ok":true,"message":` + quoteJSON(notice(result)) + `,"data":{"jobId":` + quoteJSON(id) + `,` + facts(result))
+	e.raw(`{"ok":true,"message":` + quoteJSON(notice(result)) + `,"data":{`)
 	e.outputs(&result.Stdout, &result.Stderr)
-	e.raw(`}}`)
+	e.raw(`,"jobId":` + quoteJSON(id) + `,` + facts(result) + `}}`)
 	return e.err
 }
 
@@ -116,10 +116,9 @@ func (e *encoder) raw(text string) {
 	}
 }
 
-// outputs writes both streams as keys that follow others: text always, and base64 beside it for a
-// stream that is no text.
+// outputs writes both streams as keys: text always, and base64 beside it for a stream that is no text.
 func (e *encoder) outputs(stdout, stderr *exec.Output) {
-	e.raw(`,"stdout":`)
+	e.raw(`"stdout":`)
 	stdoutText := e.output(stdout)
 	e.raw(`,"stderr":`)
 	stderrText := e.output(stderr)

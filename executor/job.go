@@ -29,8 +29,8 @@ type job struct {
 	granted  chan struct{} // closed when it has a place, or was ended in the queue
 	over     chan struct{} // closed when it has ended
 
-	// users counts who may still read the output: the table, callbacks, callers. The last one gives
-	// the memory back.
+	// users counts who may still read the output: who carries the job, the table, callbacks, callers.
+	// The last one gives the memory back, so nobody ever finds less than was written.
 	users atomic.Int32
 
 	mu      sync.Mutex
@@ -46,7 +46,7 @@ func newJob(id, remote string, request shellRequest, command exec.Command) *job 
 		id: id, remote: remote, request: request, command: command, accepted: time.Now(),
 		granted: make(chan struct{}), over: make(chan struct{}), phase: queued,
 	}
-	j.users.Store(1)
+	j.users.Store(1) // who made it carries it
 	return j
 }
 

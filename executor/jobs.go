@@ -58,6 +58,7 @@ func (t *jobs) admit(j *job) *job {
 		return nil
 	}
 	t.table[j.id] = j
+	j.use()
 	if t.open == 0 {
 		t.idle = make(chan struct{})
 	}

@@ -223,3 +223,35 @@ func TestAQueuedJobThatCannotStartTellsItsCallback(t *testing.T) {
 		t.Errorf("got %s %q", p.body, p.call.Headers)
 	}
 }
+
+// Two answers that are read slowly, whose outputs together are more than is kept: both come whole.
+func TestAnAnswerThatIsReadSlowlyOutlivesTheBoundsOfWhatIsKept(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.Jobs.KeepBytes = 1 })
+	for range 3 {
+		r.request(`{"command":"seq 1 100000"}`)
+	}
+	waitFor(t, func() bool { return r.finished() == 3 })
+	bodies := map[uint64][]byte{}
+	for whole := 0; whole < 3; {
+		f := r.receive()
+		piece := f.Payload
+		if f.Kind == message.Answer {
+			head, err := message.DecodeHead(f.Payload)
+			if err != nil {
+				t.Fatal(err)
+			}
+			piece = head.Body
+		}
+		bodies[f.ID] = append(bodies[f.ID], piece...)
+		if f.Last {
+			whole++
+			continue
+		}
+		r.send(message.Frame{Kind: message.Credit, ID: f.ID, Payload: message.CreditOf(len(piece))})
+	}
+	for id, body := range bodies {
+		if got := parse(t, body); !strings.HasSuffix(got.Data.Stdout, "\n100000\n") {
+			t.Errorf("answer %d has %d bytes of output", id, len(got.Data.Stdout))
+		}
+	}
+}

@@ -97,11 +97,11 @@ func sendSummary(st *stream, j *job) error {
 func sendJob(st *stream, j *job) error {
 	w := answerTo(st, message.Head{Status: statusOK, ContentType: jsonType})
 	e := &encoder{w: w}
-	e.raw(`{"ok":true,"message":"","data":{` + j.summary())
+	e.raw(`{"ok":true,"message":"","data":{` + j.summary() + `,`)
 	if p := j.started(); p != nil {
 		e.outputs(p.Stdout(), p.Stderr())
 	} else {
-		e.raw(`,"stdout":"","stderr":""`)
+		e.raw(`"stdout":"","stderr":""`)
 	}
 	e.raw(`}}`)
 	if e.err != nil {

@@ -64,7 +64,7 @@ func (e *Executor) route(call message.Call, st *stream) *refusal {
 	}
 	handle, known := methods[call.Method]
 	if !known {
-		return &refusal{status: statusMethodNotAllowed, message: "this path does not take " + call.Method, allow: allowed(methods)}
+		return &refusal{status: statusMethodNotAllowed, message: "this path takes " + allowed(methods) + " only", allow: allowed(methods)}
 	}
 	return handle(call, id, st)
 }

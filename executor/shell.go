@@ -78,6 +78,7 @@ func (e *Executor) join(first *job, wait bool, st *stream) *refusal {
 // carry takes an admitted job through its life: claim its id, promise its callback, wait for its
 // place, run it, answer, journal, deliver.
 func (e *Executor) carry(j *job, timestamp string, st *stream) *refusal {
+	defer j.leave()
 	defer e.jobs.close()
 	if why := e.promise(j, timestamp); why != nil {
 		e.jobs.withdraw(j, why)

@@ -143,7 +143,7 @@ func TestWhatSignPrintsWorksWithTheRealCurl(t *testing.T) {
 			t.Errorf("%q: got %s", command, out)
 		}
 	}
-	if out := call("GET", "http://"+d.address+"/jobs"); !strings.Contains(out, "POST /shell") {
+	if out := call("GET", "http://"+d.address+"/jobs"); !strings.Contains(out, `"jobs":[{"jobId":`) {
 		t.Errorf("GET /jobs: %s", out)
 	}
 	if out := call("http://" + d.address); out != welcome {

@@ -56,7 +56,10 @@ func TestTheStockClientsGenericCallGetsAnEnvelopeFromAnyPath(t *testing.T) {
 	t.Parallel()
 	d := startDaemon(t)
 	for _, body := range []string{"null", ""} {
-		d.exchange(d.sign("GET", "/jobs", body).raw()).wantRefusal(t, 404, "POST /shell")
+		d.exchange(d.sign("GET", "/nothing", body).raw()).wantRefusal(t, 404, "POST /shell")
+		if a := d.exchange(d.sign("GET", "/jobs", body).raw()); a.status != 200 || !strings.Contains(a.body, `"jobs":[]`) {
+			t.Errorf("GET /jobs with %q: got %d %s", body, a.status, a.body)
+		}
 	}
 	d.exchange(d.sign("POST", "/shell", "null").raw()).wantRefusal(t, 400, "not a JSON object")
 }
