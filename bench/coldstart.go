@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -77,8 +78,10 @@ func (b *bench) activateOnce(s setup, client *worker) (time.Duration, error) {
 	if err := c.Start(); err != nil {
 		return 0, fmt.Errorf("cannot start it: %w", err)
 	}
-	defer func() {
-		_ = c.Process.Kill()
+	defer func() { // a daemon that is killed leaves its network role listening for a moment
+		_ = c.Process.Signal(syscall.SIGTERM)
+		kill := time.AfterFunc(patience, func() { _ = c.Process.Kill() })
+		defer kill.Stop()
 		_ = c.Wait()
 	}()
 	line, err := bufio.NewReader(told).ReadString('\n') // a connection before it listens would fail
@@ -109,7 +112,7 @@ func (b *bench) throughSystemd(starts int) ([]time.Duration, error) {
 	defer client.stop()
 	var took []time.Duration
 	for range starts {
-		for _, verb := range []string{"stop dataflux-func-sidecar.service", "start dataflux-func-sidecar.socket"} {
+		for _, verb := range []string{"stop dataflux-func-sidecar.service dataflux-func-sidecar.socket", "start dataflux-func-sidecar.socket"} {
 			if err := m.run("systemctl " + verb); err != nil {
 				return nil, err
 			}

@@ -1,5 +1,5 @@
 // Command bench measures what a call costs, and prints each figure beside what it must reach.
-// `make bench` takes about two minutes, `go run ./bench -quick` half a minute for a first look.
+// `make bench` takes about a minute and a half, `go run ./bench -quick` half a minute for a first look.
 //
 // It must never change the host: it starts a daemon of its own with a key of its own in a temporary
 // folder. It must never decide about a build either: its exit status is 0 whatever it finds.
