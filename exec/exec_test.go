@@ -13,6 +13,7 @@ func newTestRunner(t testing.TB) *Runner {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.Close)
+	useCage(t, r)
 	return r
 }
 

@@ -20,6 +20,13 @@ func TestMain(m *testing.M) {
 	if name := os.Getenv(helperVariable); name != "" {
 		os.Exit(helper(name, os.Args[1:]))
 	}
+	if len(os.Args) > 1 && os.Args[1] == LimitedCommand {
+		os.Exit(RunLimited(os.Args[2:]))
+	}
+	if err := enterCage(); err != nil {
+		fmt.Fprintln(os.Stderr, "cannot enter the cage:", err)
+		os.Exit(1)
+	}
 	os.Exit(m.Run())
 }
 
