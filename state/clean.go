@@ -9,6 +9,7 @@ func (d *Deliveries) makeRoom(size, headroom int64) error {
 	if d.total+size+headroom > d.limit() {
 		return ErrFull
 	}
+	d.evacuate()
 	if err := d.trim(); err != nil {
 		return err
 	}
@@ -76,7 +77,7 @@ func (d *Deliveries) cleanOldest() (bool, error) {
 	if s == nil || active {
 		return false, nil
 	}
-	if err := d.relocate(s); err != nil {
+	if err := d.relocate(s, 0); err != nil {
 		return false, err
 	}
 	return true, d.trim()
@@ -87,21 +88,22 @@ func (d *Deliveries) cleanOldest() (bool, error) {
 func (d *Deliveries) evacuate() {
 	for s := range d.live {
 		if s.broken() {
-			_ = d.relocate(s)
+			_ = d.relocate(s, 1)
 		}
 	}
 }
 
-// relocate copies the needed records of s. Only when the copies are durable do they count.
-func (d *Deliveries) relocate(s *segment) error {
+// relocate copies the needed records of s, and leaves keep files empty. Only when the copies are
+// durable do they count.
+func (d *Deliveries) relocate(s *segment, keep int) error {
 	var old []*ref
 	for _, j := range d.jobs {
 		old = append(old, j.refsIn(s)...)
 	}
-	copies := make([]ref, len(old))
-	b, err := d.log.write(0, func(b *batch) error {
+	copies, buffer := make([]ref, len(old)), make([]byte, d.chunk+frameSize+int64(chunkHead(""))+maxID)
+	b, err := d.log.write(keep, func(b *batch) error {
 		for i, r := range old {
-			payload, err := r.read(d.buffer)
+			payload, err := r.read(buffer)
 			if err != nil {
 				return err
 			}
@@ -115,6 +117,7 @@ func (d *Deliveries) relocate(s *segment) error {
 		return err
 	}
 	if err := b.sync(); err != nil {
+		d.log.withdraw(b)
 		return err
 	}
 	for i, r := range old {

@@ -37,7 +37,6 @@ type Deliveries struct {
 	live   map[*segment]int64 // bytes needed
 	total  int64
 	owed   map[string]bool // ended, but the disk had no room for saying so
-	buffer []byte
 	closed bool
 }
 
@@ -131,7 +130,6 @@ func (d *Deliveries) write(fill func(*batch) error) (*batch, error) {
 func (d *Deliveries) withdraw(id string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.evacuate()
 	_ = d.end(id)
 }
 

@@ -132,5 +132,4 @@ func (d *Deliveries) takeBack(id string) {
 	if j := d.jobs[id]; j != nil {
 		d.forgetResult(j)
 	}
-	d.evacuate()
 }

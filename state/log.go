@@ -167,8 +167,22 @@ func (b *batch) undo() {
 	if b.first == nil {
 		return
 	}
+	// A first segment that was sealed on the way may have been synced further than it now reaches, so
+	// nothing is appended to it any more: that would pass for synced.
 	b.first.commit(b.before)
-	b.first.sealed = b.first.broken() || b.first.file.Truncate(b.before) != nil
+	if b.first.file.Truncate(b.before) != nil {
+		b.first.sealed = true
+	}
+}
+
+// withdraw cuts off a batch that could not be synced. Nothing may have been appended since.
+func (l *log) withdraw(b *batch) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if b.first != nil {
+		b.first.sealed = true
+	}
+	b.undo()
 }
 
 // remove empties segment i.

@@ -13,7 +13,7 @@ import (
 // to date when the disk is full, and at the cost of one sync that changes no metadata.
 const (
 	markMagic = "dfs-mark"
-	markSize  = 84
+	markSize  = 76
 	markPage  = 4096 // each copy has a page to itself
 )
 
@@ -51,7 +51,7 @@ func (m mark) encode() []byte {
 }
 
 func decodeMark(b []byte) (mark, error) {
-	if len(b) < markSize || binary.LittleEndian.Uint32(b[80:]) != crc32.Checksum(b[:80], castagnoli()) {
+	if len(b) < markSize || binary.LittleEndian.Uint32(b[72:]) != crc32.Checksum(b[:72], castagnoli()) {
 		return mark{}, errUnusable
 	}
 	if string(b[:8]) != markMagic {

@@ -114,7 +114,7 @@ func (n *Nonces) clear(timestamp int64) error {
 // failed to reach the disk.
 func (n *Nonces) raise(horizon int64) error {
 	m := n.mark.now
-	m.horizon = max(m.horizon, horizon)
+	m.horizon, m.reached = max(m.horizon, horizon), n.log.reached()
 	if err := n.mark.put(m); err != nil {
 		return err
 	}

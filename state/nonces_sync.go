@@ -31,10 +31,13 @@ func (n *Nonces) takeTrouble() (trouble error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	trouble, n.trouble = n.trouble, nil
-	if trouble != nil {
-		trouble = fmt.Errorf("nonces were not recorded: %w: free some space on the state directory's file system; after a restart, requests signed up to now will be refused", trouble)
+	switch {
+	case trouble == nil:
+		return nil
+	case errors.Is(trouble, ErrFull):
+		return fmt.Errorf("nonces were not recorded: %w: too many requests within the time window; after a restart, those signed up to now will be refused", trouble)
 	}
-	return trouble
+	return fmt.Errorf("nonces were not recorded: %w: free some space for the state directory, or mend its file system; after a restart, requests signed up to now will be refused", trouble)
 }
 
 // forsake gives up on what may not have reached the disk: all of it is at or before the horizon.

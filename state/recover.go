@@ -44,7 +44,7 @@ func (d *Dir) openDeliveries(capacity, headroom int64, open opener) (*Deliveries
 		return nil, FoundDeliveries{}, fmt.Errorf("cannot bound the state files to %d bytes with %d of headroom: give at least %d, and twice the headroom", capacity, headroom, MinCapacity)
 	}
 	segmentSize := capacity / deliveryFiles
-	r := &recovery{jobs: map[string]*recovered{}, orphans: map[string]bool{}}
+	r := &recovery{jobs: map[string]*recovered{}}
 	log, damage, err := d.openLog("deliveries", deliveryFiles, segmentSize, open, r.visit)
 	if err != nil {
 		return nil, FoundDeliveries{}, err
@@ -55,10 +55,12 @@ func (d *Dir) openDeliveries(capacity, headroom int64, open opener) (*Deliveries
 	}
 	found := FoundDeliveries{Damage: damage}
 	for _, j := range r.inOrder() {
-		found.Pending = append(found.Pending, Pending{j.info, l.adopt(j)})
-	}
-	if len(damage) > 0 {
-		found.Lost = slices.Sorted(maps.Keys(r.orphans))
+		switch {
+		case j.accept.segment != nil:
+			found.Pending = append(found.Pending, Pending{j.info, l.adopt(j)})
+		case len(damage) > 0: // otherwise it ended, and only a part of it was emptied yet
+			found.Lost = append(found.Lost, j.id)
+		}
 	}
 	if err := l.trim(); err != nil {
 		log.close()
@@ -69,8 +71,7 @@ func (d *Dir) openDeliveries(capacity, headroom int64, open opener) (*Deliveries
 
 // recovery replays the log.
 type recovery struct {
-	jobs    map[string]*recovered
-	orphans map[string]bool // named by records, but never accepted or ended
+	jobs map[string]*recovered
 }
 
 type recovered struct {
@@ -80,27 +81,27 @@ type recovered struct {
 }
 
 // visit applies one record. A record that comes again is a copy made by cleaning, or a second attempt
-// after a failed one: the later one counts.
+// after a failed one: the later one counts. By cleaning, a job's acceptance may come after its result.
 func (r *recovery) visit(at ref, payload []byte) {
 	e, ok := decode(payload)
 	if !ok {
 		return
 	}
-	j := r.jobs[e.id]
-	switch {
-	case e.kind == doneRecord:
+	if e.kind == doneRecord {
 		delete(r.jobs, e.id)
-		delete(r.orphans, e.id)
-	case e.kind == acceptRecord && j == nil:
-		r.jobs[e.id] = &recovered{job: job{id: e.id, accept: at}, info: e.job, order: len(r.jobs)}
-		delete(r.orphans, e.id)
-	case j == nil:
-		r.orphans[e.id] = true
-	case e.kind == acceptRecord:
-		j.accept = at
-	case e.kind == chunkRecord:
+		return
+	}
+	j := r.jobs[e.id]
+	if j == nil {
+		j = &recovered{job: job{id: e.id}, order: len(r.jobs)}
+		r.jobs[e.id] = j
+	}
+	switch e.kind {
+	case acceptRecord:
+		j.accept, j.info = at, e.job
+	case chunkRecord:
 		j.put(e.stream, chunk{e.offset, at})
-	case e.kind == finishRecord:
+	case finishRecord:
 		j.finish, j.sizes = at, e.sizes
 	}
 }
