@@ -51,11 +51,6 @@ func boot(t *testing.T) *machine {
 	return m
 }
 
-// in is the same machine with the failures going to a subtest.
-func (m *machine) in(t *testing.T) *machine {
-	return &machine{t: t, name: m.name, outer: m.outer}
-}
-
 // start runs machine.sh in its own PID and mount namespace. The kernel kills it when this process
 // dies: the parent-death signal follows the creating thread, which is therefore kept.
 func (m *machine) start(console *os.File) (stop func(), err error) {
