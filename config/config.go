@@ -42,6 +42,17 @@ type Config struct {
 	KeepJobs  int
 	KeepBytes int64
 
+	// MaxState bounds the files of results that wait for their receivers, in bytes.
+	MaxState int64
+
+	// What each command may take; zero is as the service may. Requests may ask for less.
+	LimitOpenFiles int
+	LimitProcesses int
+	LimitMemory    int64
+	LimitCPUTime   time.Duration
+
+	EndBackground bool
+
 	AllowSudo   bool
 	LogCommands bool
 }
@@ -64,6 +75,7 @@ func Default() Config {
 		KeepTime:        time.Hour,
 		KeepJobs:        1000,
 		KeepBytes:       32 << 20,
+		MaxState:        512 << 20,
 		LogCommands:     true,
 	}
 }

@@ -39,6 +39,12 @@ KEEP_TIME = "2h"
 KEEP_JOBS = 7
 KEEP_BYTES = 9
 MAX_CALLBACKS = 1
+MAX_STATE = 16777216
+LIMIT_OPEN_FILES = 1
+LIMIT_PROCESSES = 2
+LIMIT_MEMORY = 3
+LIMIT_CPU_TIME = "4s"
+END_BACKGROUND = true
 ALLOW_SUDO = true
 LOG_COMMANDS = false
 `)
@@ -48,7 +54,8 @@ LOG_COMMANDS = false
 		CommandTimeout: 168 * time.Hour, KillGrace: 0, DrainTimeout: time.Hour, TimeWindow: time.Second,
 		CallbackTimeout: 10 * time.Minute, CallbackExpiry: time.Minute,
 		MaxBody: 1 << 10, MaxOutput: 256 << 20, MaxRunning: 10_000, MaxQueued: 5, MaxCallbacks: 1, AllowSudo: true,
-		KeepTime: 2 * time.Hour, KeepJobs: 7, KeepBytes: 9,
+		KeepTime: 2 * time.Hour, KeepJobs: 7, KeepBytes: 9, MaxState: 16 << 20,
+		LimitOpenFiles: 1, LimitProcesses: 2, LimitMemory: 3, LimitCPUTime: 4 * time.Second, EndBackground: true,
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)

@@ -43,6 +43,12 @@ func settings(c *Config) []setting {
 		number("KEEP_JOBS", "number", &c.KeepJobs, 0, 100_000),
 		number("KEEP_BYTES", "number of bytes", &c.KeepBytes, 0, 4<<30),
 		number("MAX_CALLBACKS", "number", &c.MaxCallbacks, 1, 100_000),
+		number("MAX_STATE", "number of bytes", &c.MaxState, 16<<20, 64<<30),
+		number("LIMIT_OPEN_FILES", "number", &c.LimitOpenFiles, 0, 1<<20),
+		number("LIMIT_PROCESSES", "number", &c.LimitProcesses, 0, 1<<22),
+		number("LIMIT_MEMORY", "number of bytes", &c.LimitMemory, 0, 1<<46),
+		duration("LIMIT_CPU_TIME", &c.LimitCPUTime, 0, 168*time.Hour),
+		boolean("END_BACKGROUND", &c.EndBackground),
 		boolean("ALLOW_SUDO", &c.AllowSudo),
 		boolean("LOG_COMMANDS", &c.LogCommands),
 	}

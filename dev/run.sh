@@ -17,4 +17,4 @@ Serving on http://$address until Ctrl-C. In another terminal, from this folder:
     $program sign --config run/config http://$address/shell '{"command":"hostname; id"}' | curl --config -
 
 TEXT
-exec "$program" serve --config run/config --bind "$address" "$@"
+exec "$program" serve --config run/config --bind "$address" --state-dir run/state "$@"

@@ -5,10 +5,10 @@ set -eu
 cd "$(dirname "$0")/.."
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
-for unit in units/dataflux-func-sidecar.service units/dataflux-func-sidecar.socket; do
+for unit in units/*.service units/*.socket; do
     sed 's|/usr/local/bin/dataflux-func-sidecar|/bin/true|' "$unit" > "$copy/$(basename "$unit")"
 done
-said=$(systemd-analyze verify "$copy"/dataflux-func-sidecar.service "$copy"/dataflux-func-sidecar.socket 2>&1) || {
+said=$(systemd-analyze verify "$copy"/*.service "$copy"/*.socket 2>&1) || {
     echo "$said"
     exit 1
 }

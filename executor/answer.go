@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
 	"strings"
 	"unicode/utf8"
 
@@ -132,20 +133,28 @@ func (e *encoder) outputs(stdout, stderr *exec.Output) {
 	}
 }
 
-// output writes o as a JSON string, bytes that are not UTF-8 as U+FFFD, and says whether there were
-// none of these. Characters may be torn between chunks; one torn by the cut at the end does not count.
+// output writes o as a JSON string and says whether it is text.
 func (e *encoder) output(o *exec.Output) (isText bool) {
+	return e.text(o.Chunks(), o.Truncated())
+}
+
+// text writes the chunks as one JSON string, bytes that are not UTF-8 as U+FFFD, and says whether there
+// were none of these. Characters may be torn between chunks; one torn by a cut at the end does not count.
+func (e *encoder) text(chunks iter.Seq[[]byte], truncated bool) (isText bool) {
 	isText = true
 	var torn []byte
 	e.raw(`"`)
-	for chunk := range o.Chunks() {
-		text := append(torn, chunk...)
+	for chunk := range chunks {
+		text := chunk
+		if len(torn) > 0 {
+			text = append(torn, chunk...)
+		}
 		whole := wholeCharacters(text)
 		isText = isText && utf8.Valid(text[:whole])
 		e.characters(text[:whole])
 		torn = append([]byte(nil), text[whole:]...)
 	}
-	if len(torn) > 0 && !o.Truncated() {
+	if len(torn) > 0 && !truncated {
 		isText = false
 		e.characters(torn)
 	}

@@ -2,6 +2,7 @@ package executor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/url"
@@ -10,6 +11,7 @@ import (
 
 	"dataflux-func-sidecar/journal"
 	"dataflux-func-sidecar/privsep/message"
+	"dataflux-func-sidecar/state"
 )
 
 const (
@@ -18,7 +20,7 @@ const (
 	// attemptsPerReceiver bounds how many deliveries to one host and port are under way at once, so
 	// that a dead receiver takes up nothing that another one needs.
 	attemptsPerReceiver = 4
-	// maxOwed is, in bytes, how much undelivered output may be held before no more is promised.
+	// maxOwed is, in bytes, how much undelivered output may be in memory before no more is promised.
 	maxOwed = 256 << 20
 )
 
@@ -27,6 +29,8 @@ type delivery struct {
 	id      string
 	url     *url.URL
 	outcome outcome
+	expires time.Time
+	stored  bool // it survives this process
 }
 
 // receiver is the host and port, which is all of a callback's URL that the journal shows: the rest
@@ -34,7 +38,7 @@ type delivery struct {
 func (d *delivery) receiver() string { return d.url.Host }
 
 // courier delivers results at least once, or says that it could not. It tries each delivery until it
-// succeeds, expires, or the daemon stops.
+// succeeds or expires; across restarts the ledger remembers for it.
 type courier struct {
 	callbacks Callbacks
 	session   func(context.Context) (*Session, error)
@@ -77,11 +81,22 @@ func (c *courier) reserve() bool {
 	if c.closing || c.pending >= c.callbacks.MaxPending || c.owed >= maxOwed {
 		return false
 	}
+	c.count()
+	return true
+}
+
+// take is reserve for what was promised before.
+func (c *courier) take() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.count()
+}
+
+func (c *courier) count() {
 	if c.pending == 0 {
 		c.drained = make(chan struct{})
 	}
 	c.pending++
-	return true
 }
 
 // release takes one promise back, because it was kept or given up.
@@ -100,31 +115,90 @@ func (c *courier) pendingCount() int {
 	return c.pending
 }
 
-// promise makes sure that the job's callback can be delivered later, or says why not.
-func (c *courier) promise(*job) *refusal {
+// promise makes sure that the job's callback is delivered or reported, whatever happens to this
+// process, or says why it cannot.
+func (c *courier) promise(j *job) *refusal {
 	if !c.reserve() {
 		return refuseForNow("too many callbacks are waiting for their receivers (MAX_CALLBACKS): try again later, or without callbackURL")
 	}
-	return nil
+	err := c.callbacks.Ledger.Accept(state.Job{ID: j.id, URL: j.request.callbackURL.String(), Accepted: j.accepted})
+	if err == nil {
+		return nil
+	}
+	c.release()
+	if errors.Is(err, state.ErrExists) {
+		return refuse(statusConflict, "the callback of an earlier job %q is still to be delivered: use a fresh jobId", j.id)
+	}
+	c.log.Write(journal.Degraded(), fmt.Sprintf("A callback cannot be promised: %v", err), j.fields())
+	return refuseForNow("the callback cannot be promised, as the state directory takes no more: try again later, or without callbackURL")
 }
 
 // withdraw takes the promise back for a job that was refused after all.
-func (c *courier) withdraw(*job) { c.release() }
+func (c *courier) withdraw(j *job) { c.settle(j.id) }
 
-// dispatch begins to keep the promise: the job has ended.
+// settle ends a promise that was kept, given up or taken back.
+func (c *courier) settle(id string) {
+	if err := c.callbacks.Ledger.Done(id); err != nil {
+		c.log.Write(journal.Degraded(), fmt.Sprintf("A callback may be delivered once more after a restart: %v", err), journal.Fields{journal.JobID: id})
+	}
+	c.release()
+}
+
+// dispatch begins to keep the promise: the job has ended. Its result is on disk before the first
+// attempt; only if the disk does not take it, it stays in memory.
 func (c *courier) dispatch(j *job) {
+	d := &delivery{id: j.id, url: j.request.callbackURL, outcome: outcomeOf(j), expires: j.accepted.Add(c.callbacks.Expiry)}
 	j.use()
 	go func() {
-		defer j.leave()
-		c.deliver(&delivery{id: j.id, url: j.request.callbackURL, outcome: outcomeOf(j)})
+		c.store(d)
+		if d.stored { // the output is not needed in memory any more
+			j.leave()
+			c.deliver(d)
+			return
+		}
+		c.deliver(d)
+		j.leave()
 	}()
 }
 
-// deliver returns when the result is delivered or given up.
+func (c *courier) store(d *delivery) {
+	stored, err := storeOutcome(c.callbacks.Ledger, d.id, d.outcome)
+	if err != nil {
+		c.log.Write(journal.Degraded(), fmt.Sprintf("A result is kept in memory only: %v", err), journal.Fields{journal.JobID: d.id})
+		return
+	}
+	d.outcome, d.stored = stored, true
+}
+
+// resume takes up what an earlier process promised.
+func (c *courier) resume(found state.FoundDeliveries) {
+	for _, id := range found.Lost {
+		c.log.Write(journal.CallbackLost(), "Callback lost: its records in the state files are damaged", journal.Fields{journal.JobID: id})
+	}
+	for _, p := range found.Pending {
+		u, err := url.Parse(p.Job.URL)
+		if err != nil {
+			c.log.Write(journal.CallbackLost(), "Callback lost: its URL in the state files cannot be read", journal.Fields{journal.JobID: p.Job.ID})
+			_ = c.callbacks.Ledger.Done(p.Job.ID)
+			continue
+		}
+		c.take()
+		d := &delivery{id: p.Job.ID, url: u, outcome: recoverOutcome(c.callbacks.Ledger, p), expires: p.Job.Accepted.Add(c.callbacks.Expiry), stored: true}
+		c.report(journal.CallbackResumed(), d, 0, fmt.Sprintf("Callback to %s resumed after a restart (%s)", d.receiver(), d.outcome.state()))
+		go c.deliver(d)
+	}
+}
+
+// deliver returns when the result is delivered, given up, or left for the next start.
 func (c *courier) deliver(d *delivery) {
-	c.owe(d.outcome.size())
-	c.deliverWithRetries(d)
-	c.owe(-d.outcome.size())
+	if !d.stored {
+		c.owe(d.outcome.size())
+		defer c.owe(-d.outcome.size())
+	}
+	if c.deliverWithRetries(d) {
+		c.settle(d.id)
+		return
+	}
 	c.release()
 }
 
@@ -134,27 +208,38 @@ func (c *courier) owe(n int64) {
 	c.owed += n
 }
 
-func (c *courier) deliverWithRetries(d *delivery) {
-	expires := time.Now().Add(c.callbacks.Expiry)
+// deliverWithRetries says whether the promise is settled: the result was delivered, or its loss reported.
+func (c *courier) deliverWithRetries(d *delivery) (settled bool) {
 	for attempt := 1; ; attempt++ {
 		outcome, err := c.attemptThroughGate(d, attempt)
 		if err == nil && outcome.Status >= 200 && outcome.Status < 300 {
 			c.report(journal.CallbackDelivered(), d, attempt, fmt.Sprintf("Callback delivered to %s (HTTP %d)", d.receiver(), outcome.Status))
-			return
+			return true
 		}
-		left := time.Until(expires)
+		left := time.Until(d.expires)
 		if left <= 0 {
 			c.report(journal.CallbackLost(), d, attempt, fmt.Sprintf("Callback to %s given up after CALLBACK_EXPIRY (%s): %s", d.receiver(), c.callbacks.Expiry, why(outcome, err)))
-			return
+			return true
 		}
 		pause := max(retryPause(attempt), min(time.Duration(outcome.RetryAfter)*time.Second, time.Hour))
 		pause = min(pause, left) // the last attempt comes when the time is up
-		c.report(journal.CallbackFailed(), d, attempt, fmt.Sprintf("Callback to %s failed: %s; next attempt in %s", d.receiver(), why(outcome, err), pause.Round(time.Millisecond)))
+		if !errors.Is(err, errStopping) {
+			c.report(journal.CallbackFailed(), d, attempt, fmt.Sprintf("Callback to %s failed: %s; next attempt in %s", d.receiver(), why(outcome, err), pause.Round(time.Millisecond)))
+		}
 		if !c.pause(pause) {
-			c.report(journal.CallbackLost(), d, attempt, fmt.Sprintf("Callback to %s lost, because the daemon stops: %s", d.receiver(), why(outcome, err)))
-			return
+			return c.leaveBehind(d, attempt, why(outcome, err))
 		}
 	}
+}
+
+// leaveBehind tells what becomes of a callback that is not delivered when the daemon stops.
+func (c *courier) leaveBehind(d *delivery, attempt int, reason string) (settled bool) {
+	if d.stored {
+		c.report(journal.CallbackKept(), d, attempt, fmt.Sprintf("Callback to %s is kept for the next start: %s", d.receiver(), reason))
+		return false
+	}
+	c.report(journal.CallbackLost(), d, attempt, fmt.Sprintf("Callback to %s lost, as the daemon stops and the disk did not take it: %s", d.receiver(), reason))
+	return true
 }
 
 // retryPause doubles from firstRetry to maxRetry, ±20 % so that many do not come back at once.

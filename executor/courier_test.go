@@ -117,7 +117,7 @@ func TestAnExpiredCallbackIsReportedAsLost(t *testing.T) {
 	waitFor(t, func() bool { return strings.Contains(r.log.String(), "given up after CALLBACK_EXPIRY") })
 }
 
-func TestAStopReportsWhatIsNotDelivered(t *testing.T) {
+func TestAStopKeepsWhatIsNotDelivered(t *testing.T) {
 	r := newRig(t, nil)
 	r.request(`{"command":"echo x","wait":false,"callbackURL":"http://h:1/"}`)
 	r.outcome(r.receivePost(), message.Outcome{Error: "connection refused", RetryAfter: 30})
@@ -125,7 +125,7 @@ func TestAStopReportsWhatIsNotDelivered(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	r.executor.AbandonCallbacks(ctx)
-	if !strings.Contains(r.log.String(), "lost, because the daemon stops") || r.owed() != 0 {
+	if !strings.Contains(r.log.String(), "is kept for the next start") || r.owed() != 0 {
 		t.Errorf("the journal says:\n%s", r.log.String())
 	}
 }

@@ -7,6 +7,7 @@ package executor
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"dataflux-func-sidecar/journal"
 	"dataflux-func-sidecar/privsep/message"
 	"dataflux-func-sidecar/sign"
+	"dataflux-func-sidecar/state"
 )
 
 // Commands is how commands run unless a request says otherwise.
@@ -24,7 +26,10 @@ type Commands struct {
 	MaxOutput int64         // bytes kept per stream
 	Timeout   time.Duration // 0: none
 	Grace     time.Duration // from SIGTERM to SIGKILL
+	Limits    exec.Limits   // the most that a command may take; requests may ask for less
 	LogText   bool          // whether the journal shows what is run
+	// EndBackground ends what a command leaves in the background together with its shell.
+	EndBackground bool
 }
 
 // Callbacks is how results are delivered.
@@ -32,6 +37,8 @@ type Callbacks struct {
 	Key        []byte        // signs the deliveries
 	Expiry     time.Duration // how long delivery is tried
 	MaxPending int           // commands that still owe a callback, running ones included
+	Ledger     *state.Deliveries
+	Found      state.FoundDeliveries // what an earlier process promised
 }
 
 // Options are the parts and bounds of an Executor.
@@ -76,7 +83,23 @@ func New(o Options) (*Executor, error) {
 	}
 	e.strangers = &strangers{tell: func(count int, remote, reason string) { e.logRefusal(count, statusUnauthorized, remote, reason) }}
 	e.courier = newCourier(o.Callbacks, e.session, o.Log)
+	e.courier.resume(o.Callbacks.Found)
 	return e, nil
+}
+
+// HoldTrees puts each command's processes within reach of its end: by a cgroup of its own, or else by
+// its process group and by adopting orphans. It says in words which of the two is in force.
+func (e *Executor) HoldTrees(cgroups *exec.Cgroups, missing error) string {
+	if missing == nil {
+		if missing = e.runner.UseCgroups(cgroups); missing == nil {
+			return "Each command has a cgroup of its own: whatever it starts is ended with it"
+		}
+	}
+	text := fmt.Sprintf("Commands have no cgroups of their own (%v): a process that leaves its command's process group is ended as far as it can be found", missing)
+	if err := e.runner.AdoptOrphans(); err != nil {
+		text += fmt.Sprintf("; %v", err)
+	}
+	return text
 }
 
 // session waits for a network role that accepts.
@@ -125,6 +148,6 @@ func (e *Executor) Wait(ctx context.Context) error { return e.jobs.wait(ctx) }
 // It does not wait, and returns how many there were.
 func (e *Executor) EndAll() int { return e.jobs.endAll() }
 
-// AbandonCallbacks waits for callbacks that are being delivered, within ctx, then gives up the rest
-// and reports each of them as lost.
+// AbandonCallbacks waits for callbacks that are being delivered, within ctx, then leaves the rest to the
+// next start and says so of each.
 func (e *Executor) AbandonCallbacks(ctx context.Context) { e.courier.stop(ctx) }

@@ -13,6 +13,7 @@ import (
 	"dataflux-func-sidecar/journal"
 	"dataflux-func-sidecar/privsep/message"
 	"dataflux-func-sidecar/sign"
+	"dataflux-func-sidecar/state"
 )
 
 const testKey = "a-key-for-tests-only"
@@ -49,7 +50,15 @@ type rig struct {
 
 func testOptions(t *testing.T, log *lockedBuffer) Options {
 	t.Helper()
-	verifier, err := sign.NewVerifier([][]byte{[]byte(testKey)}, 300*time.Second, time.Now, sign.NewNonceCache(300*time.Second, 10000, time.Now))
+	verifier, err := sign.NewVerifier([][]byte{[]byte(testKey)}, 300*time.Second, time.Now, sign.NewNonceCache(300*time.Second, 10000, time.Now, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := state.OpenDir(t.TempDir() + "/state")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ledger, found, err := state.OpenDeliveries(dir, 16<<20, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +66,7 @@ func testOptions(t *testing.T, log *lockedBuffer) Options {
 		Verifier:  verifier,
 		Commands:  Commands{Shell: "/bin/sh", Workdir: "/", Login: exec.Login{Name: "t", Home: "/", Shell: "/bin/sh"}, MaxOutput: 8 << 20, Grace: time.Second, LogText: true},
 		Jobs:      Jobs{MaxRunning: 50, KeepCount: 100, KeepTime: time.Hour, KeepBytes: 64 << 20},
-		Callbacks: Callbacks{Key: []byte(testKey), Expiry: time.Minute, MaxPending: 50},
+		Callbacks: Callbacks{Key: []byte(testKey), Expiry: time.Minute, MaxPending: 50, Ledger: ledger, Found: found},
 		Limits:    message.Limits{MaxBody: 1 << 20, MaxConnections: 100, CallbackTimeout: time.Second},
 		Log:       journal.NewText(log),
 	}

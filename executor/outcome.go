@@ -15,13 +15,14 @@ type outcome interface {
 	writeKwargs(io.Writer) error
 	headers() []string // names and values in turn
 	size() int64       // bytes of output
+	state() string     // how the job ended, in a word or two
 }
 
 // outcomeOf is the outcome of a job that has ended.
 func outcomeOf(j *job) outcome {
 	v := j.look()
 	if v.failure != nil {
-		return unrun{state: "failed", why: v.failure.message}
+		return unrun{"failed", "the command was not started: " + v.failure.message}
 	}
 	return ran{v.process.Result()}
 }
@@ -41,10 +42,12 @@ func (o ran) writeKwargs(w io.Writer) error {
 
 func (o ran) size() int64 { return o.result.Stdout.Kept() + o.result.Stderr.Kept() }
 
+func (o ran) state() string { return o.result.Ended.String() }
+
 func (o ran) headers() []string {
 	r := o.result
 	headers := []string{
-		"X-Sidecar-State", r.Ended.String(),
+		"X-Sidecar-State", o.state(),
 		"X-Sidecar-Duration-Ms", fmt.Sprint(r.Duration.Milliseconds()),
 		"X-Sidecar-Timed-Out", fmt.Sprint(r.Ended == exec.TimedOut),
 		"X-Sidecar-Stdout-Bytes", fmt.Sprint(r.Stdout.Total()),
@@ -59,13 +62,15 @@ func (o ran) headers() []string {
 
 // unrun is the outcome of a job without a result: never started, or cut off by a crash. Stderr says so
 // to functions that know of the two keys only.
-type unrun struct{ state, why string }
+type unrun struct{ how, why string }
+
+func (o unrun) text() string { return "dataflux-func-sidecar: " + o.why + "\n" }
 
 func (o unrun) writeKwargs(w io.Writer) error {
-	_, err := io.WriteString(w, `{"kwargs":{"stdout":"","stderr":`+quoteJSON("dataflux-func-sidecar: "+o.why+"\n")+`}}`)
+	_, err := io.WriteString(w, `{"kwargs":{"stdout":"","stderr":`+quoteJSON(o.text())+`}}`)
 	return err
 }
 
-func (o unrun) size() int64 { return 0 }
-
-func (o unrun) headers() []string { return []string{"X-Sidecar-State", o.state} }
+func (o unrun) size() int64       { return int64(len(o.text())) }
+func (o unrun) state() string     { return o.how }
+func (o unrun) headers() []string { return []string{"X-Sidecar-State", o.how} }

@@ -32,6 +32,7 @@ type shellRequest struct {
 	callbackURL *url.URL      // nil: none
 	timeout     time.Duration // zero: the default
 	jobID       string        // empty: a fresh one is made
+	limits      limits
 }
 
 // decodeShell reads the body of POST /shell. A key that is unknown, there twice, or of the wrong type
@@ -47,6 +48,7 @@ func decodeShell(body []byte) (shellRequest, error) {
 		"callbackURL": r.decodeCallbackURL,
 		"timeout":     r.decodeTimeout,
 		"jobId":       r.decodeJobID,
+		"limits":      r.decodeLimits,
 	}
 	err := eachKnownField(body, fields)
 	if err == nil && r.command == "" {

@@ -29,7 +29,7 @@ func (e *Executor) verify(call message.Call) *refusal {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, sign.ErrFull):
+	case errors.Is(err, sign.ErrFull), errors.Is(err, sign.ErrLedger):
 		return refuseForNow("%v", err)
 	}
 	return refuse(statusUnauthorized, "%v", err)

@@ -13,7 +13,7 @@ func (e *Executor) shell(call message.Call, _ string, st *stream) *refusal {
 	}
 	command, err := e.command(request)
 	if err != nil {
-		return refusalFor(err)
+		return refuse(statusBadRequest, "%v", err)
 	}
 	id := request.jobID
 	if id == "" {
@@ -40,6 +40,10 @@ func (e *Executor) command(r shellRequest) (exec.Command, error) {
 	c := exec.Command{
 		Shell: e.commands.Shell, Text: r.command, Dir: e.commands.Workdir, Env: env,
 		MaxOutput: e.commands.MaxOutput, Timeout: e.commands.Timeout, Grace: e.commands.Grace,
+		EndWithShell: e.commands.EndBackground,
+	}
+	if c.Limits, err = r.limits.within(e.commands.Limits); err != nil {
+		return exec.Command{}, err
 	}
 	if r.workdir != "" {
 		c.Dir = r.workdir

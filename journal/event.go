@@ -39,3 +39,10 @@ func CallbackDelivered() Event { return Event{"4262af7a4ba64c9b84c958187a673271"
 
 func CallbackFailed() Event { return Event{"f3633b0b02d5400fb8fecab7c91e9d31", journal.PriWarning} }
 func CallbackLost() Event   { return Event{"cb4e2d4971864b539b7f3515bf14c162", journal.PriErr} }
+
+// CallbackKept and CallbackResumed are the two ends of a restart for a callback that is not delivered yet.
+func CallbackKept() Event    { return Event{"5f3e7d607a5b438cba2137e23143dde7", journal.PriNotice} }
+func CallbackResumed() Event { return Event{"7513d85293834d8181ab1812e9dba918", journal.PriNotice} }
+
+// TreeHeld tells how the processes that a command starts are kept within reach.
+func TreeHeld() Event { return Event{"c433e9dfebf947d1bd8b985e6ba87653", journal.PriInfo} }

@@ -47,13 +47,14 @@ func (r *Role) Run(listeners []net.Listener, landlock int) error {
 	defer cancel()
 	server := newServer(r, limits)
 	failed := make(chan error, len(listeners))
+	if err := r.conn.Send(message.Frame{Kind: message.Ready, Payload: []byte{byte(landlock)}}); err != nil {
+		return err
+	}
+	// Only now: callers may wait in the backlog already, and no request may come before Ready.
 	for _, l := range listeners {
 		go func() { failed <- server.serve(l) }()
 	}
 	go r.reportRefusals(ctx)
-	if err := r.conn.Send(message.Frame{Kind: message.Ready, Payload: []byte{byte(landlock)}}); err != nil {
-		return err
-	}
 	go func() { failed <- r.converse(ctx, server, newPoster(r, limits.CallbackTimeout)) }()
 	for {
 		if err := <-failed; err != errServerClosed {

@@ -7,6 +7,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"dataflux-func-sidecar/privsep/message"
@@ -19,6 +20,7 @@ const (
 	idleTimeout   = 2 * time.Minute
 	writeTimeout  = time.Minute // for each piece of an answer, not for the whole
 	discardTime   = 2 * time.Second
+	silentTimeout = 2 * time.Second // of a shutdown, for callers who have connected and sent nothing yet
 )
 
 // discardBytes is how much of a refused body is read before the connection is closed.
@@ -30,8 +32,12 @@ const maxHeader = 12 << 10
 var errServerClosed = http.ErrServerClosed
 
 type server struct {
-	http  *http.Server
-	limit *connectionLimit
+	http      *http.Server
+	limit     *connectionLimit
+	accepting sync.WaitGroup
+
+	mu        sync.Mutex
+	listeners []net.Listener
 }
 
 func newServer(role *Role, limits message.Limits) *server {
@@ -54,13 +60,38 @@ func newServer(role *Role, limits message.Limits) *server {
 
 // serve accepts on l until shutdown, when it returns errServerClosed.
 func (s *server) serve(l net.Listener) error {
-	return s.http.Serve(&limitedListener{Listener: l, limit: s.limit})
+	s.mu.Lock()
+	s.listeners = append(s.listeners, l)
+	s.accepting.Add(1)
+	s.mu.Unlock()
+	defer s.accepting.Done()
+	err := s.http.Serve(&limitedListener{Listener: l, limit: s.limit})
+	if errors.Is(err, net.ErrClosed) {
+		return errServerClosed
+	}
+	return err
 }
 
-// shutdown stops accepting and returns when every caller has been answered.
+// shutdown stops accepting and returns when every caller has been answered. net/http hears of it last:
+// from Shutdown on it drops each request that it has just read.
 func (s *server) shutdown() {
+	s.closeListeners()
+	s.http.SetKeepAlivesEnabled(false)
+	for wait := time.Now().Add(silentTimeout); s.limit.open.Load() > 0 && time.Now().Before(wait); {
+		time.Sleep(time.Millisecond)
+	}
 	err := s.http.Shutdown(context.Background())
 	if err != nil && !errors.Is(err, net.ErrClosed) {
 		_ = s.http.Close()
 	}
+}
+
+// closeListeners returns when every connection that was accepted is counted.
+func (s *server) closeListeners() {
+	s.mu.Lock()
+	for _, l := range s.listeners {
+		_ = l.Close()
+	}
+	s.mu.Unlock()
+	s.accepting.Wait()
 }

@@ -15,9 +15,18 @@ const retention = 2 * time.Hour
 // generationSpan is the least time that one generation collects for; it bounds how many there are.
 const generationSpan = 5 * time.Minute
 
-// ErrForgotten refuses a timestamp from a time whose nonces are no longer remembered. It can only
-// be met after the host's clock was set back.
-var ErrForgotten = errors.New("this host's clock was set back, and the nonces of that time are no longer remembered")
+// ErrForgotten refuses a timestamp from a time whose nonces are not known: after the host's clock was
+// set back by hours, after a power cut, or after the state files were damaged.
+var ErrForgotten = errors.New("the nonces of that time are not known any more, so a replay could not be told")
+
+// Ledger remembers nonces where they outlive the process.
+type Ledger interface {
+	// Add records a nonce before its request is carried out. If it cannot, the request is refused.
+	Add(fingerprint [16]byte, timestamp int64) error
+}
+
+// ErrLedger refuses a request whose replay could not be recognised after a restart.
+var ErrLedger = errors.New("the nonce cannot be recorded")
 
 // NonceCache remembers the nonces of accepted requests for longer than their timestamps can pass
 // the time window. It holds at most capacity of them: when it is full of live ones it refuses, and
@@ -29,6 +38,7 @@ type NonceCache struct {
 	window   time.Duration
 	capacity int
 	now      func() time.Time
+	ledger   Ledger // nil: nonces do not outlive the process
 
 	mu          sync.Mutex
 	generations []*generation // oldest first
@@ -46,16 +56,41 @@ type generation struct {
 // two nonces with the same one cannot be found.
 type fingerprint [16]byte
 
-// NewNonceCache remembers up to capacity nonces for requests within window of now().
-func NewNonceCache(window time.Duration, capacity int, now func() time.Time) *NonceCache {
-	return &NonceCache{window: window, capacity: capacity, now: now}
+// NewNonceCache remembers up to capacity nonces for requests within window of now(), in ledger as well
+// if that is not nil.
+func NewNonceCache(window time.Duration, capacity int, now func() time.Time, ledger Ledger) *NonceCache {
+	return &NonceCache{window: window, capacity: capacity, now: now, ledger: ledger}
+}
+
+// Restore remembers a nonce that was used before this process started.
+func (c *NonceCache) Restore(mark [16]byte, timestamp int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.add(mark, timestamp, c.now())
+}
+
+// RefuseUpTo refuses every timestamp at or before floor from now on: its nonces are not known.
+func (c *NonceCache) RefuseUpTo(floor int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.floor = max(c.floor, floor)
 }
 
 // Use remembers the nonce of a request whose MAC and time window hold. It returns ErrReplay if the
-// nonce is remembered already, ErrFull if there is no room, ErrForgotten as said there.
+// nonce is remembered already, ErrFull if there is no room, ErrForgotten and ErrLedger as said there.
 func (c *NonceCache) Use(nonce string, timestamp int64) error {
 	sum := sha256.Sum256([]byte(nonce))
 	mark := fingerprint(sum[:16])
+	if err := c.remember(mark, timestamp); err != nil || c.ledger == nil {
+		return err
+	}
+	if err := c.ledger.Add(mark, timestamp); err != nil {
+		return fmt.Errorf("%w: %w", ErrLedger, err)
+	}
+	return nil
+}
+
+func (c *NonceCache) remember(mark fingerprint, timestamp int64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.now()

@@ -15,7 +15,7 @@ func newClock() *clock { return &clock{time.Unix(noon, 0)} }
 
 func TestAFullCacheRefusesAndForgetsNoLiveNonce(t *testing.T) {
 	c := newClock()
-	cache := NewNonceCache(300*time.Second, 10, c.now)
+	cache := NewNonceCache(300*time.Second, 10, c.now, nil)
 	for i := range 10 {
 		if err := cache.Use(fmt.Sprintf("nonce%03d", i), c.t.Unix()); err != nil {
 			t.Fatal(err)
@@ -37,7 +37,7 @@ func TestAFullCacheRefusesAndForgetsNoLiveNonce(t *testing.T) {
 
 func TestMemoryIsGivenBackAfterTheRetention(t *testing.T) {
 	c := newClock()
-	cache := NewNonceCache(300*time.Second, 1000, c.now)
+	cache := NewNonceCache(300*time.Second, 1000, c.now, nil)
 	for i := range 1000 {
 		if err := cache.Use(fmt.Sprintf("nonce%03d", i), c.t.Unix()); err != nil {
 			t.Fatal(err)
@@ -56,7 +56,7 @@ func TestMemoryIsGivenBackAfterTheRetention(t *testing.T) {
 func TestAClockSetBackOpensNoReplay(t *testing.T) {
 	for _, jump := range []time.Duration{time.Hour, 4 * time.Hour} {
 		c := newClock()
-		cache := NewNonceCache(300*time.Second, 1000, c.now)
+		cache := NewNonceCache(300*time.Second, 1000, c.now, nil)
 		v, err := NewVerifier([][]byte{[]byte("key")}, 300*time.Second, c.now, cache)
 		if err != nil {
 			t.Fatal(err)
@@ -81,7 +81,7 @@ func TestAClockSetBackOpensNoReplay(t *testing.T) {
 
 func TestAnHourForwardAndBackRefusesNoFreshRequest(t *testing.T) {
 	c := newClock()
-	cache := NewNonceCache(300*time.Second, 1000, c.now)
+	cache := NewNonceCache(300*time.Second, 1000, c.now, nil)
 	for i, step := range []time.Duration{0, time.Hour, -time.Hour, -time.Hour, time.Hour} {
 		c.t = c.t.Add(step)
 		if err := cache.Use(fmt.Sprintf("fresh-%03d", i), c.t.Unix()); err != nil {
@@ -93,7 +93,7 @@ func TestAnHourForwardAndBackRefusesNoFreshRequest(t *testing.T) {
 func BenchmarkUse(b *testing.B) {
 	for _, remembered := range []int{1, 10_000, 1_000_000} {
 		b.Run(fmt.Sprint(remembered), func(b *testing.B) {
-			cache := NewNonceCache(300*time.Second, remembered+b.N+1, time.Now)
+			cache := NewNonceCache(300*time.Second, remembered+b.N+1, time.Now, nil)
 			now := time.Now().Unix()
 			for i := range remembered {
 				_ = cache.Use(fmt.Sprintf("remembered-%d", i), now)
@@ -103,5 +103,51 @@ func BenchmarkUse(b *testing.B) {
 				_ = cache.Use(fmt.Sprintf("fresh-%d", i), now)
 			}
 		})
+	}
+}
+
+// ledger is one that may fail.
+type ledger struct {
+	added map[[16]byte]int64
+	err   error
+}
+
+func (l *ledger) Add(mark [16]byte, timestamp int64) error {
+	if l.err == nil {
+		l.added[mark] = timestamp
+	}
+	return l.err
+}
+
+func TestARestoredNonceIsRefusedAndAFreshOneIsRecorded(t *testing.T) {
+	c, l := newClock(), &ledger{added: map[[16]byte]int64{}}
+	before := NewNonceCache(300*time.Second, 10, c.now, l)
+	if err := before.Use("used-before", c.t.Unix()); err != nil {
+		t.Fatal(err)
+	}
+	after := NewNonceCache(300*time.Second, 10, c.now, l)
+	for mark, timestamp := range l.added {
+		after.Restore(mark, timestamp)
+	}
+	if err := after.Use("used-before", c.t.Unix()); !errors.Is(err, ErrReplay) {
+		t.Errorf("got %v, want ErrReplay", err)
+	}
+	after.RefuseUpTo(c.t.Unix() - 1)
+	if err := after.Use("a-fresh-one", c.t.Unix()-1); !errors.Is(err, ErrForgotten) {
+		t.Errorf("got %v, want ErrForgotten", err)
+	}
+	if err := after.Use("a-fresh-one", c.t.Unix()); err != nil || len(l.added) != 2 {
+		t.Errorf("got %v with %d recorded", err, len(l.added))
+	}
+}
+
+func TestWhatCannotBeRecordedIsRefusedForGood(t *testing.T) {
+	c, l := newClock(), &ledger{err: errors.New("disk full")}
+	cache := NewNonceCache(300*time.Second, 10, c.now, l)
+	if err := cache.Use("one-nonce", c.t.Unix()); !errors.Is(err, ErrLedger) {
+		t.Errorf("got %v, want ErrLedger", err)
+	}
+	if err := cache.Use("one-nonce", c.t.Unix()); !errors.Is(err, ErrReplay) {
+		t.Errorf("again: got %v, want ErrReplay", err)
 	}
 }

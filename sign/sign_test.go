@@ -43,7 +43,7 @@ func newVerifier(t testing.TB, now func() time.Time, keys ...string) *Verifier {
 	for _, k := range keys {
 		raw = append(raw, []byte(k))
 	}
-	v, err := NewVerifier(raw, 300*time.Second, now, NewNonceCache(300*time.Second, 1000, now))
+	v, err := NewVerifier(raw, 300*time.Second, now, NewNonceCache(300*time.Second, 1000, now, nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +189,7 @@ func TestBothKeysHoldDuringARotationAndTheOldOneIsRefusedAfter(t *testing.T) {
 
 func TestWithoutAKeyThereIsNoVerifier(t *testing.T) {
 	for _, keys := range [][][]byte{nil, {}, {nil}, {[]byte("a"), {}}} {
-		if _, err := NewVerifier(keys, time.Second, time.Now, NewNonceCache(time.Second, 1, time.Now)); err == nil {
+		if _, err := NewVerifier(keys, time.Second, time.Now, NewNonceCache(time.Second, 1, time.Now, nil)); err == nil {
 			t.Errorf("keys %q: no error", keys)
 		}
 	}

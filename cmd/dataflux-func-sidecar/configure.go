@@ -32,6 +32,7 @@ func runConfigure(args []string, stdin io.Reader, stdout, stderr io.Writer) int 
 		return 2
 	}
 	flags.Visit(func(f *flag.Flag) { c.bindGiven = c.bindGiven || f.Name == "bind" })
+	c.quiet = *summary
 	err := c.take(*bind, *keyOnStdin, stdin)
 	if err == nil {
 		err = c.run()
@@ -58,6 +59,7 @@ type configuring struct {
 	path, unitDir string
 	say           io.Writer
 
+	quiet     bool // whoever called applies the change by itself, as install.sh does
 	bindGiven bool
 	bind      []config.Address // given with --bind
 	key       config.Key       // given on standard input

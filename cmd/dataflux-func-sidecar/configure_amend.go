@@ -77,7 +77,7 @@ func (c *configuring) writeDropIns() error {
 	} else {
 		sudoChanged, err = c.remove(sudo)
 	}
-	if err == nil && (bindChanged || sudoChanged) {
+	if err == nil && (bindChanged || sudoChanged) && !c.quiet {
 		c.note("to apply: %s", config.ApplyBind)
 	}
 	return err

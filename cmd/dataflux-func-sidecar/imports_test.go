@@ -24,7 +24,8 @@ func ours() map[string][]string {
 		"privsep":         nil, // starts roles, and does not know what they do
 		"privsep/message": nil,
 		"listener":        {"privsep/message"}, // the network role: no key, no verdict, no command
-		"executor":        {"exec", "journal", "privsep/message", "sign"},
+		"executor":        {"exec", "journal", "privsep/message", "sign", "state"},
+		"state":           nil, // knows nothing of what the bytes in its files mean
 	}
 }
 

@@ -58,6 +58,8 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return 0
 	case networkCommand:
 		return runNetwork(rest, stderr)
+	case limitedCommand:
+		return runLimited(rest)
 	}
 	fmt.Fprintf(stderr, "dataflux-func-sidecar: there is no command %q.\n\n%s", command, usage)
 	return 2

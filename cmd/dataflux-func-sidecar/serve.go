@@ -86,19 +86,25 @@ func serve(o serveOptions, log *journal.Log) error {
 	if sockets, err = completeSockets(sockets, o.bind, settings, log); err != nil {
 		return err
 	}
-	user, err := dropTo(o.user, settings.AllowSudo, log)
+	kept, err := openDurable(o.stateDir, settings)
 	if err != nil {
 		return err
 	}
-	e, err := newExecutor(settings, user, log)
+	user, cgroups, err := dropTo(o.user, settings.AllowSudo, log)
 	if err != nil {
 		return err
 	}
+	e, err := newExecutor(settings, user, kept, log)
+	if err != nil {
+		return err
+	}
+	log.Write(journal.TreeHeld(), e.HoldTrees(cgroups.of, cgroups.missing), nil)
+	go kept.keepSynced(log)
 	s := &supervisor{
 		executor: e, log: log, sockets: sockets, user: user.Name, notifier: newNotifier(),
 		drainTimeout: settings.DrainTimeout, killGrace: settings.KillGrace,
 	}
-	return s.run()
+	return errors.Join(s.run(), kept.close())
 }
 
 // tuneScheduler lets more threads run Go code than there are cores: most of them sit in fork and exec
@@ -129,18 +135,27 @@ func completeSockets(sockets []socket, bind string, settings config.Config, log 
 	return openSockets(addresses)
 }
 
-// dropTo gives up root for good. An ordinary user stays who they are.
-func dropTo(name string, allowSudo bool, log *journal.Log) (privsep.User, error) {
+// cgroups are those that commands get, or why there are none.
+type cgroups struct {
+	of      *exec.Cgroups
+	missing error
+}
+
+// dropTo gives up root for good, and prepares before that what takes root. An ordinary user stays who
+// they are.
+func dropTo(name string, allowSudo bool, log *journal.Log) (privsep.User, cgroups, error) {
 	user, err := runUser(name, log)
 	if err != nil {
-		return user, err
+		return user, cgroups{}, err
 	}
+	var c cgroups
+	c.of, c.missing = exec.OpenCgroups(user.UID, user.GID)
 	if allowSudo {
 		log.Write(journal.Degraded(), "ALLOW_SUDO is on: commands may become root where sudo's rules let them", nil)
 	} else if err := privsep.SetNoNewPrivs(); err != nil {
-		return user, err
+		return user, c, err
 	}
-	return user, privsep.Drop(user)
+	return user, c, privsep.Drop(user)
 }
 
 func runUser(name string, log *journal.Log) (privsep.User, error) {
@@ -154,8 +169,9 @@ func runUser(name string, log *journal.Log) (privsep.User, error) {
 	return user, err
 }
 
-func newExecutor(settings config.Config, user privsep.User, log *journal.Log) (*executor.Executor, error) {
-	nonces := sign.NewNonceCache(settings.TimeWindow, maxNonces, time.Now)
+func newExecutor(settings config.Config, user privsep.User, kept *durable, log *journal.Log) (*executor.Executor, error) {
+	nonces := sign.NewNonceCache(settings.TimeWindow, maxNonces, time.Now, kept.nonces)
+	kept.restore(nonces, log)
 	verifier, err := sign.NewVerifier(rawKeys(settings.Keys), settings.TimeWindow, time.Now, nonces)
 	if err != nil {
 		return nil, err
@@ -171,13 +187,20 @@ func newExecutor(settings config.Config, user privsep.User, log *journal.Log) (*
 			Shell: settings.Shell, Workdir: workdir,
 			Login:     exec.Login{Name: user.Name, Home: home, Shell: user.Shell, Lang: language()},
 			MaxOutput: settings.MaxOutput, Timeout: settings.CommandTimeout, Grace: settings.KillGrace,
-			LogText: settings.LogCommands,
+			LogText: settings.LogCommands, EndBackground: settings.EndBackground,
+			Limits: exec.Limits{
+				OpenFiles: uint64(settings.LimitOpenFiles), Processes: uint64(settings.LimitProcesses),
+				Memory: uint64(settings.LimitMemory), CPUTime: settings.LimitCPUTime,
+			},
 		},
 		Jobs: executor.Jobs{
 			MaxRunning: settings.MaxRunning, MaxQueued: settings.MaxQueued,
 			KeepTime: settings.KeepTime, KeepCount: settings.KeepJobs, KeepBytes: settings.KeepBytes,
 		},
-		Callbacks: executor.Callbacks{Key: settings.Keys[0], Expiry: settings.CallbackExpiry, MaxPending: settings.MaxCallbacks},
+		Callbacks: executor.Callbacks{
+			Key: settings.Keys[0], Expiry: settings.CallbackExpiry, MaxPending: settings.MaxCallbacks,
+			Ledger: kept.deliveries, Found: kept.foundDeliveries,
+		},
 		Limits: message.Limits{
 			MaxBody: uint32(settings.MaxBody), MaxConnections: uint32(settings.MaxRunning + settings.MaxQueued + spareConnections), CallbackTimeout: settings.CallbackTimeout,
 		},

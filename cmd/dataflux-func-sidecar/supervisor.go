@@ -23,7 +23,7 @@ const (
 	firstBackoff  = 100 * time.Millisecond
 	maxBackoff    = 5 * time.Second
 	goodLife      = 10 * time.Second // after which a role's end is no longer part of a series
-	mostFailures  = 5                // roles in a row that never became ready
+	mostFailures  = 5                // roles in a row that never became ready, at the start
 	lastAnswers   = 5 * time.Second  // for answers and callbacks under way when all commands have ended
 	killAllowance = 5 * time.Second  // for SIGKILL to take effect
 )
@@ -68,7 +68,7 @@ func (s *supervisor) run() error {
 		reason := s.endRole(r)
 		if wasReady {
 			failures = 0
-		} else if failures++; failures >= mostFailures {
+		} else if failures++; failures >= mostFailures && !s.announced {
 			return fmt.Errorf("the network role failed %d times before it was ready: %s", failures, reason)
 		}
 		if time.Since(r.since) > goodLife {
