@@ -64,6 +64,13 @@ func (d *Deliveries) trim() error {
 		if d.live[s] > 0 {
 			return nil
 		}
+		// The ends of jobs must be on disk before a part of their records goes: a power cut would bring
+		// back the rest, as a job that never had a result.
+		if !d.log.single() {
+			if err := d.log.sync(); err != nil {
+				return err
+			}
+		}
 		if err := d.log.drop(s); err != nil {
 			return err
 		}
