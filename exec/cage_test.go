@@ -6,6 +6,7 @@ import (
 	"os"
 	osexec "os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -153,8 +154,10 @@ func failures(out string) string {
 	return strings.Join(kept, "")
 }
 
-// folders are the cgroups of commands that there are.
-func folders() []string { return foldersIn(cage.cgroups.jobs, ".") }
+// folders are the cgroups of commands that are in use.
+func folders() []string {
+	return slices.DeleteFunc(foldersIn(cage.cgroups.jobs, "."), cage.cgroups.isIdle)
+}
 
 func ownFile(name string) (string, error) {
 	path, err := ownCgroup()

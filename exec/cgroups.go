@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -21,8 +22,8 @@ import (
 //	│                   born into another cgroup who may not write that of the
 //	│                   common ancestor, and the executor itself stays here
 //	└─ jobs/            ours; nothing runs in it
-//	   ├─ 1/            one command with all it started; gone with its last process
-//	   └─ 2/
+//	   ├─ 1/            one command with all it started, until the last has ended
+//	   └─ 2/            empty, for the next command
 //
 // All commands are the same user, so one that wants to can leave its cgroup by
 // writing to another's. The unit's cgroup is the wall that holds it then.
@@ -30,6 +31,9 @@ type Cgroups struct {
 	jobs int // the folder, for *at calls
 	path string
 	next atomic.Uint64
+
+	mu   sync.Mutex
+	idle []idle
 }
 
 // OpenCgroups makes the folder and gives uid and gid what commands need. It is
@@ -153,20 +157,24 @@ func give(dir int, name string, uid, gid int) error {
 // holds processes that were put into the background on purpose.
 func (c *Cgroups) prepare() error {
 	c.sweep()
-	t, dir, err := c.newTree()
+	t, dir, err := c.freshTree()
 	if err != nil {
 		return err
 	}
-	defer t.remove()
+	defer t.discard()
 	defer unix.Close(dir)
 	// The program's missing name is found missing by the child, so it was born.
-	_, err = syscall.ForkExec("", []string{""}, &syscall.ProcAttr{
+	pid, err := syscall.ForkExec("", []string{""}, &syscall.ProcAttr{
 		Sys: &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: dir},
 	})
+	if err == nil {
+		_, _ = syscall.Wait4(pid, nil, 0, nil)
+		return errors.New("processes started in a cgroup die at birth: the unit's own cgroup was once killed, stop and start the unit")
+	}
 	if err != syscall.ENOENT {
 		return fmt.Errorf("cannot start processes in a cgroup: %w", err)
 	}
-	if err := t.write("cgroup.kill", "1"); err != nil {
+	if err := t.kill(); err != nil {
 		return fmt.Errorf("cannot end the processes of a cgroup: %w", err)
 	}
 	return nil
@@ -178,7 +186,7 @@ func (c *Cgroups) sweep() {
 		if number, err := strconv.ParseUint(name, 10, 63); err == nil {
 			c.next.Store(max(c.next.Load(), number))
 		}
-		removeCgroup(c.jobs, name)
+		removeBelow(c.jobs, name, subfolders)
 	}
 }
 

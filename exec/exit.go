@@ -19,9 +19,23 @@ func (p *Process) watch() {
 	if p.pidfd != nil {
 		p.pidfd.Close()
 	}
-	if p.tree != nil && !p.tree.remove() {
-		go p.tree.outlast()
+	p.leaveTree()
+}
+
+// leaveTree keeps the command's cgroup for another only after a plain end. On
+// Linux 6.14 and later whoever is born into a cgroup that was once killed, also
+// by its own command, dies at birth, and nothing tells such cgroups apart.
+func (p *Process) leaveTree() {
+	if p.tree == nil {
+		return
 	}
+	p.mu.Lock()
+	plain := !p.dies() && p.result.Signal == 0
+	p.mu.Unlock()
+	if plain && p.tree.giveBack() || p.tree.discard() {
+		return
+	}
+	go p.tree.outlast()
 }
 
 // awaitExit returns when the shell has exited, without reaping it.
@@ -111,8 +125,8 @@ func (p *Process) wholeTree() {
 	if p.tree == nil {
 		return
 	}
-	if user, system, err := p.tree.usage(); err == nil {
-		p.result.UserTime, p.result.SystemTime = user, system
+	if used, err := p.tree.usage(); err == nil {
+		p.result.UserTime, p.result.SystemTime = used.user, used.system
 	}
 }
 

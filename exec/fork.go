@@ -71,16 +71,26 @@ func (f *fork) inDir(from *forker, out, err int) error {
 }
 
 // inTree starts the command in a cgroup of its own: it is born there, so that
-// nothing it starts can be elsewhere.
+// nothing it starts can be elsewhere. One used before may have been spoilt.
 func (f *fork) inTree(attributes *syscall.ProcAttr) error {
 	t, dir, err := f.cgroups.newTree()
-	if err != nil {
+	if err == nil {
+		err = f.into(t, dir, attributes)
+	}
+	if err == nil || t == nil || !t.again {
 		return err
 	}
+	if t, dir, err = f.cgroups.freshTree(); err != nil {
+		return err
+	}
+	return f.into(t, dir, attributes)
+}
+
+func (f *fork) into(t *tree, dir int, attributes *syscall.ProcAttr) error {
 	defer unix.Close(dir)
 	attributes.Sys.UseCgroupFD, attributes.Sys.CgroupFD = true, dir
 	if err := f.exec(attributes); err != nil {
-		t.remove()
+		t.discard()
 		return err
 	}
 	f.child.tree = t
@@ -92,7 +102,13 @@ func (f *fork) exec(attributes *syscall.ProcAttr) (err error) {
 		attributes.Sys.PidFD = &f.child.pidfd
 	}
 	program, arguments := f.command.program()
-	f.child.pid, err = syscall.ForkExec(program, arguments, attributes)
+	if program != f.command.Shell {
+		// Otherwise the caller would only see the exit status of a shell that is not there.
+		err = mayExecute(f.command.Shell)
+	}
+	if err == nil {
+		f.child.pid, err = syscall.ForkExec(program, arguments, attributes)
+	}
 	if err != nil {
 		return startError(f.command.Shell, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -48,15 +49,29 @@ func (c Command) program() (path string, arguments []string) {
 	return self, append([]string{"dataflux-func-sidecar", LimitedCommand, c.Limits.String()}, c.arguments()...)
 }
 
+// mayExecute says why a file cannot be executed, if that is plain to see.
+func mayExecute(path string) error {
+	var stat unix.Stat_t
+	if err := unix.Stat(path, &stat); err != nil {
+		return err
+	}
+	if stat.Mode&unix.S_IFMT != unix.S_IFREG {
+		return unix.EACCES
+	}
+	return unix.Faccessat(unix.AT_FDCWD, path, unix.X_OK, unix.AT_EACCESS)
+}
+
 // String is the form in which the limits are handed over.
 func (l Limits) String() string {
 	seconds := uint64((l.CPUTime + time.Second - 1) / time.Second)
 	return fmt.Sprintf("%d,%d,%d,%d", l.OpenFiles, l.Processes, seconds, l.Memory)
 }
 
+const kinds = 4
+
 // limitKinds are in the order of String. The address space comes last, as from
 // then on even this program may get no memory.
-var limitKinds = [...]int{unix.RLIMIT_NOFILE, unix.RLIMIT_NPROC, unix.RLIMIT_CPU, unix.RLIMIT_AS}
+var limitKinds = [kinds]int{unix.RLIMIT_NOFILE, unix.RLIMIT_NPROC, unix.RLIMIT_CPU, unix.RLIMIT_AS}
 
 // RunLimited does LIMITS SHELL ARGUMENTS. It returns only if it cannot, with
 // the exit status and after saying why on standard error.
@@ -65,43 +80,71 @@ func RunLimited(arguments []string) int {
 		fmt.Fprintln(os.Stderr, "dataflux-func-sidecar "+LimitedCommand+": this is for the daemon's own use")
 		return 2
 	}
-	shell, environment := arguments[1], os.Environ()
-	if err := setLimits(arguments[0]); err != nil {
-		fmt.Fprintf(os.Stderr, "dataflux-func-sidecar: cannot set the limits of the command: %v\n", err)
-		return cannotExecute
-	}
-	err := syscall.Exec(shell, arguments[1:], environment)
-	fmt.Fprintf(os.Stderr, "dataflux-func-sidecar: cannot run the shell %s within its limits: %v\n", quote(shell), err)
+	err := runLimited(arguments[0], arguments[1:])
+	fmt.Fprintf(os.Stderr, "dataflux-func-sidecar: cannot run the shell %s within its limits: %v\n", quote(arguments[1]), err)
 	return cannotExecute
 }
 
-func setLimits(list string) error {
-	for i, text := range strings.SplitN(list, ",", len(limitKinds)) {
-		limit, err := strconv.ParseUint(text, 10, 64)
-		if err != nil {
-			return err
-		}
-		if limit == 0 {
-			continue
-		}
-		if err := setLimit(limitKinds[i], limit); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// setLimit only ever lowers. Processor time keeps a second between SIGXCPU and
-// SIGKILL, which tells the cause apart from other kills.
-func setLimit(kind int, limit uint64) error {
-	var now syscall.Rlimit
-	if err := syscall.Getrlimit(kind, &now); err != nil {
+func runLimited(list string, arguments []string) error {
+	// Go has raised the limit of descriptors for this program. Its exec lowers
+	// it first, and then finds nothing to execute.
+	_ = syscall.Exec("", nil, nil)
+	limits, err := parseLimits(list)
+	if err != nil {
 		return err
 	}
-	limit = min(limit, now.Max)
-	hard := limit
-	if kind == unix.RLIMIT_CPU {
-		hard = min(limit+1, now.Max)
+	argv, err := syscall.SlicePtrFromStrings(arguments)
+	if err != nil {
+		return err
 	}
-	return syscall.Setrlimit(kind, &syscall.Rlimit{Cur: limit, Max: hard})
+	envv, err := syscall.SlicePtrFromStrings(os.Environ())
+	if err != nil {
+		return err
+	}
+	return execWithin(limits, argv, envv)
+}
+
+// execWithin takes no memory and starts no thread: the limits may leave neither.
+func execWithin(limits [kinds]syscall.Rlimit, argv, envv []*byte) error {
+	for i := range limits {
+		_, _, errno := syscall.RawSyscall6(syscall.SYS_PRLIMIT64, 0, uintptr(limitKinds[i]), uintptr(unsafe.Pointer(&limits[i])), 0, 0, 0)
+		if errno != 0 {
+			return errno
+		}
+	}
+	_, _, errno := syscall.RawSyscall(syscall.SYS_EXECVE, uintptr(unsafe.Pointer(argv[0])),
+		uintptr(unsafe.Pointer(&argv[0])), uintptr(unsafe.Pointer(&envv[0])))
+	return errno
+}
+
+func parseLimits(list string) (limits [kinds]syscall.Rlimit, err error) {
+	wanted := strings.Split(list, ",")
+	if len(wanted) != kinds {
+		return limits, fmt.Errorf("%d limits instead of %d", len(wanted), kinds)
+	}
+	for i, text := range wanted {
+		limit, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			return limits, err
+		}
+		if limits[i], err = lowered(limitKinds[i], limit); err != nil {
+			return limits, err
+		}
+	}
+	return limits, nil
+}
+
+// lowered is the limit to set, which is never above the present one. Processor
+// time keeps a second between SIGXCPU and SIGKILL, so that the cause is told.
+func lowered(kind int, limit uint64) (now syscall.Rlimit, err error) {
+	if err := syscall.Getrlimit(kind, &now); err != nil || limit == 0 {
+		return now, err
+	}
+	limit = min(limit, now.Max)
+	now.Cur = limit
+	if kind == unix.RLIMIT_CPU {
+		limit = min(limit+1, now.Max)
+	}
+	now.Max = limit
+	return now, nil
 }

@@ -5,57 +5,61 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// subfolders bounds how deep cgroups are removed that a command made in its own.
+// subfolders bounds how deep we look for cgroups that a command made in its own.
 const subfolders = 16
 
 // tree is the cgroup of one command, with every process that the command has
 // started, whatever group or session it moved to and whoever it has become. It
 // holds no descriptor: there may be thousands.
 type tree struct {
-	jobs int
-	name string
+	cgroups *Cgroups
+	name    string
+	before  usage // what former commands used
+	again   bool  // there were former ones
+
+	mu   sync.Mutex
+	gone bool // empty and given back: from now on it is another's
 }
 
-// newTree makes a cgroup. The descriptor is for the start alone.
-func (c *Cgroups) newTree() (*tree, int, error) {
-	t := &tree{jobs: c.jobs, name: strconv.FormatUint(c.next.Add(1), 10)}
-	err := unix.Mkdirat(c.jobs, t.name, 0o755)
-	if err != nil {
-		return nil, -1, treeError(err)
-	}
-	dir, err := unix.Openat(c.jobs, t.name, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
-	if err != nil {
-		t.remove()
-		return nil, -1, treeError(err)
-	}
-	return t, dir, nil
-}
+// usage is the processor time of a tree, of all that has ever been in it.
+type usage struct{ user, system time.Duration }
 
-func treeError(err error) error {
-	return &StartError{Fault: FaultHost, What: "cannot make a cgroup for the command", Err: err}
+func (t *tree) open() (int, error) {
+	return unix.Openat(t.cgroups.jobs, t.name, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 }
 
 // kill ends every process in the tree at once, also those that fork meanwhile
 // and those that have become another user.
-func (t *tree) kill() error { return t.write("cgroup.kill", "1") }
-
-func (t *tree) write(file, text string) error {
-	fd, err := unix.Openat(t.jobs, t.name+"/"+file, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+func (t *tree) kill() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.gone {
+		return nil
+	}
+	fd, err := unix.Openat(t.cgroups.jobs, t.name+"/cgroup.kill", unix.O_WRONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	_, err = unix.Write(fd, []byte(text))
+	_, err = unix.Write(fd, []byte("1"))
 	return err
 }
 
 // pids lists the live processes, of sub-cgroups as well.
-func (t *tree) pids() []int { return pidsBelow(t.jobs, t.name, subfolders) }
+func (t *tree) pids() []int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.gone {
+		return nil
+	}
+	return pidsBelow(t.cgroups.jobs, t.name, subfolders)
+}
 
 func pidsBelow(dir int, name string, depth int) []int {
 	pids, _ := pidsIn(dir, name+"/cgroup.procs")
@@ -68,28 +72,39 @@ func pidsBelow(dir int, name string, depth int) []int {
 	return pids
 }
 
-// remove succeeds once nothing is in the tree any more.
-func (t *tree) remove() bool { return removeCgroup(t.jobs, t.name) }
-
-func removeCgroup(dir int, name string) bool {
-	err := unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
-	return err == nil || err == unix.ENOENT
+// giveBack leaves an empty tree to the next command, and says whether it has.
+func (t *tree) giveBack() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.gone = t.gone || t.cgroups.keep(t.name)
+	return t.gone
 }
 
-// removeBelow also removes the cgroups that the command made in its own.
+// discard removes an empty tree, and says whether it has.
+func (t *tree) discard() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.gone = t.gone || removeBelow(t.cgroups.jobs, t.name, subfolders)
+	return t.gone
+}
+
+// removeBelow also removes the cgroups that a command made in its own.
 func removeBelow(dir int, name string, depth int) bool {
-	if depth > 0 {
-		for _, folder := range foldersIn(dir, name) {
-			removeBelow(dir, name+"/"+folder, depth-1)
-		}
+	err := unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
+	if err != unix.EBUSY || depth == 0 {
+		return err == nil || err == unix.ENOENT
 	}
-	return removeCgroup(dir, name)
+	removed := false
+	for _, folder := range foldersIn(dir, name) {
+		removed = removeBelow(dir, name+"/"+folder, depth-1) || removed
+	}
+	return removed && unix.Unlinkat(dir, name, unix.AT_REMOVEDIR) == nil
 }
 
 // outlast removes the tree when its last process has ended. It waits in the
 // netpoller, and keeps nothing of the command in memory.
 func (t *tree) outlast() {
-	for !removeBelow(t.jobs, t.name, subfolders) {
+	for !t.discard() {
 		if t.awaitEmpty() != nil {
 			return
 		}
@@ -98,7 +113,7 @@ func (t *tree) outlast() {
 
 // awaitEmpty returns when no process is in the tree. Zombies do not count.
 func (t *tree) awaitEmpty() error {
-	fd, err := unix.Openat(t.jobs, t.name+"/cgroup.events", unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	fd, err := unix.Openat(t.cgroups.jobs, t.name+"/cgroup.events", unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return err
 	}
@@ -118,24 +133,22 @@ func isPopulated(events int) bool {
 	return err == nil && bytes.Contains(text[:n], []byte("populated 1"))
 }
 
-// usage is the processor time of every process that has been in the tree.
-func (t *tree) usage() (user, system time.Duration, err error) {
-	fd, err := unix.Openat(t.jobs, t.name+"/cpu.stat", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+// usage is what this command used.
+func (t *tree) usage() (usage, error) {
+	now, err := t.cgroups.used(t.name)
+	return usage{now.user - t.before.user, now.system - t.before.system}, err
+}
+
+func (c *Cgroups) used(name string) (u usage, err error) {
+	stat, err := readSmall(c.jobs, name+"/cpu.stat")
 	if err != nil {
-		return 0, 0, err
+		return u, err
 	}
-	defer unix.Close(fd)
-	var text [512]byte
-	n, err := unix.Read(fd, text[:])
-	if err != nil {
-		return 0, 0, err
+	if u.user, err = microseconds(stat, "user_usec "); err != nil {
+		return u, err
 	}
-	user, err = microseconds(text[:n], "user_usec ")
-	if err != nil {
-		return 0, 0, err
-	}
-	system, err = microseconds(text[:n], "system_usec ")
-	return user, system, err
+	u.system, err = microseconds(stat, "system_usec ")
+	return u, err
 }
 
 func microseconds(stat []byte, name string) (time.Duration, error) {
