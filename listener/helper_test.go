@@ -31,7 +31,7 @@ func newRig(t *testing.T, limits message.Limits) *rig {
 	r := &rig{t: t, address: l.Addr().String(), executor: message.NewConn(a, message.FromNetwork()), ended: make(chan error, 1)}
 	t.Cleanup(func() { _ = a.Close(); _ = l.Close() })
 	go func() {
-		r.ended <- NewRole(message.NewConn(b, message.FromExecutor()), "banner\n").Run([]net.Listener{l}, 7)
+		r.ended <- NewRole(message.NewConn(b, message.FromExecutor()), "banner\n", func(bool, int) {}).Run([]net.Listener{l}, 7)
 	}()
 	r.send(message.Frame{Kind: message.Setup, Payload: limits.Encode()})
 	if f := r.receive(); f.Kind != message.Ready || f.Payload[0] != 7 {

@@ -20,6 +20,8 @@ import (
 type Role struct {
 	conn   *message.Conn
 	banner string
+	// rest is told at each Ping whether no request waits for its answer, and how many there have been.
+	rest func(idle bool, requests int)
 
 	mu      sync.Mutex
 	last    uint64            // the latest request's id
@@ -28,10 +30,11 @@ type Role struct {
 	refused map[uint16]*pendingRefusal
 }
 
-// NewRole speaks over conn. Banner is what GET / answers.
-func NewRole(conn *message.Conn, banner string) *Role {
+// NewRole speaks over conn. Banner is what GET / answers. Rest is called every few seconds with whether
+// no request waits for its answer and how many there have been, so that memory can be given back.
+func NewRole(conn *message.Conn, banner string, rest func(idle bool, requests int)) *Role {
 	return &Role{
-		conn: conn, banner: banner,
+		conn: conn, banner: banner, rest: rest,
 		answers: map[uint64]*inbox{}, posts: map[uint64]*inbox{}, refused: map[uint16]*pendingRefusal{},
 	}
 }
@@ -103,12 +106,20 @@ func (r *Role) take(ctx context.Context, f message.Frame, server *server, poster
 		go poster.post(ctx, f.ID, callback, r.expectBody(f.ID))
 		return nil
 	case message.Ping:
+		r.rest(r.load())
 		return r.conn.Send(message.Frame{Kind: message.Pong, ID: f.ID})
 	case message.Drain:
 		go r.drain(server)
 		return nil
 	}
 	return fmt.Errorf("%w: a second Setup", message.ErrProtocol)
+}
+
+// load is whether no request waits for its answer, and how many there have been.
+func (r *Role) load() (idle bool, requests int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.answers) == 0, int(r.last)
 }
 
 // deliver hands an answer's or callback's frame to whoever waits for it. One for a caller who has

@@ -19,7 +19,7 @@ func (d *daemon) launchWithSockets(files []*os.File, args ...string) {
 		d.t.Fatal(err)
 	}
 	defer func() { _ = log.Close() }()
-	args = append([]string{"serve", "--config", d.config, "--state-dir", d.t.TempDir()}, args...)
+	args = append([]string{"serve", "--config", d.config, "--state-dir", d.stateDir()}, args...)
 	if os.Geteuid() == 0 {
 		args = append(args, "--user", "nobody")
 	}

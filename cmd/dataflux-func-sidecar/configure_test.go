@@ -91,7 +91,10 @@ func TestConfigureCreatesAllUnderAnyUmask(t *testing.T) {
 			t.Errorf("umask %o: modes %o %o %o", umask, p.modeOf(p.path), p.modeOf(dropIn), p.modeOf(filepath.Dir(dropIn)))
 		}
 		wantAll(t, p.read(dropIn), "[Socket]\nListenStream=\nListenStream=127.0.0.1:8099\nListenStream=172.17.0.1:8099\n")
-		wantAll(t, stderr, p.path+": created", "BIND: set: "+stockBind, "SECRET_KEY: generated", "to apply: systemctl daemon-reload")
+		wantAll(t, stderr, p.path+": created", "BIND: set: "+stockBind, "SECRET_KEY: generated")
+		if strings.Contains(stderr, "to apply") {
+			t.Errorf("install.sh applies it by itself, and needs not be told: %s", stderr)
+		}
 		if strings.Contains(stderr, string(c.Keys[0])) {
 			t.Errorf("stderr shows the key: %s", stderr)
 		}
@@ -102,6 +105,11 @@ func TestConfigureCreatesAllUnderAnyUmask(t *testing.T) {
 			t.Errorf("summary\n%s\nwant\n%s", stdout, want)
 		}
 	}
+}
+
+func TestConfigureByHandTellsHowToApplyIt(t *testing.T) {
+	_, stderr := newPlace(t).configure(0, "")
+	wantAll(t, stderr, "to apply: systemctl daemon-reload")
 }
 
 func TestConfigureGeneratesAKeyWhereThereIsNone(t *testing.T) {

@@ -82,7 +82,7 @@ func (d *daemon) launch() {
 		d.t.Fatal(err)
 	}
 	defer func() { _ = log.Close() }()
-	args := []string{"serve", "--config", d.config, "--bind", d.address, "--state-dir", d.t.TempDir()}
+	args := []string{"serve", "--config", d.config, "--bind", d.address, "--state-dir", d.stateDir()}
 	if os.Geteuid() == 0 {
 		args = append(args, "--user", "nobody")
 	}
@@ -90,6 +90,9 @@ func (d *daemon) launch() {
 	cmd.Stderr, cmd.Dir, cmd.Env = log, "/", daemonEnvironment()
 	d.follow(cmd)
 }
+
+// stateDir is the same in every life of the daemon.
+func (d *daemon) stateDir() string { return filepath.Join(filepath.Dir(d.config), "state") }
 
 // follow starts cmd and notes how it ends.
 func (d *daemon) follow(cmd *exec.Cmd) {

@@ -106,7 +106,7 @@ func TestWithoutSocketsAndWithoutBindThereIsNoStart(t *testing.T) {
 func (d *daemon) launchUnknownUser() {
 	d.t.Helper()
 	for user, want := range map[string]string{"no-such-user": "no-such-user", "root": "root"} {
-		out, err := exec.Command(program(d.t), "serve", "--config", d.config, "--bind", d.address, "--state-dir", d.t.TempDir(), "--user", user).CombinedOutput()
+		out, err := exec.Command(program(d.t), "serve", "--config", d.config, "--bind", d.address, "--state-dir", d.stateDir(), "--user", user).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), want) {
 			d.t.Errorf("--user %s: %v: %s", user, err, out)
 		}

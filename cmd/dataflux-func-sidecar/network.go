@@ -94,7 +94,8 @@ func serveConfined(count, landlock int) error {
 		return err
 	}
 	conn := message.NewConn(channel, message.FromExecutor())
-	return listener.NewRole(conn, banner()).Run(listeners, landlock)
+	var memory idleMemory
+	return listener.NewRole(conn, banner(), memory.tick).Run(listeners, landlock)
 }
 
 func inheritedListeners(count int) ([]net.Listener, error) {

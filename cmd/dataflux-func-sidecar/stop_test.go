@@ -50,6 +50,8 @@ func TestAStopEndsWhatOutlastsTheDrainAndTellsTheCaller(t *testing.T) {
 	if log := d.log(); !strings.Contains(log, "ended by the daemon: stopped") || !strings.Contains(log, "0 still run") {
 		t.Errorf("the log does not tell:\n%s", log)
 	}
+	d.start()
+	d.awaitLog("Callback to 127.0.0.1:1 resumed after a restart")
 }
 
 // Connections that carry nothing must not hold up a stop.
@@ -84,14 +86,16 @@ func TestASecondSignalEndsTheDaemonAtOnce(t *testing.T) {
 	}
 }
 
-// A receiver that cannot be reached must not hold up a stop beyond the drain, and its loss is told.
-func TestAStopReportsTheCallbacksThatAreLost(t *testing.T) {
+// A receiver that cannot be reached must not hold up a stop beyond the drain, and what it is owed is told.
+func TestAStopKeepsTheCallbacksThatAreNotDelivered(t *testing.T) {
 	t.Parallel()
 	d := startDaemon(t, `DRAIN_TIMEOUT = "500ms"`)
 	a := d.shell(fields{"command": "true", "callbackURL": "http://127.0.0.1:1/"})
 	d.awaitLog("Callback to 127.0.0.1:1 failed")
 	d.stop()
-	if log := d.log(); !strings.Contains(log, "Callback to 127.0.0.1:1 lost") || strings.Count(log, a.Data.JobID) < 4 {
+	if log := d.log(); !strings.Contains(log, "Callback to 127.0.0.1:1 is kept for the next start") || strings.Count(log, a.Data.JobID) < 4 {
 		t.Errorf("the log does not tell:\n%s", log)
 	}
+	d.start()
+	d.awaitLog("Callback to 127.0.0.1:1 resumed after a restart")
 }

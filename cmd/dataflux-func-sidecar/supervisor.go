@@ -38,6 +38,7 @@ type supervisor struct {
 	drainTimeout time.Duration
 	killGrace    time.Duration
 
+	memory    idleMemory
 	announced bool // READY was sent
 	warned    bool // the missing Landlock was told
 }
@@ -140,6 +141,8 @@ func (s *supervisor) ping(r *roleRun) error {
 	}
 	s.notifier.alive()
 	s.executor.Tidy()
+	running, _, finished, _ := s.executor.Counts()
+	s.memory.tick(running == 0, finished)
 	s.tellStatus()
 	return nil
 }
