@@ -138,6 +138,16 @@ func (l *log) single() bool {
 	return len(l.segments) <= 1
 }
 
+// newest is the name of the file that was appended to last.
+func (l *log) newest() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.segments) == 0 {
+		return ""
+	}
+	return l.segments[len(l.segments)-1].name
+}
+
 // reached is the end of the log.
 func (l *log) reached() position {
 	l.mu.Lock()

@@ -311,6 +311,42 @@ func TestARequestIsRefusedWhenNotEvenTheMarkCanBeWritten(t *testing.T) {
 	}
 }
 
+func TestAStartThatIsCutShortHidesNoDamage(t *testing.T) {
+	d, c, f := openDir(t, t.TempDir()), &clock{1000}, &fault{}
+	n, _ := d.nonces(t, c, 1, onDisk)
+	add(t, n, 1, 1000)
+	add(t, n, 2, 1001)
+	n.kill()
+	log := filepath.Join(d.path, "nonces-00.log")
+	if err := os.Truncate(log, headerSize+frameSize+nonceRecord+5); err != nil {
+		t.Fatal(err)
+	}
+	f.set(nil, nil, unix.EIO)
+	_, _, err := d.openNonces(window, c.now, [16]byte{1}, func(opened *os.File) file {
+		if strings.HasSuffix(opened.Name(), ".mark") {
+			return f.open(opened)
+		}
+		return onDisk(opened)
+	})
+	if !errors.Is(err, unix.EIO) {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(log); err != nil || info.Size() != headerSize+frameSize+nonceRecord {
+		t.Fatalf("the tail is still there: %v, %v", info.Size(), err)
+	}
+	if _, found := d.nonces(t, c, 1, onDisk); found.Floor < 1001 {
+		t.Fatalf("found %+v", found)
+	}
+}
+
+// A record never straddles a page, so a killed daemon's last write is there or not: no torn tail makes
+// the next start refuse anything.
+func TestANonceRecordNeverStraddlesAPage(t *testing.T) {
+	if headerSize%(frameSize+nonceRecord) != 0 || 4096%(frameSize+nonceRecord) != 0 {
+		t.Fatalf("records of %d bytes after a header of %d", frameSize+nonceRecord, headerSize)
+	}
+}
+
 func TestConcurrentNonces(t *testing.T) {
 	d, c := openDir(t, t.TempDir()), &clock{1000}
 	n, _ := d.nonces(t, c, 1, onDisk)

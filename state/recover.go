@@ -54,11 +54,12 @@ func (d *Dir) openDeliveries(capacity, headroom int64, open opener) (*Deliveries
 		jobs: map[string]*job{}, live: map[*segment]int64{}, owed: map[string]bool{},
 	}
 	found := FoundDeliveries{Damage: damage}
+	suspicious := slices.ContainsFunc(damage, func(d Damage) bool { return d.Kind != Tail || d.File != log.newest() })
 	for _, j := range r.inOrder() {
 		switch {
 		case j.accept.segment != nil:
 			found.Pending = append(found.Pending, Pending{j.info, l.adopt(j)})
-		case len(damage) > 0: // otherwise it ended, and only a part of it was emptied yet
+		case suspicious: // otherwise it ended, and only a part of it was emptied yet
 			found.Lost = append(found.Lost, j.id)
 		}
 	}
