@@ -67,16 +67,21 @@ func writeResult(w io.Writer, id string, result *exec.Result) error {
 }
 
 // facts are the keys beside the output: `exitCode` is null when a signal ended the command, `signal`
-// when none did; the byte counts are what the command wrote, cut or not.
+// when none did; the byte counts are what the command wrote, cut or not; `maxRssBytes` is null where
+// the kernel cannot tell.
 func facts(r *exec.Result) string {
-	exitCode, signal := "null", "null"
+	exitCode, signal, peak := "null", "null", "null"
 	if r.Signal != 0 {
 		signal = quoteJSON(unix.SignalName(r.Signal))
-	} else {
+	} else if r.ExitCode >= 0 {
 		exitCode = fmt.Sprint(r.ExitCode)
 	}
-	return fmt.Sprintf(`"exitCode":%s,"signal":%s,"timedOut":%t,"durationMs":%d,"stdoutBytes":%d,"stderrBytes":%d,"stdoutTruncated":%t,"stderrTruncated":%t`,
-		exitCode, signal, r.Ended == exec.TimedOut, r.Duration.Milliseconds(),
+	if r.MaxRSS > 0 {
+		peak = fmt.Sprint(r.MaxRSS)
+	}
+	return fmt.Sprintf(`"exitCode":%s,"signal":%s,"timedOut":%t,"durationMs":%d,"cpuMs":%d,"maxRssBytes":%s,`+
+		`"stdoutBytes":%d,"stderrBytes":%d,"stdoutTruncated":%t,"stderrTruncated":%t`,
+		exitCode, signal, r.Ended == exec.TimedOut, r.Duration.Milliseconds(), (r.UserTime + r.SystemTime).Milliseconds(), peak,
 		r.Stdout.Total(), r.Stderr.Total(), r.Stdout.Truncated(), r.Stderr.Truncated())
 }
 

@@ -27,6 +27,7 @@ func (r *rig) callFrame(method, path, body string) message.Frame {
 type jobState struct {
 	JobID, State, Ended, Stdout, Failure string
 	ExitCode                             *int
+	Processes                            []int
 	Signal                               *string
 }
 
@@ -253,5 +254,32 @@ func TestAnAnswerThatIsReadSlowlyOutlivesTheBoundsOfWhatIsKept(t *testing.T) {
 		if got := parse(t, body); !strings.HasSuffix(got.Data.Stdout, "\n100000\n") {
 			t.Errorf("answer %d has %d bytes of output", id, len(got.Data.Stdout))
 		}
+	}
+}
+
+func TestWhatACommandLeavesInTheBackgroundIsListedUntilItEnds(t *testing.T) {
+	r := newRig(t, nil)
+	r.shell(`{"command":"sleep 60 >/dev/null 2>&1 & echo $!","jobId":"left"}`)
+	got := r.job("left")
+	if len(got.Processes) != 1 || got.Stdout != fmt.Sprintln(got.Processes[0]) {
+		t.Fatalf("got %+v", got)
+	}
+	r.shell(fmt.Sprintf(`{"command":"kill %d"}`, got.Processes[0]))
+	waitFor(t, func() bool { return len(r.job("left").Processes) == 0 })
+}
+
+func TestTheBackgroundEndsWithTheShellWhereConfigured(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.Commands.EndBackground = true })
+	r.shell(`{"command":"sleep 60 >/dev/null 2>&1 & echo $!","jobId":"left"}`)
+	if got := r.job("left"); len(got.Processes) != 0 || got.State != "ended" {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestARequestMayAskForLessThanTheConfiguredLimitsAndNotForMore(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.Commands.Limits.OpenFiles = 100 })
+	head, got := r.shell(`{"command":"true","limits":{"openFiles":101}}`)
+	if head.Status != 400 || !strings.Contains(got.Message, "at most 100 is allowed here (LIMIT_OPEN_FILES)") {
+		t.Errorf("got %d %+v", head.Status, got)
 	}
 }

@@ -93,21 +93,28 @@ func sendSummary(st *stream, j *job) error {
 	return w.Close()
 }
 
-// sendJob answers with a job and its output so far.
+// sendJob answers with a job, its output so far, and the processes it has now: after its end those are
+// what it left in the background.
 func sendJob(st *stream, j *job) error {
 	w := answerTo(st, message.Head{Status: statusOK, ContentType: jsonType})
 	e := &encoder{w: w}
 	e.raw(`{"ok":true,"message":"","data":{` + j.summary() + `,`)
 	if p := j.started(); p != nil {
+		e.raw(`"processes":` + numbers(p.Left()) + `,`)
 		e.outputs(p.Stdout(), p.Stderr())
 	} else {
-		e.raw(`"stdout":"","stderr":""`)
+		e.raw(`"processes":[],"stdout":"","stderr":""`)
 	}
 	e.raw(`}}`)
 	if e.err != nil {
 		return e.err
 	}
 	return w.Close()
+}
+
+func numbers(list []int) string {
+	encoded, _ := json.Marshal(append([]int{}, list...)) // a list of numbers always has a JSON form
+	return string(encoded)
 }
 
 // outputRequest is the body of GET /jobs/ID/output; it is not in the query, as no signature covers that.

@@ -31,11 +31,16 @@ func (e *Executor) logStart(j *job) {
 func (e *Executor) logEnd(j *job) {
 	r, fields := j.process.Result(), j.fields()
 	fields[journal.DurationMS] = fmt.Sprint(r.Duration.Milliseconds())
-	event, how := journal.CommandFinished(), fmt.Sprintf("exit status %d", r.ExitCode)
-	fields[journal.ExitCode] = fmt.Sprint(r.ExitCode)
-	if r.Signal != 0 {
-		delete(fields, journal.ExitCode)
+	fields[journal.CPUMS] = fmt.Sprint((r.UserTime + r.SystemTime).Milliseconds())
+	if r.MaxRSS > 0 {
+		fields[journal.MaxRSS] = fmt.Sprint(r.MaxRSS)
+	}
+	event, how := journal.CommandFinished(), "exit status unknown"
+	switch {
+	case r.Signal != 0:
 		how, fields[journal.Signal] = unix.SignalName(r.Signal), unix.SignalName(r.Signal)
+	case r.ExitCode >= 0:
+		how, fields[journal.ExitCode] = fmt.Sprintf("exit status %d", r.ExitCode), fmt.Sprint(r.ExitCode)
 	}
 	if r.Ended != exec.Exited {
 		event, fields[journal.Ended] = journal.CommandEnded(), r.Ended.String()

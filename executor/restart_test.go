@@ -59,7 +59,9 @@ func TestACommandThatWasCutOffIsReportedAsInterruptedAndNotRunAgain(t *testing.T
 	r.executor.EndAll() // what systemd does with the cgroup
 	r, _ = life(t, path)
 	p := r.receivePost()
-	var got struct{ Kwargs struct{ Stdout, Stderr string } }
+	var got struct {
+		Kwargs struct{ Stdout, Stderr string }
+	}
 	if err := json.Unmarshal(p.body, &got); err != nil || !strings.Contains(got.Kwargs.Stderr, "cut off and is not run again") || p.header("X-Sidecar-State") != "interrupted" {
 		t.Errorf("got %s %q %v", p.body, p.call.Headers, err)
 	}

@@ -28,7 +28,9 @@ const (
 	Signal     = "SIDECAR_SIGNAL"
 	Ended      = "SIDECAR_ENDED" // why the daemon ended the command: timeout, cancelled, stop
 	DurationMS = "SIDECAR_DURATION_MS"
-	Remote     = "SIDECAR_REMOTE" // the caller's address
+	CPUMS      = "SIDECAR_CPU_MS"
+	MaxRSS     = "SIDECAR_MAX_RSS_BYTES" // left out where the kernel cannot tell
+	Remote     = "SIDECAR_REMOTE"        // the caller's address
 	Status     = "SIDECAR_HTTP_STATUS"
 	Receiver   = "SIDECAR_CALLBACK_RECEIVER" // host and port of a callback's URL
 	Attempt    = "SIDECAR_CALLBACK_ATTEMPT"
