@@ -146,6 +146,21 @@ func (c *client) answer(t *testing.T, body map[string]any) shellAnswer {
 	return answer
 }
 
+// signedGet is a GET as the stock client's generic call sends it.
+func (c *client) signedGet(path string) (status int, text string, err error) {
+	request, err := c.request("GET", path, []byte("null"))
+	if err != nil {
+		return 0, "", err
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return 0, "", err
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	return response.StatusCode, string(body), err
+}
+
 // get is an unsigned GET.
 func (c *client) get(path string) (status int, text string, err error) {
 	response, err := c.http.Get("http://" + strings.ReplaceAll(c.address, "/", "") + path)

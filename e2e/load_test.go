@@ -30,7 +30,7 @@ func (m *machine) startLoad(clients int) *load {
 }
 
 func (l *load) work(c *client, worker int) {
-	for call := 0; call < 2000 && !l.ended.Load(); call++ {
+	for call := 0; call < 20_000 && !l.ended.Load(); call++ {
 		want := fmt.Sprintf("%d-%d\n", worker, call)
 		status, answer, err := c.post(map[string]any{"command": "printf '%s\\n' " + want})
 		switch {

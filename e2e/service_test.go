@@ -149,8 +149,8 @@ func TestRolesRunAsDffsAndTheProgramCannotBeRead(t *testing.T) {
 func TestNoConnectionIsLostOverRestartsUnderLoad(t *testing.T) {
 	m := installed(t)
 	load := m.startLoad(4)
-	for range 12 {
-		time.Sleep(150 * time.Millisecond)
+	for range 100 {
+		time.Sleep(50 * time.Millisecond)
 		m.run("systemctl", "restart", service)
 	}
 	if answered := load.stop(t); answered < 20 {

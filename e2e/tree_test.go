@@ -1,0 +1,46 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// Under systemd each command has a cgroup of its own, so its end catches what has left its group.
+func TestATimeoutAlsoEndsWhatHasLeftTheProcessGroup(t *testing.T) { // cases 14, 15
+	m := installed(t)
+	if said := m.run("journalctl", "--quiet", "-o", "cat", "MESSAGE_ID=c433e9dfebf947d1bd8b985e6ba87653"); !strings.Contains(said, "a cgroup of its own") || strings.Contains(said, "no cgroups") {
+		t.Fatalf("the journal says %q", said)
+	}
+	began := time.Now()
+	answer := m.client(defaultAddress).answer(t, map[string]any{
+		"command": "setsid sleep 4711 & (setsid sh -c 'trap \"\" TERM; sleep 4712' &) ; sleep 4713",
+		"timeout": 1,
+	})
+	if !answer.Data.TimedOut || time.Since(began) > 30*time.Second {
+		t.Errorf("after %s: %+v", time.Since(began), answer)
+	}
+	m.eventually("nothing of the command is left", func() bool {
+		_, status := m.try("pgrep", "-f", "sleep 471")
+		return status != 0
+	})
+}
+
+func TestWhatACommandLeavesOnPurposeLivesOnAndIsListed(t *testing.T) {
+	m := installed(t)
+	c := m.client(defaultAddress)
+	answer := c.answer(t, map[string]any{"command": "setsid sleep 4714 >/dev/null 2>&1 & echo started", "jobId": "leaves"})
+	if answer.Data.Stdout != "started\n" {
+		t.Fatalf("got %+v", answer)
+	}
+	pid := strings.TrimSpace(m.run("pgrep", "-f", "^sleep 4714"))
+	status, text, err := c.signedGet("/jobs/leaves")
+	if err != nil || status != 200 || !strings.Contains(text, `"processes":[`+pid+`]`) {
+		t.Errorf("process %s is not listed: %d %s %v", pid, status, text, err)
+	}
+	m.run("kill", pid)
+	m.eventually("it is no longer listed", func() bool {
+		_, text, _ := c.signedGet("/jobs/leaves")
+		return strings.Contains(text, `"processes":[]`)
+	})
+}
