@@ -44,3 +44,14 @@ func TestWhatACommandLeavesOnPurposeLivesOnAndIsListed(t *testing.T) {
 		return strings.Contains(text, `"processes":[]`)
 	})
 }
+
+// The program is 0711 and not readable for the run user, who executes it once more to set the limits.
+func TestLimitsOfARequestHoldForItsCommand(t *testing.T) {
+	m := installed(t)
+	answer := m.client(defaultAddress).answer(t, map[string]any{
+		"command": "ulimit -n; ulimit -v; ulimit -t; id -un", "limits": map[string]any{"openFiles": 77, "memory": 2 << 30, "cpuTime": 9},
+	})
+	if want := "77\n2097152\n9\ndffs\n"; answer.Data.Stdout != want {
+		t.Errorf("got %+v, want %q", answer.Data, want)
+	}
+}
