@@ -1,0 +1,173 @@
+package main_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// errand is one command that the load sends, and what its sender came to know of it.
+type errand struct {
+	token    string // unique; the command appends it to a file whenever it runs
+	body     string
+	jobID    string // its own, or the one that the answer told
+	own      bool
+	wait     bool
+	callback bool
+	began    time.Time
+	sent     request // the latest that was answered
+	accepted bool    // the daemon said so
+	told     bool    // the daemon said that the command had ended, and how
+	unsure   bool    // an answer was lost on the way
+	status   int     // of the latest answer
+}
+
+// refused says that the errand can never have run: each answer came, and each was a refusal.
+func (e *errand) refused() bool { return !e.accepted && !e.unsure && e.status != 0 }
+
+// arrival is one callback as a receiver took it.
+type arrival struct {
+	at        time.Time
+	jobID     string
+	state     string
+	body      string
+	confirmed bool // it was answered with 200
+}
+
+// model is what must be true of a daemon whatever happens to it: an errand that was accepted ran at
+// most once, its callback comes at least once and tells the same each time, and no request is taken
+// twice.
+type model struct {
+	t    *testing.T
+	dir  string // where commands leave their marks
+	seed uint64
+
+	mu       sync.Mutex
+	random   *rand.Rand
+	errands  map[string]*errand
+	arrivals map[string][]arrival
+	kills    []time.Time // of the executor
+	stops    []time.Time // by SIGTERM
+	offences map[string]bool
+	sum      tally
+	errors   []string // connections that got no answer
+}
+
+func newModel(t *testing.T) *model {
+	t.Helper()
+	seed := faultSeed()
+	t.Logf("seed %d (SIDECAR_FAULT_SEED=%d repeats its choices)", seed, seed)
+	return &model{
+		t: t, dir: sharedDir(t), seed: seed, random: rand.New(rand.NewPCG(seed, 0)),
+		errands: map[string]*errand{}, arrivals: map[string][]arrival{}, offences: map[string]bool{},
+	}
+}
+
+// n is a random number below limit, for whoever asks.
+func (m *model) n(limit int) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.random.IntN(limit)
+}
+
+// plan is what an errand is to be; what is left empty is chosen at random.
+type plan struct {
+	sleep    string // seconds
+	more     string // a command that follows
+	callback string // where its callbacks go
+	wait     bool
+	own      bool
+}
+
+// anyPlan is an errand of a mixed load, with receivers to choose from.
+func (m *model) anyPlan(receivers []string) plan {
+	p := plan{sleep: []string{"0", "0", "0.01", "0.05", "0.3"}[m.n(5)], wait: m.n(2) == 0, own: m.n(3) == 0}
+	if at := m.n(2 * len(receivers)); at < len(receivers) {
+		p.callback = receivers[at]
+	}
+	if m.n(40) == 0 { // one that only an end by force ends
+		p.sleep, p.wait = "120", false
+	}
+	return p
+}
+
+func (m *model) newErrand(p plan) *errand {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e := &errand{token: fmt.Sprintf("t%d-%08x", len(m.errands), m.random.Uint32()), wait: p.wait, own: p.own, callback: p.callback != "", began: time.Now()}
+	f := fields{
+		"command": fmt.Sprintf("echo %s >> %s/runs; sleep %s; echo %s >> %s/ends; echo %s%s", e.token, m.dir, p.sleep, e.token, m.dir, e.token, p.more),
+		"envs":    fields{"SIDECAR_FAULTS": m.dir}, "wait": p.wait,
+	}
+	if p.own {
+		e.jobID = "own-" + e.token
+		f["jobId"] = e.jobID
+	}
+	if e.callback {
+		f["callbackURL"] = p.callback + "/" + e.token
+	}
+	e.body = jsonOf(f)
+	m.errands[e.token] = e
+	return e
+}
+
+// note records an answer to an errand, or that none came.
+func (m *model) note(e *errand, r request, a answer, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err != nil {
+		e.unsure = true
+		m.errors = append(m.errors, fmt.Sprintf("%s: %v", e.token, err))
+		return
+	}
+	e.sent, e.status = r, a.status
+	if a.status != 200 || a.Data == nil {
+		return
+	}
+	e.accepted = true
+	if e.jobID != "" && e.jobID != a.Data.JobID {
+		m.t.Errorf("%s: the job id is %q and was %q", e.token, a.Data.JobID, e.jobID)
+	}
+	e.jobID = a.Data.JobID
+	if e.wait && a.Data.ExitCode != nil {
+		e.told = true
+		if a.Data.Stdout != e.token+"\n" {
+			m.t.Errorf("%s: the answer is %.300s", e.token, a.body)
+		}
+	}
+}
+
+func (m *model) arrived(token string, a arrival) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.arrivals[token] = append(m.arrivals[token], a)
+}
+
+// marks counts how often each token is in a file of the commands.
+func (m *model) marks(name string) map[string]int {
+	m.t.Helper()
+	text, err := os.ReadFile(filepath.Join(m.dir, name))
+	if err != nil && !os.IsNotExist(err) {
+		m.t.Fatal(err)
+	}
+	counts := map[string]int{}
+	for _, token := range strings.Fields(string(text)) {
+		counts[token]++
+	}
+	return counts
+}
+
+// offend reports a broken promise, once for each errand and counter.
+func (m *model) offend(e *errand, counter *int, format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if key := e.token + format; !m.offences[key] {
+		m.offences[key] = true
+		*counter++
+		m.t.Errorf("%s (job %s, wait %t, callback %t, own %t, last answer %d): %s", e.token, e.jobID, e.wait, e.callback, e.own, e.status, text)
+	}
+}
