@@ -30,6 +30,7 @@ import (
 type Cgroups struct {
 	jobs int // the folder, for *at calls
 	path string
+	once sync.Once
 	next atomic.Uint64
 
 	mu   sync.Mutex
@@ -130,6 +131,7 @@ func makeJobs(unit, uid, gid int) (int, error) {
 	}
 	for _, name := range []string{"jobs", "cgroup.procs"} {
 		if err := give(unit, name, uid, gid); err != nil {
+			_ = unix.Unlinkat(unit, "jobs", unix.AT_REMOVEDIR)
 			return -1, fmt.Errorf("cannot give %s of the daemon's cgroup to user %d: %w: does the unit have CAP_CHOWN?", name, uid, err)
 		}
 	}
@@ -156,7 +158,7 @@ func give(dir int, name string, uid, gid int) error {
 // runs commands, that a process can be started in a cgroup. What it left in use
 // holds processes that were put into the background on purpose.
 func (c *Cgroups) prepare() error {
-	c.sweep()
+	c.once.Do(c.sweep)
 	t, dir, err := c.freshTree()
 	if err != nil {
 		return err

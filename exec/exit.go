@@ -19,6 +19,7 @@ func (p *Process) watch() {
 	if p.pidfd != nil {
 		p.pidfd.Close()
 	}
+	p.kin.held.release()
 	p.leaveTree()
 }
 

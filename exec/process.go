@@ -88,6 +88,9 @@ func (p *Process) End(reason Reason) {
 
 // terminate needs mu and that the shell has not been reaped.
 func (p *Process) terminate() {
+	if p.tree == nil {
+		p.kin.keepHold()
+	}
 	signalEach(p.escaped, syscall.SIGTERM, syscall.SIGCONT)
 	_ = p.signalGroup(syscall.SIGTERM)
 	// A stopped process would see SIGTERM only when it is continued.

@@ -55,6 +55,7 @@ func NewRunner() (*Runner, error) {
 		stdin: stdin, null: null, session: session,
 		noOpenat2: !hasOpenat2(), noPidfd: !hasPidfd(),
 	}
+	stockThreads()
 	for range forksAtOnce {
 		startForker(r.forks)
 	}
@@ -109,7 +110,7 @@ func (r *Runner) fork(c Command, dir int) *fork {
 // follow begins to read the command's output and to wait for its end.
 func (r *Runner) follow(c Command, child *child) *Process {
 	p := newProcess(c, child)
-	p.orphans, p.kin = r.orphans, kin{group: child.pid, session: r.session, census: &r.census}
+	p.orphans, p.kin = r.orphans, kin{group: child.pid, session: r.session, census: &r.census, held: new(held)}
 	p.pipes = r.read(child, &p.result, c.MaxOutput)
 	p.limit(c.Timeout)
 	go p.watch()

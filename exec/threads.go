@@ -1,0 +1,24 @@
+package exec
+
+import (
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// spareThreads is more than the daemon usually has at work.
+const spareThreads = 24
+
+// stockThreads makes the runtime create threads, which it then keeps. It ends
+// the program when it needs another and the host has none left, as while a
+// command forks without end: threads in stock leave EAGAIN to the commands.
+func stockThreads() {
+	var waiting sync.WaitGroup
+	for range spareThreads {
+		waiting.Go(func() {
+			// A raw sleep occupies a thread, unlike time.Sleep.
+			_ = unix.Nanosleep(&unix.Timespec{Nsec: 2_000_000}, nil)
+		})
+	}
+	waiting.Wait()
+}
