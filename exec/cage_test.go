@@ -161,13 +161,4 @@ func folders() []string {
 	return slices.DeleteFunc(foldersIn(cage.cgroups.jobs, "."), cage.cgroups.isIdle)
 }
 
-func ownFile(name string) (string, error) {
-	path, err := ownCgroup()
-	if err != nil {
-		return "", err
-	}
-	text, err := os.ReadFile(filepath.Join(path, name))
-	return strings.TrimSpace(string(text)), err
-}
-
 func numbersOf(pids []int) string { return strings.Trim(fmt.Sprint(pids), "[]") }
