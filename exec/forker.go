@@ -12,7 +12,8 @@ import (
 // directory is entered before the fork, because a child that goes through
 // /proc/self/fd pays a twentieth of its whole start for looking itself up.
 type forker struct {
-	ownDir bool // the thread's working directory is shared with no other thread
+	ownDir bool   // the thread's working directory is shared with no other thread
+	path   string // not empty: the child itself changes to this path, as at home
 }
 
 // startForker returns when a forker serves until there are no more forks. A few
@@ -56,6 +57,9 @@ func (w *forker) work(forks <-chan *fork) {
 // enter prepares for a fork into dir. The child has to change to path, if there
 // is one.
 func (w *forker) enter(dir int) (path string, err error) {
+	if w.path != "" {
+		return w.path, nil
+	}
 	if w.ownDir {
 		return "", unix.Fchdir(dir)
 	}

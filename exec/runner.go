@@ -20,6 +20,7 @@ type Runner struct {
 	stdin   *os.File // /dev/null for reading, every command's standard input
 	null    *os.File // /dev/null for writing, where output beyond the limit goes
 
+	home    home     // empty: forkers start every command
 	cgroups *Cgroups // nil: commands have none of their own
 	orphans *orphans // nil: orphans are left to init
 	session int
@@ -85,6 +86,11 @@ func (r *Runner) UseCgroups(c *Cgroups) error {
 func (r *Runner) Start(c Command) (*Process, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
+	}
+	if c.Dir == r.home.dir {
+		if f := r.fork(c, -1); r.home.start(f) == nil {
+			return r.follow(c, &f.child), nil
+		}
 	}
 	dir, err := r.openDir(c.Dir)
 	if err != nil {

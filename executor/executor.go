@@ -76,6 +76,9 @@ func New(o Options) (*Executor, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := runner.SetHome(o.Commands.Workdir); err != nil {
+		return nil, err
+	}
 	e := &Executor{
 		verifier: o.Verifier, commands: o.Commands, limits: o.Limits, log: o.Log,
 		runner: runner, jobs: newJobs(o.Jobs),
