@@ -22,11 +22,11 @@ func (s *service) footprint() footprint {
 	}
 }
 
-// grown lists in words what a daemon has more than before. Threads wait for work for a while, and
-// memory is given back in steps, so of these only what comes with each command counts.
+// grown lists in words what a daemon has more than before. Threads and connections to receivers wait
+// for work for a while, and memory is given back in steps: of these only what comes with each command counts.
 func (f footprint) grown(before footprint) (found []string) {
 	for name, n := range map[string][3]int{
-		"files of the executor": {before.executorFiles, f.executorFiles, 0}, "files of the network role": {before.networkFiles, f.networkFiles, 0},
+		"files of the executor": {before.executorFiles, f.executorFiles, 0}, "files of the network role": {before.networkFiles, f.networkFiles, 4},
 		"threads of the executor": {before.executorThreads, f.executorThreads, 20}, "threads of the network role": {before.networkThreads, f.networkThreads, 20},
 		"KB of the executor": {before.executorKB, f.executorKB, 20_000}, "KB of the network role": {before.networkKB, f.networkKB, 20_000},
 	} {

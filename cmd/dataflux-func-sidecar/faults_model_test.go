@@ -148,6 +148,13 @@ func (m *model) arrived(token string, a arrival) {
 	m.arrivals[token] = append(m.arrivals[token], a)
 }
 
+// heard says whether a receiver has seen the errand's callback, whatever it answered.
+func (m *model) heard(e *errand) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.arrivals[e.token]) > 0
+}
+
 // marks counts how often each token is in a file of the commands.
 func (m *model) marks(name string) map[string]int {
 	m.t.Helper()
