@@ -67,7 +67,7 @@ func writeResult(w io.Writer, id string, result *exec.Result) error {
 }
 
 // facts are the keys beside the output: `exitCode` is null when a signal ended the command, `signal`
-// when none did; the byte counts are what the command wrote, cut or not; `maxRssBytes` is null where
+// when none did; `ended` tells whether it ended by itself ("exited") or was ended; the byte counts are what the command wrote, cut or not; `maxRssBytes` is null where
 // the kernel cannot tell.
 func facts(r *exec.Result) string {
 	exitCode, signal, peak := "null", "null", "null"
@@ -79,16 +79,19 @@ func facts(r *exec.Result) string {
 	if r.MaxRSS > 0 {
 		peak = fmt.Sprint(r.MaxRSS)
 	}
-	return fmt.Sprintf(`"exitCode":%s,"signal":%s,"timedOut":%t,"durationMs":%d,"cpuMs":%d,"maxRssBytes":%s,`+
+	return fmt.Sprintf(`"exitCode":%s,"signal":%s,"ended":%s,"timedOut":%t,"durationMs":%d,"cpuMs":%d,"maxRssBytes":%s,`+
 		`"stdoutBytes":%d,"stderrBytes":%d,"stdoutTruncated":%t,"stderrTruncated":%t`,
-		exitCode, signal, r.Ended == exec.TimedOut, r.Duration.Milliseconds(), (r.UserTime + r.SystemTime).Milliseconds(), peak,
+		exitCode, signal, quoteJSON(r.Ended.String()), r.Ended == exec.TimedOut, r.Duration.Milliseconds(), (r.UserTime + r.SystemTime).Milliseconds(), peak,
 		r.Stdout.Total(), r.Stderr.Total(), r.Stdout.Truncated(), r.Stderr.Truncated())
 }
 
 // notice says in words what the caller should know beside the facts; mostly it is empty.
 func notice(r *exec.Result) string {
 	var notices []string
-	if r.Ended == exec.Stopped {
+	switch r.Ended {
+	case exec.Cancelled:
+		notices = append(notices, "the command was cancelled")
+	case exec.Stopped:
 		notices = append(notices, "the command was ended because the daemon stops")
 	}
 	if r.StillRunning {
@@ -105,9 +108,13 @@ func notice(r *exec.Result) string {
 	return strings.Join(notices, "; ")
 }
 
+// quoteJSON leaves <, > and & as they are: the answer is no HTML.
 func quoteJSON(text string) string {
-	quoted, _ := json.Marshal(text) // a string always has a JSON form
-	return string(quoted)
+	var quoted strings.Builder
+	e := json.NewEncoder(&quoted)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(text) // a string always has a JSON form
+	return strings.TrimSuffix(quoted.String(), "\n")
 }
 
 // encoder writes pieces of JSON until the first error.

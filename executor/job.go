@@ -33,6 +33,9 @@ type job struct {
 	// The last one gives the memory back, so nobody ever finds less than was written.
 	users atomic.Int32
 
+	// claimed: the id that the caller chose is used up for good, on disk as well.
+	claimed bool
+
 	mu      sync.Mutex
 	phase   phase
 	reason  exec.Reason // why it was ended before it had a process
@@ -127,6 +130,14 @@ func (j *job) endRequested() exec.Reason {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.reason
+}
+
+// neverRan says that the job was refused at its start, so that its id may be tried again. One that was
+// cancelled or stopped before its start may not: somebody wanted it not to run.
+func (j *job) neverRan() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.failure != nil && j.reason == exec.Exited
 }
 
 // view is a consistent look at what changes.

@@ -41,11 +41,13 @@ func newJobs(bounds Jobs) *jobs {
 }
 
 // admit enters a new job, with a place or into the queue. If there is a job with its id, that one is
-// returned, and the new one is not entered. It returns nil if there is no room.
+// returned, and the new one is not entered, unless the first never ran. It returns nil if there is no
+// room.
 func (t *jobs) admit(j *job) *job {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if first := t.table[j.id]; first != nil {
+	first := t.table[j.id]
+	if first != nil && !first.neverRan() {
 		return first
 	}
 	switch {
@@ -56,6 +58,11 @@ func (t *jobs) admit(j *job) *job {
 		t.queue = append(t.queue, j)
 	default:
 		return nil
+	}
+	if first != nil {
+		j.claimed = first.claimed
+		t.kept = slices.DeleteFunc(t.kept, func(old *job) bool { return old == first })
+		first.leave()
 	}
 	t.table[j.id] = j
 	j.use()

@@ -283,3 +283,45 @@ func TestARequestMayAskForLessThanTheConfiguredLimitsAndNotForMore(t *testing.T)
 		t.Errorf("got %d %+v", head.Status, got)
 	}
 }
+
+func TestAJobIDIsUsedUpOnlyByACommandThatRan(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.Callbacks.MaxPending = 1 })
+	if head, got := r.shell(`{"command":"true","jobId":"again","workdir":"/no/such"}`); head.Status != 400 {
+		t.Fatalf("got %d %+v", head.Status, got)
+	}
+	if head, got := r.shell(`{"command":"echo ran","jobId":"again"}`); head.Status != 200 || got.Data.Stdout != "ran\n" {
+		t.Errorf("corrected: got %d %+v", head.Status, got)
+	}
+	r.shell(`{"command":"true","wait":false,"callbackURL":"http://dead:1/"}`)
+	r.receivePost()
+	if head, got := r.shell(`{"command":"true","jobId":"later","callbackURL":"http://dead:1/"}`); head.Status != 503 {
+		t.Fatalf("got %d %+v", head.Status, got)
+	}
+	if head, got := r.shell(`{"command":"echo ran","jobId":"later"}`); head.Status != 200 || got.Data.Stdout != "ran\n" {
+		t.Errorf("tried again: got %d %+v", head.Status, got)
+	}
+}
+
+func TestACancelledJobIsNotStartedByARepetition(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.Jobs.MaxRunning, o.Jobs.MaxQueued = 1, 1 })
+	r.shell(`{"command":"sleep 60","wait":false,"jobId":"first"}`)
+	r.shell(`{"command":"touch /never","wait":false,"jobId":"second"}`)
+	r.call("DELETE", "/jobs/second", "")
+	r.waitForState("second", "ended")
+	if head, _ := r.shell(`{"command":"touch /never","jobId":"second"}`); head.Status != 409 {
+		t.Errorf("got %d", head.Status)
+	}
+	r.call("DELETE", "/jobs/first", "")
+}
+
+func TestTheCallerHearsOfACancel(t *testing.T) {
+	r := newRig(t, nil)
+	id := r.request(`{"command":"echo a '<&>'; sleep 60","jobId":"c"}`)
+	waitFor(t, func() bool { return strings.HasPrefix(r.job("c").Stdout, "a") })
+	r.send(r.callFrame("DELETE", "/jobs/c", ""))
+	for range 2 {
+		if got, _, body := r.answer(); got == id && (!strings.Contains(string(body), `"ended":"cancelled"`) || !strings.Contains(string(body), `"stdout":"a <&>\n"`)) {
+			t.Errorf("got %s", body)
+		}
+	}
+}

@@ -81,7 +81,7 @@ func (j *job) summary() string {
 		return text + fmt.Sprintf(`,"stdoutBytes":%d,"stderrBytes":%d`, v.process.Stdout().Total(), v.process.Stderr().Total())
 	}
 	r := v.process.Result()
-	return text + fmt.Sprintf(`,"endedAt":%s,"ended":%s,`, quoteJSON(instant(v.endedAt)), quoteJSON(r.Ended.String())) + facts(r)
+	return text + fmt.Sprintf(`,"endedAt":%s,`, quoteJSON(instant(v.endedAt))) + facts(r)
 }
 
 func instant(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }

@@ -1,8 +1,11 @@
 package executor
 
 import (
+	"errors"
+
 	"dataflux-func-sidecar/exec"
 	"dataflux-func-sidecar/privsep/message"
+	"dataflux-func-sidecar/sign"
 )
 
 // shell answers POST /shell. Once a command is admitted, nothing that happens to the caller matters to it.
@@ -23,7 +26,7 @@ func (e *Executor) shell(call message.Call, _ string, st *stream) *refusal {
 	first := e.jobs.admit(j)
 	switch first {
 	case nil:
-		return refuseForNow("%d commands are running and %d are waiting, and MAX_RUNNING and MAX_QUEUED allow no more: try again later",
+		return refuseForNow("no more than %d commands may run (MAX_RUNNING) and %d wait (MAX_QUEUED) at the same time: try again later",
 			e.jobs.bounds.MaxRunning, e.jobs.bounds.MaxQueued)
 	case j:
 		return e.carry(j, call.Timestamp, st)
@@ -140,17 +143,29 @@ func (e *Executor) fail(j *job, why *refusal, accepted bool) {
 	}
 }
 
-// promise claims a job id that the caller chose, so that it never runs twice, and a callback's delivery.
+// promise sees to a callback's delivery, and claims a job id that the caller chose, so that it never
+// runs twice. The id comes last: what is refused before may be tried again under it.
 func (e *Executor) promise(j *job, timestamp string) *refusal {
-	if j.request.jobID != "" {
-		if err := e.verifier.Claim("job "+j.id, timestamp); err != nil {
-			return refuse(statusConflict, "the job %q was accepted before and is no longer kept, so its result cannot be told; it is not run again: use a fresh jobId", j.id)
+	if j.request.callbackURL != nil {
+		if why := e.courier.promise(j); why != nil {
+			return why
 		}
 	}
-	if j.request.callbackURL != nil {
-		return e.courier.promise(j)
+	if j.request.jobID == "" || j.claimed {
+		return nil
 	}
-	return nil
+	err := e.verifier.Claim("job "+j.id, timestamp)
+	if err == nil {
+		j.claimed = true
+		return nil
+	}
+	if j.request.callbackURL != nil {
+		e.courier.withdraw(j)
+	}
+	if errors.Is(err, sign.ErrReplay) {
+		return refuse(statusConflict, "the job %q was accepted before and is no longer kept, so its result cannot be told; it is not run again: use a fresh jobId", j.id)
+	}
+	return refuseForNow("%v", err)
 }
 
 // start runs the command, unless the job's end was asked for while it waited.

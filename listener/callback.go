@@ -28,6 +28,7 @@ func newPoster(role *Role, timeout time.Duration) *poster {
 		MaxIdleConnsPerHost:    2,
 		IdleConnTimeout:        time.Minute,
 		MaxResponseHeaderBytes: 16 << 10,
+		DisableCompression:     true, // of an answer that is not looked at
 	}
 	return &poster{role: role, client: &http.Client{
 		Transport: transport,
@@ -51,6 +52,7 @@ func (p *poster) attempt(ctx context.Context, id uint64, callback message.Callba
 		return message.Outcome{Error: "the URL is not valid"}
 	}
 	request.ContentLength = callback.Length
+	request.Header.Set("User-Agent", "dataflux-func-sidecar")
 	for i := 0; i < len(callback.Headers); i += 2 {
 		request.Header.Set(callback.Headers[i], callback.Headers[i+1])
 	}
