@@ -5,7 +5,7 @@ FUZZTIME ?= 10s
 # Root cannot be the user that commands run as.
 RUN_USER := $(if $(filter 0,$(shell id -u)),--user nobody)
 
-.PHONY: help build run test lint fuzz bench install clean
+.PHONY: help build run test lint fuzz faults bench install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-10s %s\n", $$1, $$2}' Makefile
@@ -24,6 +24,9 @@ lint: ## gofumpt, vet, staticcheck, shellcheck, govulncheck
 
 fuzz: ## fuzz each target for FUZZTIME
 	dev/fuzz.sh $(FUZZTIME)
+
+faults: ## the fault suite with 500 rounds instead of 50
+	SIDECAR_FAULT_ROUNDS=500 go test -timeout 60m -run '^TestFaults$$' ./cmd/$(PROGRAM)
 
 bench: build ## measure against a bare os/exec loop, in one run
 	go run ./bench

@@ -8,6 +8,7 @@ package executor
 import (
 	"context"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -94,9 +95,17 @@ func New(o Options) (*Executor, error) {
 // its process group and by adopting orphans. It says in words which of the two is in force.
 func (e *Executor) HoldTrees(cgroups *exec.Cgroups, missing error) string {
 	if missing == nil {
-		if missing = e.runner.UseCgroups(cgroups); missing == nil {
-			return "Each command has a cgroup of its own: whatever it starts is ended with it"
+		missing = e.runner.UseCgroups(cgroups)
+	}
+	if missing == nil {
+		text := "Each command has a cgroup of its own: whatever it starts is ended with it"
+		if os.Getpid() != 1 {
+			return text
 		}
+		if err := e.runner.AdoptOrphans(); err != nil { // as the init of a container, they are ours anyway
+			text += fmt.Sprintf("; %v", err)
+		}
+		return text
 	}
 	text := fmt.Sprintf("Commands have no cgroups of their own (%v): a process that leaves its command's process group is ended as far as it can be found", missing)
 	if err := e.runner.AdoptOrphans(); err != nil {
