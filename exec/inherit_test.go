@@ -91,8 +91,10 @@ func startBlocked(c *osexec.Cmd, signals ...syscall.Signal) error {
 
 func checkSignals(t *testing.T, status string) {
 	t.Helper()
+	// Signals 32 and 33 are the C library's own: make leaves them ignored to what it starts.
+	const reserved = 1<<31 | 1<<32
 	for _, name := range []string{"SigBlk", "SigIgn", "SigCgt"} {
-		if set, err := signalSet([]byte(status), name); set != 0 || err != nil {
+		if set, err := signalSet([]byte(status), name); set&^reserved != 0 || err != nil {
 			t.Errorf("%s is %#x, %v", name, set, err)
 		}
 	}

@@ -129,18 +129,18 @@ func (c *courier) settle(id string) {
 	c.release()
 }
 
-// dispatch begins to keep the promise: the job has ended. Its result is on disk before the first
-// attempt; only if the disk does not take it, it stays in memory.
-func (c *courier) dispatch(j *job) {
-	d := &delivery{id: j.id, url: j.request.callbackURL, outcome: outcomeOf(j), expires: j.accepted.Add(c.callbacks.Expiry)}
+// dispatch begins to keep the promise. When it returns, the outcome is on disk; only if the disk does
+// not take it, it stays in memory. It is called before anybody is told of the job's end: otherwise a
+// crash could make the callback speak of a command that was cut off.
+func (c *courier) dispatch(j *job, o outcome) {
+	d := &delivery{id: j.id, url: j.request.callbackURL, outcome: o, expires: j.accepted.Add(c.callbacks.Expiry)}
+	c.store(d)
+	if d.stored { // the output is not needed in memory any more
+		go c.deliver(d)
+		return
+	}
 	j.use()
 	go func() {
-		c.store(d)
-		if d.stored { // the output is not needed in memory any more
-			j.leave()
-			c.deliver(d)
-			return
-		}
 		c.deliver(d)
 		j.leave()
 	}()

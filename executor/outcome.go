@@ -18,13 +18,9 @@ type outcome interface {
 	state() string     // how the job ended, in a word or two
 }
 
-// outcomeOf is the outcome of a job that has ended.
-func outcomeOf(j *job) outcome {
-	v := j.look()
-	if v.failure != nil {
-		return unrun{"failed", "the command was not started: " + v.failure.message}
-	}
-	return ran{v.process.Result()}
+// notStarted is the outcome of a job that was accepted and has no process.
+func notStarted(why *refusal) outcome {
+	return unrun{"failed", "the command was not started: " + why.message}
 }
 
 // ran is the outcome of a command that ran.

@@ -117,29 +117,30 @@ func (e *Executor) follow(j *job, st *stream) {
 	e.logStart(j)
 	<-j.process.Done()
 	e.jobs.leavePlace() // its place is free from now on, however slowly the answer is read
+	if j.request.callbackURL != nil {
+		e.courier.dispatch(j, ran{j.process.Result()})
+	}
 	j.finish(nil)
 	e.jobs.keep(j)
 	if j.request.wait {
 		_ = sendResult(st, j.id, j.process.Result()) // a caller who has hung up meanwhile changes nothing
 	}
 	e.logEnd(j)
-	if j.request.callbackURL != nil {
-		e.courier.dispatch(j)
-	}
 }
 
 // fail ends a job that was never started. If it had been accepted, its callback and the journal tell.
 func (e *Executor) fail(j *job, why *refusal, accepted bool) {
+	switch {
+	case j.request.callbackURL == nil:
+	case accepted:
+		e.courier.dispatch(j, notStarted(why))
+	default:
+		e.courier.withdraw(j)
+	}
 	j.finish(why)
 	e.jobs.keep(j)
-	switch {
-	case accepted:
+	if accepted {
 		e.logFailure(j, why)
-		if j.request.callbackURL != nil {
-			e.courier.dispatch(j)
-		}
-	case j.request.callbackURL != nil:
-		e.courier.withdraw(j)
 	}
 }
 

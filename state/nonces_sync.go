@@ -53,9 +53,19 @@ func (n *Nonces) extend() error {
 	recent, horizon := n.recent, n.horizon
 	n.mu.Unlock()
 	if recent+slack/2 <= horizon {
-		return nil
+		return n.tellReach()
 	}
 	return n.raise(recent + slack)
+}
+
+// tellReach notes how far the log reaches, so that a file that is cut while the daemon is away is
+// missed. It needs no sync: for a power cut there is the horizon.
+func (n *Nonces) tellReach() error {
+	m := n.mark.now
+	if m.reached = n.log.reached(); m.reached == n.mark.now.reached {
+		return nil
+	}
+	return n.mark.put(m)
 }
 
 // dropDead empties the oldest segments while no timestamp in them can pass the time window. Should the

@@ -38,6 +38,7 @@ func TestDamagedStateFilesAreReportedAndServingGoesOn(t *testing.T) {
 		"nonces cut short":      {"nonces-00.log", damaged, cutShort},
 		"nonces flipped":        {"nonces-00.log", damaged, flipped},
 		"nonces zeroed":         {"nonces-00.log", damaged, zeroed},
+		"nonces gone":           {"nonces-00.log", damaged, lost},
 		"mark cut short":        {"nonces.mark", unsure, cutToFew},
 		"mark zeroed":           {"nonces.mark", unsure, zeroed},
 		"mark gone":             {"nonces.mark", unsure, lost},
