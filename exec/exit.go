@@ -143,6 +143,9 @@ func (p *Process) settle() {
 		}
 	}
 	close(p.done)
+	if p.then != nil {
+		go p.then()
+	}
 }
 
 // pollable hands a descriptor over to the netpoller.

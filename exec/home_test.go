@@ -45,3 +45,24 @@ func TestAHomeThatIsGoneIsToldAsAnyDirectory(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestThenIsCalledOnceWhetherTheCommandHasEndedOrNot(t *testing.T) {
+	r := newTestRunner(t)
+	for _, text := range []string{"true", "sleep 0.05"} {
+		p, err := r.Start(Command{Shell: "/bin/sh", Text: text, Dir: "/", Env: []string{"PATH=/usr/bin:/bin"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text == "true" {
+			<-p.Done()
+		}
+		called := make(chan int, 2)
+		p.Then(func() { called <- p.Result().ExitCode })
+		if code := <-called; code != 0 {
+			t.Errorf("%s: got %d", text, code)
+		}
+		if len(called) > 0 {
+			t.Errorf("%s: called twice", text)
+		}
+	}
+}

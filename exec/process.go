@@ -40,6 +40,7 @@ type Process struct {
 	timeout *time.Timer // nil if there is none
 	timer   *time.Timer // of the grace period, then of our patience
 	result  Result
+	then    func() // what is to be done with it, nil if nobody has said so
 }
 
 func newProcess(c Command, child *child) *Process {
@@ -59,6 +60,20 @@ func (p *Process) PID() int { return p.pid }
 
 // Done is closed when the result is ready.
 func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Then has f called once the result is there: at once, or on a goroutine of its own. Until then nobody
+// needs to wait, whose stack would be kept for as long as the command runs. It is called once.
+func (p *Process) Then(f func()) {
+	p.mu.Lock()
+	later := !p.settled
+	if later {
+		p.then = f
+	}
+	p.mu.Unlock()
+	if !later {
+		f()
+	}
+}
 
 // Result is valid after Done.
 func (p *Process) Result() *Result { return &p.result }

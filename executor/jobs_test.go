@@ -317,6 +317,7 @@ func TestACancelledJobIsNotStartedByARepetition(t *testing.T) {
 func TestTheCallerHearsOfACancel(t *testing.T) {
 	r := newRig(t, nil)
 	id := r.request(`{"command":"echo a '<&>'; sleep 60","jobId":"c"}`)
+	waitFor(t, func() bool { return r.running() == 1 })
 	waitFor(t, func() bool { return strings.HasPrefix(r.job("c").Stdout, "a") })
 	r.send(r.callFrame("DELETE", "/jobs/c", ""))
 	for range 2 {

@@ -82,13 +82,12 @@ func (e *Executor) join(first *job, wait bool, st *stream) *refusal {
 	return answer(first, st)
 }
 
-// carry takes an admitted job through its life: claim its id, promise its callback, wait for its
-// place, run it, answer, journal, deliver.
+// carry takes an admitted job to its start: claim its id, promise its callback, wait for its place. From
+// there on follow does the rest.
 func (e *Executor) carry(j *job, timestamp string, st *stream) *refusal {
-	defer j.leave()
-	defer e.jobs.close()
 	if why := e.promise(j, timestamp); why != nil {
 		e.jobs.withdraw(j, why)
+		e.close(j)
 		return why
 	}
 	accepted := !isClosed(j.granted) // whatever comes, a job that had to wait was accepted
@@ -100,6 +99,7 @@ func (e *Executor) carry(j *job, timestamp string, st *stream) *refusal {
 	if why := e.start(j); why != nil {
 		e.jobs.leavePlace()
 		e.fail(j, why, accepted)
+		e.close(j)
 		if told {
 			return nil
 		}
@@ -108,14 +108,15 @@ func (e *Executor) carry(j *job, timestamp string, st *stream) *refusal {
 	if !j.request.wait && !told {
 		_ = sendAccepted(st, j)
 	}
-	e.follow(j, st)
+	e.logStart(j)
+	j.process.Then(func() { e.follow(j, st) })
 	return nil
 }
 
-// follow sees a started job to its end.
+// follow sees to what comes after a command's end: the result on disk if it is owed to a callback, the
+// answer, the journal.
 func (e *Executor) follow(j *job, st *stream) {
-	e.logStart(j)
-	<-j.process.Done()
+	defer e.close(j)
 	e.jobs.leavePlace() // its place is free from now on, however slowly the answer is read
 	if j.request.callbackURL != nil {
 		e.courier.dispatch(j, ran{j.process.Result()})
@@ -126,6 +127,12 @@ func (e *Executor) follow(j *job, st *stream) {
 		_ = sendResult(st, j.id, j.process.Result()) // a caller who has hung up meanwhile changes nothing
 	}
 	e.logEnd(j)
+}
+
+// close ends the care for a job: it is answered and in the journal.
+func (e *Executor) close(j *job) {
+	e.jobs.close()
+	j.leave()
 }
 
 // fail ends a job that was never started. If it had been accepted, its callback and the journal tell.

@@ -17,8 +17,13 @@ type idleMemory struct {
 func (m *idleMemory) tick(idle bool, done int) {
 	if idle && done == m.seen && done != m.freed {
 		m.freed = done
-		runtime.GC() // what the pools hold goes with the second collection, which follows
-		debug.FreeOSMemory()
+		m.free()
 	}
 	m.seen = done
+}
+
+// free is also of use when the start is over, whose garbage nothing else would collect.
+func (m *idleMemory) free() {
+	runtime.GC() // what the pools hold goes with the second collection, which follows
+	debug.FreeOSMemory()
 }

@@ -158,6 +158,7 @@ func (s *supervisor) announce(r *roleRun) {
 	if !s.announced {
 		s.announced = true
 		s.notifier.ready()
+		s.memory.free()
 		s.log.Write(journal.Ready(), fmt.Sprintf("Ready: version %s, commands run as %q, listening on %s", version, s.user, where), nil)
 	}
 }
