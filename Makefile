@@ -26,7 +26,7 @@ fuzz: ## fuzz each target for FUZZTIME
 	dev/fuzz.sh $(FUZZTIME)
 
 faults: ## the fault suite with 500 rounds instead of 50
-	SIDECAR_FAULT_ROUNDS=500 go test -timeout 60m -run '^TestFaults$$' ./cmd/$(PROGRAM)
+	SIDECAR_FAULT_ROUNDS=500 go test -C cmd/$(PROGRAM) -timeout 60m -run '^TestFaults$$'
 
 bench: build ## measure against a bare os/exec loop, in one run
 	go run ./bench
