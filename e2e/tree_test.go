@@ -55,3 +55,18 @@ func TestLimitsOfARequestHoldForItsCommand(t *testing.T) {
 		t.Errorf("got %+v, want %q", answer.Data, want)
 	}
 }
+
+func TestATimeoutAlsoEndsAChildThatSudoMadeRoot(t *testing.T) { // case 14, with ALLOW_SUDO
+	m := installed(t)
+	m.sh(`echo 'dffs ALL=(root) NOPASSWD: ALL' > /etc/sudoers.d/dffs
+		echo 'ALLOW_SUDO = true' >> /etc/dataflux-func-sidecar
+		dataflux-func-sidecar configure && systemctl daemon-reload && systemctl restart dataflux-func-sidecar`)
+	answer := m.client(defaultAddress).answer(t, map[string]any{"command": "sudo sleep 4715 & sudo setsid sleep 4715 & sudo id -un; wait", "timeout": 2})
+	if !answer.Data.TimedOut || answer.Data.Stdout != "root\n" {
+		t.Errorf("got %+v", answer)
+	}
+	m.eventually("nothing of the command is left", func() bool {
+		_, status := m.try("pgrep", "-f", "sleep 4715")
+		return status != 0
+	})
+}
