@@ -171,15 +171,7 @@ func (s *supervisor) tellStatus() {
 
 // endRole makes sure that the role is gone and says how it ended.
 func (s *supervisor) endRole(r *roleRun) string {
-	var reason string
-	select {
-	case err := <-r.failed:
-		if !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
-			reason = err.Error() + "; "
-		}
-	default:
-		reason = fmt.Sprintf("not ready within %s; ", readyTimeout)
-	}
+	reason := s.whyEnded(r)
 	select {
 	case <-r.role.Exited(): // by itself: its status tells more than a kill would
 	case <-time.After(100 * time.Millisecond):
@@ -187,6 +179,25 @@ func (s *supervisor) endRole(r *roleRun) string {
 	}
 	_ = r.role.Channel.Close()
 	return reason + r.role.Status()
+}
+
+// whyEnded is what is to be said besides the role's exit status; nothing if it just went away.
+func (s *supervisor) whyEnded(r *roleRun) string {
+	var err error
+	select {
+	case <-r.session.Ended():
+		err = <-r.failed // comes right after
+	default:
+		select {
+		case err = <-r.failed: // it did not answer
+		default:
+			return fmt.Sprintf("not ready within %s; ", readyTimeout)
+		}
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+		return ""
+	}
+	return err.Error() + "; "
 }
 
 // drain answers everybody who is connected, ends what still runs after the drain timeout, and leaves.
