@@ -25,7 +25,7 @@ func TestJournalTellsTheStoryOfAJob(t *testing.T) {
 	if strings.Count(entries, "\n")+1 < 2 {
 		t.Errorf("a job has a start and an end, the journal has:\n%s", entries)
 	}
-	for _, field := range []string{"SIDECAR_COMMAND", "SIDECAR_REMOTE", "SIDECAR_EXIT_CODE", "SIDECAR_DURATION_MS"} {
+	for _, field := range []string{"SIDECAR_COMMAND", "SIDECAR_REMOTE", "SIDECAR_EXIT_CODE", "SIDECAR_DURATION_MS", "SIDECAR_CPU_MS"} {
 		if !strings.Contains(entries, `"`+field+`":`) {
 			t.Errorf("no entry of the job has %s", field)
 		}
