@@ -56,6 +56,8 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	case "help", "--help", "-h":
 		fmt.Fprint(stdout, usage)
 		return 0
+	case portsCommand:
+		return runPorts(rest, stderr)
 	case networkCommand:
 		return runNetwork(rest, stderr)
 	case limitedCommand:
