@@ -5,7 +5,7 @@ FUZZTIME ?= 10s
 # Root cannot be the user that commands run as.
 RUN_USER := $(if $(filter 0,$(shell id -u)),--user nobody)
 
-.PHONY: help build run test lint fuzz faults bench install clean
+.PHONY: help build run test lint fuzz faults bench dist install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-10s %s\n", $$1, $$2}' Makefile
@@ -30,6 +30,9 @@ faults: ## the fault suite with 500 rounds instead of 50
 
 bench: build ## measure against a bare os/exec loop, in one run
 	go run ./bench
+
+dist: ## write the release folder dist/; DOWNLOAD_URL=https://… becomes the default of download.sh
+	release/dist.sh dist
 
 install: build ## install on this host (sudo make install)
 	./install.sh
