@@ -38,7 +38,7 @@ func (m *machine) placeCheckout() {
 	m.t.Helper()
 	m.place("../install.sh", checkout+"/install.sh", 0o755)
 	m.place("../go.mod", checkout+"/go.mod", 0o644)
-	m.placeUnits(checkout + "/units")
+	m.placeParts(checkout+"/units", checkout+"/man")
 	m.placeProgram(checkout + "/bin/dataflux-func-sidecar")
 }
 
@@ -46,16 +46,19 @@ func (m *machine) placeCheckout() {
 func (m *machine) placeRelease(folder string) {
 	m.t.Helper()
 	m.place("../install.sh", folder+"/install.sh", 0o755)
-	m.placeUnits(folder)
+	m.placeParts(folder, folder)
 	m.placeProgram("/tmp/packing/dataflux-func-sidecar")
 	m.run("tar", "-C", "/tmp/packing", "-czf", folder+"/dataflux-func-sidecar.tar.gz", "dataflux-func-sidecar")
 	m.run("rm", "-r", "/tmp/packing")
 }
 
-func (m *machine) placeUnits(folder string) {
+func (m *machine) placeParts(units, man string) {
 	m.t.Helper()
-	for _, unit := range []string{service, socket, ports} {
-		m.place("../units/"+unit, folder+"/"+unit, 0o644)
+	for _, unit := range []string{service, socket, ports, "dataflux-func-sidecar.catalog"} {
+		m.place("../units/"+unit, units+"/"+unit, 0o644)
+	}
+	for _, page := range []string{"dataflux-func-sidecar.8", "dataflux-func-sidecar.5"} {
+		m.place("../man/"+page, man+"/"+page, 0o644)
 	}
 }
 
