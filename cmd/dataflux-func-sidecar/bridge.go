@@ -47,6 +47,13 @@ func firstBind() []config.Address {
 	return followBridge(config.Default().Bind, bridgeAddress())
 }
 
+// noteBridge says why the first BIND is not the stock one.
+func (c *configuring) noteBridge() {
+	if !c.bindGiven && !slices.Equal(c.result.Bind, config.Default().Bind) {
+		c.note("docker0 has %s here instead of %s, so BIND names that", bridgeAddress(), stockBridge)
+	}
+}
+
 // warnOfBridge tells of a BIND by which containers would not find this host.
 func (c *configuring) warnOfBridge() {
 	followed := followBridge(c.result.Bind, bridgeAddress())

@@ -84,15 +84,13 @@ func refuseTaken(addresses []config.Address, units []string) error {
 			taken = append(taken, err)
 			continue
 		}
-		holders, busy := holdersOf(address)
-		mine := func(h holder) bool {
-			return h.inService || h.isSystemd() && slices.Contains(units, address.String())
-		}
-		if !busy || slices.ContainsFunc(holders, mine) {
+		sockets, busy := inTheWay(address)
+		others := slices.DeleteFunc(slices.Clone(sockets), func(s heldSocket) bool { return s.ours(units) })
+		if !busy || len(sockets) > 0 && len(others) == 0 {
 			continue
 		}
 		taken = append(taken, fmt.Errorf("BIND address %s is taken by %s: stop that, or give other addresses with --bind",
-			address, describe(holders)))
+			address, describe(others)))
 	}
 	return errors.Join(taken...)
 }
@@ -109,17 +107,17 @@ func refuseFile(address config.Address) error {
 	return fmt.Errorf("BIND address %s is there and is no socket: move it away, or give another path with --bind", address)
 }
 
-// holdersOf says whether an address is in use, and by whom as far as /proc tells.
-func holdersOf(address config.Address) (holders []holder, busy bool) {
+// inTheWay says whether an address is in use, and by which sockets as far as /proc tells.
+func inTheWay(address config.Address) (sockets []heldSocket, busy bool) {
 	if address.Network == "unix" {
 		// A socket file that nobody listens on is a leftover; one that is in use, systemd would replace as well.
-		inodes := unixSockets(address.Path)
-		return findHolders(inodes), len(inodes) > 0
+		sockets = unixSockets(address.Path)
+		return withHolders(sockets), len(sockets) > 0
 	}
 	if !inUse(address) {
 		return nil, false
 	}
-	return findHolders(tcpSockets(address)), true
+	return withHolders(tcpSockets(address.AddrPort)), true
 }
 
 // inUse listens for a moment as systemd would: FreeBind takes addresses that are on no interface yet.
