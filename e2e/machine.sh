@@ -1,10 +1,13 @@
 #!/bin/sh
-# Boots one throw-away machine: machine.sh NAME TREE. It runs as PID 1 of its own PID and mount
+# Boots one throw-away machine: machine.sh NAME TREE LAYOUT. It runs as PID 1 of its own PID and mount
 # namespace, so that everything it starts and mounts is gone when it is.
 set -eu
 
 NAME=$1
 TREE=$2
+# How the machine sees cgroups: unified (version 2 alone) or hybrid (version 1, and an empty version 2
+# beside it), where this host is hybrid itself.
+LAYOUT=$3
 
 # A cgroup of its own in each hierarchy: two machines in one cgroup would manage each other's services.
 for hierarchy in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
@@ -22,10 +25,16 @@ CALLS="landlock_create_ruleset landlock_add_rule landlock_restrict_self seccomp"
 # nspawn ends with this status when the machine asks for a reboot.
 REBOOT=133
 
+case $LAYOUT in
+unified) export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 ;;
+hybrid) [ -e /sys/fs/cgroup/unified/cgroup.procs ] || { echo "this host is not hybrid" >&2; exit 1; } ;;
+*) echo "no such cgroup layout: $LAYOUT" >&2; exit 1 ;;
+esac
+
 status=$REBOOT
 while [ "$status" -eq "$REBOOT" ]; do
 	status=0
-	SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 systemd-nspawn --quiet --boot \
+	systemd-nspawn --quiet --boot \
 		--directory=/mnt/root --machine="$NAME" --hostname=sidecar-host \
 		--private-network --keep-unit --register=no --link-journal=no \
 		--console=pipe --resolv-conf=off --timezone=off \

@@ -55,7 +55,7 @@ func boot(t *testing.T) *machine {
 // dies: the parent-death signal follows the creating thread, which is therefore kept.
 func (m *machine) start(console *os.File) (stop func(), err error) {
 	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "--pid", "--fork",
-		"--kill-child=SIGKILL", "--mount-proc", "sh", "machine.sh", m.name, treePath())
+		"--kill-child=SIGKILL", "--mount-proc", "sh", "machine.sh", m.name, treePath(), layout())
 	cmd.Stdout, cmd.Stderr = console, console
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started, ended := make(chan error), make(chan struct{})

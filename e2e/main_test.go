@@ -66,6 +66,14 @@ func suite() string {
 	return "bookworm"
 }
 
+// layout is how the machines see cgroups, as machine.sh says.
+func layout() string {
+	if name := os.Getenv("SIDECAR_E2E_CGROUP"); name != "" {
+		return name
+	}
+	return "unified"
+}
+
 func treePath() string { return filepath.Join(cacheFolder(), "debian-"+suite()) }
 
 var debianTree = sync.OnceValue(func() error {

@@ -49,6 +49,7 @@ func (c *census) look(l *look) {
 // process is what /proc tells of one.
 type process struct {
 	pid, parent, group, session int
+	started                     uint64 // clock ticks after the host's start
 	dead                        bool
 }
 
@@ -60,7 +61,8 @@ func readProcess(pid int) (process, error) {
 	// The name stands in parentheses and may hold anything, also parentheses.
 	end := strings.LastIndexByte(string(text), ')')
 	fields := strings.Fields(string(text[end+1:]))
-	if len(fields) < 4 {
+	const startTime = 19
+	if len(fields) <= startTime {
 		return process{}, errors.New("cannot read what /proc tells of a process")
 	}
 	p := process{pid: pid, dead: fields[0] == "Z" || fields[0] == "X"}
@@ -69,7 +71,8 @@ func readProcess(pid int) (process, error) {
 			return process{}, err
 		}
 	}
-	return p, nil
+	p.started, err = strconv.ParseUint(fields[startTime], 10, 64)
+	return p, err
 }
 
 // processes lists all there are.

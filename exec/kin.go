@@ -15,7 +15,7 @@ const (
 	rounds = 10
 )
 
-// maxHeld bounds the descriptors kept of who left a group that is being ended.
+// maxHeld bounds the handles kept of who left a group that is being ended.
 const maxHeld = 128
 
 // kin finds a command's live processes where no cgroup holds them: its group,
@@ -74,8 +74,8 @@ func (k kin) hold() {
 // keepHold is called before the first signal that may end a parent.
 func (k kin) keepHold() {
 	for some := range slices.Chunk(k.escaped(), atATime) {
-		for pid, fd := range opened(some, k.escaped) {
-			k.held.add(pid, fd)
+		for _, h := range opened(some, k.escaped) {
+			k.held.add(h)
 		}
 	}
 }
@@ -91,8 +91,7 @@ func outside(group int, pids []int) []int {
 }
 
 // signalEach signals what is in the list. No id can be another's: the process
-// is fixed by a descriptor, and is meant only if the list has it afterwards as
-// well. Kernels without pidfds get no signals this way.
+// is fixed by a handle, and is meant only if the list has it afterwards as well.
 func signalEach(list func() []int, signals ...syscall.Signal) {
 	for some := range slices.Chunk(list(), atATime) {
 		signalSome(some, list, signals)
@@ -100,64 +99,63 @@ func signalEach(list func() []int, signals ...syscall.Signal) {
 }
 
 func signalSome(pids []int, list func() []int, signals []syscall.Signal) {
-	for _, fd := range opened(pids, list) {
+	for _, h := range opened(pids, list) {
 		for _, sig := range signals {
-			_ = unix.PidfdSendSignal(fd, sig, nil, 0)
+			_ = h.signal(sig)
 		}
-		unix.Close(fd)
+		h.close()
 	}
 }
 
-// opened has the descriptors of those that are still in the list afterwards.
-func opened(pids []int, list func() []int) map[int]int {
-	handles := make(map[int]int, len(pids))
+// opened has the handles of those that are still in the list afterwards.
+func opened(pids []int, list func() []int) (handles []handle) {
 	for _, pid := range pids {
-		if fd, err := unix.PidfdOpen(pid, 0); err == nil {
-			handles[pid] = fd
+		if h, err := openHandle(pid); err == nil {
+			handles = append(handles, h)
 		}
 	}
 	after := list()
-	for pid, fd := range handles {
-		if !slices.Contains(after, pid) {
-			unix.Close(fd)
-			delete(handles, pid)
+	return slices.DeleteFunc(handles, func(h handle) bool {
+		gone := !slices.Contains(after, h.pid)
+		if gone {
+			h.close()
 		}
-	}
-	return handles
+		return gone
+	})
 }
 
-// held are descriptors of processes, by their ids.
+// held are processes by their ids.
 type held struct {
 	mu  sync.Mutex
-	fds map[int]int
+	all map[int]handle
 }
 
-func (h *held) add(pid, fd int) {
+func (h *held) add(process handle) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.fds == nil {
-		h.fds = make(map[int]int)
+	if h.all == nil {
+		h.all = make(map[int]handle)
 	}
-	if _, double := h.fds[pid]; double || len(h.fds) >= maxHeld {
-		unix.Close(fd)
+	if _, double := h.all[process.pid]; double || len(h.all) >= maxHeld {
+		process.close()
 		return
 	}
-	h.fds[pid] = fd
+	h.all[process.pid] = process
 }
 
 // lives says whether pid is held and thus cannot be another's.
 func (h *held) lives(pid int) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	fd, ours := h.fds[pid]
-	return ours && unix.PidfdSendSignal(fd, 0, nil, 0) != unix.ESRCH
+	process, ours := h.all[pid]
+	return ours && process.signal(0) != unix.ESRCH
 }
 
 func (h *held) release() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, fd := range h.fds {
-		unix.Close(fd)
+	for _, process := range h.all {
+		process.close()
 	}
-	h.fds = nil
+	h.all = nil
 }

@@ -157,12 +157,12 @@ func TestRunnerStaysInItsOwnDirectory(t *testing.T) {
 func TestCommandRunsInItsDirectoryAlsoThroughProc(t *testing.T) {
 	c := command("pwd -P; ls /proc/self/fd")
 	c.Dir = t.TempDir()
-	dir, err := openBeneathNoMagic(c.Dir)
+	r := newTestRunner(t)
+	dir, err := r.openDir(c.Dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer syscall.Close(dir)
-	r := newTestRunner(t)
 	f := r.fork(c, dir)
 	if err := f.run(new(forker)); err != nil {
 		t.Fatal(err)
