@@ -1,5 +1,7 @@
 // Package config reads and writes the configuration of the sidecar: strict
-// TOML, listening addresses and the files that the configure command keeps.
+// TOML, listening addresses and the files that the configure command keeps. It
+// also takes over the configuration of the original Sidecar, which shells
+// sourced: it reads that as a shell would and never runs or expands any of it.
 //
 // It must never print a key. No message holds a value of the file, nor an
 // excerpt of it: a message says where (line and column), what is wrong and what

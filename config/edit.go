@@ -67,16 +67,29 @@ func appendLine(data []byte, line string) []byte {
 }
 
 // quote writes a text so that TOML and a POSIX shell read the same from it.
-// Double quotes serve where nothing inside is special to either; single quotes
-// are literal in both, but cannot hold one of themselves.
 func quote(key, value string) (string, error) {
-	switch {
-	case strings.ContainsFunc(value, unprintable):
+	if strings.ContainsFunc(value, unprintable) {
 		return "", fmt.Errorf("%s holds a line break or another invisible character: write it without", key)
-	case !strings.ContainsAny(value, "\"\\$`"):
-		return `"` + value + `"`, nil
-	case !strings.Contains(value, "'"):
-		return "'" + value + "'", nil
 	}
-	return "", fmt.Errorf("%s holds a single quote together with one of \" \\ $ `, which no quoting makes the same in TOML and in a shell: choose another", key)
+	quoted, shared := quoteForBoth(value)
+	if !shared {
+		return "", fmt.Errorf("%s holds a single quote together with one of \" \\ $ `, which no quoting makes the same in TOML and in a shell: choose another", key)
+	}
+	return quoted, nil
+}
+
+// quoteForBoth takes double quotes where nothing inside is special to either;
+// single quotes are literal in both, but cannot hold one of themselves.
+func quoteForBoth(value string) (quoted string, shared bool) {
+	switch {
+	case !strings.ContainsAny(value, "\"\\$`"):
+		return `"` + value + `"`, true
+	case !strings.Contains(value, "'"):
+		return "'" + value + "'", true
+	}
+	return "", false
+}
+
+func quoteForTOML(value string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(value) + `"`
 }

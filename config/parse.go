@@ -19,15 +19,19 @@ const longestFile = 1 << 20
 // the fields of a struct in any letter case, so that `bind` and `BIND` would
 // silently be the same key.
 func Parse(name string, data []byte) (Config, error) {
-	doc, err := decode(name, data)
-	if err != nil {
-		return Config{}, err
-	}
 	c := Default()
-	if err := doc.into(&c); err != nil {
-		return Config{}, err
+	doc, err := decode(name, data)
+	if err == nil {
+		err = doc.into(&c)
 	}
-	return c, nil
+	if err == nil {
+		return c, nil
+	}
+	if _, unreadable := Rewrite(name, data); unreadable == nil {
+		err = errors.Join(err, fmt.Errorf("%s: has the form of the original Sidecar's configuration: "+
+			"run dataflux-func-sidecar configure (or install.sh), which rewrites it and keeps a backup", name))
+	}
+	return Config{}, err
 }
 
 // document is a file that is valid TOML; whether its keys and values are those

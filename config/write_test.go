@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -88,5 +89,47 @@ func TestLeftoversOfAnInterruptedRunAreRemoved(t *testing.T) {
 	// .f.2.tmp may be the work of a run that goes on.
 	if got := strings.Join(names, " "); got != ".f.2.tmp .g.1.tmp f f.tmp" {
 		t.Errorf("there are %s", got)
+	}
+}
+
+func TestABackupReplacesNothing(t *testing.T) {
+	path := writeFile(t, "new", 0o644)
+	for i, step := range []struct{ data, want string }{
+		{"one", ".original"}, {"one", ".original"}, {"two", ".original.1"}, {"one", ".original"}, {"three", ".original.2"}, {"two", ".original.1"},
+	} {
+		old := syscall.Umask(0o777 * (i % 2))
+		backup, err := BackUp(path, []byte(step.data))
+		syscall.Umask(old)
+		if err != nil || backup != path+step.want {
+			t.Fatalf("%s went to %s, %v", step.data, backup, err)
+		}
+		info, err := os.Stat(backup)
+		if text, _ := os.ReadFile(backup); err != nil || info.Mode() != 0o600 || string(text) != step.data {
+			t.Errorf("%s has mode %v and holds %q", backup, info.Mode(), text)
+		}
+	}
+	if entries, _ := os.ReadDir(filepath.Dir(path)); len(entries) != 4 {
+		t.Errorf("there are %v", entries)
+	}
+}
+
+func TestABackupAvoidsWhatIsThereAlready(t *testing.T) {
+	path := writeFile(t, "new", 0o600)
+	if err := os.WriteFile(path+".original", []byte("key"), 0o644); err != nil { // the same, but others can read it
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/nonexistent/elsewhere", path+".original.1"); err != nil {
+		t.Fatal(err)
+	}
+	if backup, err := BackUp(path, []byte("key")); err != nil || backup != path+".original.2" {
+		t.Errorf("%s, %v", backup, err)
+	}
+	for n := 3; n < mostBackups; n++ {
+		if err := os.WriteFile(fmt.Sprintf("%s.original.%d", path, n), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if backup, err := BackUp(path, []byte("one more")); err == nil || !strings.Contains(err.Error(), "move its earlier backups away") {
+		t.Errorf("%s, %v", backup, err)
 	}
 }

@@ -64,6 +64,8 @@ type configuring struct {
 	bind      []config.Address // given with --bind
 	key       config.Key       // given on standard input
 
+	original adoption
+
 	result            config.Config // what the configuration says in the end
 	bindNote, keyNote string        // what has become of BIND and SECRET_KEY
 }
@@ -109,6 +111,7 @@ func (c *configuring) run() error {
 			c.note("warning: a Secret Key has fewer than %d bytes: a longer one is harder to guess", config.ShortKey)
 		}
 	}
+	c.warnOfBridge()
 	if c.unitDir == "" {
 		return nil
 	}
@@ -133,9 +136,26 @@ func (c *configuring) writeConfig() error {
 	if err := config.CheckOwner(c.path, info); err != nil {
 		return err
 	}
-	amended, err := c.amend(data)
+	amended, err := c.adopt(data)
+	if err == nil {
+		amended, err = c.amend(amended)
+	}
 	if err != nil {
 		return errors.Join(err, errors.New("nothing was changed: mend the file by hand and run this again"))
+	}
+	if err := c.replace(data, amended, info); err != nil {
+		return err
+	}
+	c.noteAdoption()
+	c.noteKept(info)
+	c.warnOfShells(amended)
+	return nil
+}
+
+// replace puts the amended file in place, and closes one that is kept to others.
+func (c *configuring) replace(data, amended []byte, info os.FileInfo) (err error) {
+	if err := c.backUp(); err != nil {
+		return err
 	}
 	if !bytes.Equal(amended, data) {
 		err = config.WriteFile(c.path, amended, 0o600)
@@ -145,14 +165,13 @@ func (c *configuring) writeConfig() error {
 	if err != nil {
 		return fmt.Errorf("cannot amend the configuration: %w", err)
 	}
-	c.noteKept(info)
 	return nil
 }
 
 func (c *configuring) create() error {
 	bind, key, keyNote := c.bind, c.key, "set to the given one"
 	if bind == nil {
-		bind = config.Default().Bind
+		bind = firstBind()
 	}
 	if key == nil {
 		key, keyNote = config.NewKey(), "generated"
@@ -169,6 +188,7 @@ func (c *configuring) create() error {
 	}
 	c.note("%s: created", c.path)
 	c.note("BIND: set: %s", config.JoinBind(bind))
+	c.noteBridge()
 	c.note("SECRET_KEY: %s", keyNote)
 	return nil
 }

@@ -64,7 +64,7 @@ func TestConfigureTouchesNothingItCannotDoRight(t *testing.T) {
 		before, stdin, want string
 		args                []string
 	}{
-		{"BIND=127.0.0.1:8099\nSECRET_KEY=" + givenKey + "\n", "", "line 1, column 11: BIND must be one text in double quotes", nil},
+		{"BIND=127.0.0.1:8099\nMAX_RUNNING=7\nSECRET_KEY=" + givenKey + "\n", "", "line 1, column 11: BIND must be one text in double quotes", nil},
 		{"SECRET_KEY=\"" + givenKey + "\"\nTIMEOUT=1\n", "", "nothing was changed: mend the file by hand", nil},
 		{"SECRET_KEY=\"" + givenKey + "\"\nBIND=\"localhost:1\"\n", "", "has a host name: write 127.0.0.1:1", nil},
 		{"SECRET_KEY=[\"" + givenKey + "\",\n\"b\"]\n", "new", "SECRET_KEY is not one text on one line", []string{"--secret-key-stdin"}},
