@@ -33,7 +33,12 @@ func TestWhatACommandLeavesOnPurposeLivesOnAndIsListed(t *testing.T) {
 	if answer.Data.Stdout != "started\n" {
 		t.Fatalf("got %+v", answer)
 	}
-	pid := strings.TrimSpace(m.run("pgrep", "-f", "^sleep 4714"))
+	var pid string
+	m.eventually("setsid has executed it", func() bool {
+		out, status := m.try("pgrep", "-f", "^sleep 4714")
+		pid = out
+		return status == 0
+	})
 	status, text, err := c.signedGet("/jobs/leaves")
 	if err != nil || status != 200 || !strings.Contains(text, `"processes":[`+pid+`]`) {
 		t.Errorf("process %s is not listed: %d %s %v", pid, status, text, err)
