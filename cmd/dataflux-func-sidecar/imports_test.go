@@ -25,8 +25,9 @@ func ours() map[string][]string {
 		"privsep/message": nil,
 		"listener":        {"privsep/message"}, // the network role: no key, no verdict, no command
 		"executor":        {"exec", "journal", "privsep/message", "sign", "state"},
-		"state":           nil, // knows nothing of what the bytes in its files mean
-		"release":         nil, // scripts, and tests of them
+		"state":           nil,      // knows nothing of what the bytes in its files mean
+		"client":          {"sign"}, // calls a Sidecar for the command line
+		"release":         nil,      // scripts, and tests of them
 	}
 }
 
@@ -39,7 +40,7 @@ func reserved() map[string]struct {
 		in  []string
 		why string
 	}{
-		"net/http": {[]string{"listener"}, "HTTP is parsed by the sandboxed role only"},
+		"net/http": {[]string{"listener", "client"}, "HTTP is parsed by the sandboxed role, and by who calls from the command line"},
 		"os/exec":  {nil, "processes are started by exec and privsep, and those use syscall.ForkExec"},
 		"plugin":   {nil, "no code comes from elsewhere"},
 		"unsafe":   {[]string{"privsep", "exec"}, "system calls that the library lacks"},
