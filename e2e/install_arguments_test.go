@@ -65,11 +65,13 @@ func (m *machine) checkRefuses(addresses ...string) {
 	}
 }
 
-// snapshot lists everything that an installation could have touched, with contents.
+// snapshot lists everything that an installation could have touched, with contents and modes.
 func (m *machine) snapshot() string {
 	m.t.Helper()
-	return m.sh(`find /etc /usr/local /home /var/lib/dataflux-func-sidecar -type f -exec cksum {} + 2>/dev/null || true
-		find /etc /usr/local /home /run -name '*dataflux*' 2>/dev/null || true`)
+	return m.sh(`touched="/etc /usr/local /usr/lib/systemd/catalog /home /var/lib/dataflux-func-sidecar /var/lib/systemd/catalog"
+		find $touched -type f -exec cksum {} + 2>/dev/null || true
+		find $touched -printf '%p %y %m %u %g %l\n' 2>/dev/null || true
+		find /run -name '*dataflux*'`)
 }
 
 func TestInstallRefusesABadBindAndTouchesNothing(t *testing.T) {

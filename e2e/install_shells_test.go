@@ -1,0 +1,78 @@
+package e2e
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// shells are those in which install.sh must work, each as a command line.
+func shells() [][]string {
+	return [][]string{{"dash"}, {"bash", "--posix"}, {"busybox", "sh"}}
+}
+
+// onADarwin runs install.sh here, on the host of the tests, where it must never get as far as an
+// installation: it finds itself on macOS.
+func onADarwin(t *testing.T, shell []string, args ...string) (output string, status int) {
+	t.Helper()
+	bin := t.TempDir()
+	if err := os.WriteFile(filepath.Join(bin, "uname"), []byte("#!/bin/sh\necho Darwin\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	run := func(args ...string) (string, int) {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, shell[0], append(shell[1:len(shell):len(shell)], args...)...)
+		cmd.Env = []string{"PATH=" + bin + ":" + os.Getenv("PATH")}
+		out, err := cmd.CombinedOutput()
+		if cmd.ProcessState == nil {
+			t.Fatal(err)
+		}
+		return string(out), cmd.ProcessState.ExitCode()
+	}
+	if out, _ := run("-c", "uname -s"); out != "Darwin\n" {
+		t.Fatalf("%s does not find the uname of this test, so install.sh is not started: %s", shell, out)
+	}
+	return run(append([]string{"../install.sh"}, args...)...)
+}
+
+func TestInstallReadsItsArgumentsInEveryShell(t *testing.T) {
+	const wrong, elsewhere = 2, 1
+	for _, shell := range shells() {
+		_, err := exec.LookPath(shell[0])
+		need(t, err == nil, "this needs "+shell[0])
+		for _, tried := range []struct {
+			args   string
+			status int
+			said   string
+		}{
+			{"--help", 0, "--secret-key-file FILE"},
+			{"-h", 0, "see it in ps"},
+			{"--bnd 127.0.0.1:8099", wrong, "unknown argument: --bnd"},
+			{"--bnd=127.0.0.1:8099", wrong, "unknown argument: --bnd\n"},
+			{"now", wrong, "unknown argument: now"},
+			{"--bind", wrong, "--bind needs a value"},
+			{"--secret-key-file", wrong, "--secret-key-file needs a value"},
+			{"--secret-key=a --secret-key-file=b", wrong, "the key is given twice"},
+			{"--purge", wrong, "--purge goes with --uninstall"},
+			{"--uninstall --bind=127.0.0.1:8099", wrong, "no argument beside --purge"},
+			{"--purge --uninstall --secret-key-file -", wrong, "no argument beside --purge"},
+			{"--uninstall --purge", elsewhere, "this is Darwin"},
+			{"--bind 127.0.0.1:8099 --secret-key=a=b", elsewhere, "copy this folder there"},
+			{"--secret-key a --bind=[::1]:8099", elsewhere, "this is Darwin"},
+			{"", elsewhere, "runs on the Linux host that runs DataFlux Func's containers"},
+		} {
+			output, status := onADarwin(t, shell, strings.Fields(tried.args)...)
+			if status != tried.status || !strings.Contains(output, tried.said) {
+				t.Errorf("%s install.sh %s: status %d, want %d and %q:\n%s", shell, tried.args, status, tried.status, tried.said, output)
+			}
+			if told := strings.Contains(output, "Usage:"); told != (status != elsewhere) {
+				t.Errorf("%s install.sh %s: usage told: %t\n%s", shell, tried.args, told, output)
+			}
+		}
+	}
+}
