@@ -56,7 +56,7 @@ fail_usage() {
 }
 
 # Text of a server: without what a terminal would obey.
-printable() { tr -cd '[:print:]' | cut -c 1-200; }
+printable() { tr -cd ' -~' | cut -c 1-200; }
 
 # ---- what was asked for
 
@@ -147,13 +147,14 @@ choose_target() {
 	if [ -z "$DIR" ] && [ -f "$NAME.tar.gz" ]; then
 		fail "this folder is a download itself: go to the one above it, or name another with --download-dir"
 	fi
-	case ${DIR:=$NAME} in
-	/*) ;;
-	*) DIR=$PWD/${DIR#./} ;;
-	esac
+	: "${DIR:=$NAME}"
 	while [ "$DIR" != "${DIR%/}" ]; do DIR=${DIR%/}; done
 	case ${DIR##*/} in
 	'' | . | ..) fail "--download-dir must name a folder of its own, such as ./$NAME" ;;
+	esac
+	case $DIR in
+	/*) ;;
+	*) DIR=$PWD/${DIR#./} ;;
 	esac
 	PARENT=${DIR%/*}
 	PARENT=${PARENT:-/}
@@ -233,7 +234,8 @@ run_wget() {
 		--output-document="$2" "$1"
 }
 
-run_busybox() { bounded wget -q -T "$STALL_TIME" -O "$2" "$1"; }
+# Without its -T, with which the BusyBox of Debian 12 crashes.
+run_busybox() { bounded wget -q -O "$2" "$1"; }
 
 bounded() {
 	if command -v timeout >/dev/null; then set -- timeout "$FILE_TIME" "$@"; fi
@@ -243,11 +245,10 @@ bounded() {
 explain() {
 	said=$(tail -n 1 "$TEMP/errors" | printable)
 	[ ! -f "$2" ] || [ "$(wc -c <"$2")" -le "$3" ] || fail "$URL/$1 is larger than anything in a release: wrong --url?"
+	head -c 65536 /dev/zero 2>/dev/null >"$TEMP/space" || fail "cannot download $URL/$1: no space is left in $PARENT"
 	case $TOOL:$4:$said in
 	curl:22:* | wget:8:* | busybox:*'server returned error'*)
 		advice="Is this the folder of a release, the one with sha256sums in it?" ;;
-	curl:23:* | wget:3:* | *'No space left'*)
-		advice="It cannot be written to $PARENT: is there space?" ;;
 	curl:18:* | curl:56:*)
 		advice="The connection broke: run this again." ;;
 	curl:35:* | curl:51:* | curl:60:* | curl:77:* | wget:5:*)
