@@ -27,7 +27,7 @@ const (
 
 // The original Sidecar runs as its manual leaves it: install.sh of ours takes its place, and who signs
 // with its key notices nothing.
-func TestInstallTakesOverFromTheOriginalSidecar(t *testing.T) {
+func TestCallersOfTheOriginalSidecarNoticeNothingOfAnUpgrade(t *testing.T) {
 	m := boot(t)
 	m.placeOriginal()
 	m.placeCheckout()
