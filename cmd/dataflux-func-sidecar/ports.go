@@ -69,7 +69,10 @@ func bindToBe(path, bind string, bindGiven bool) ([]config.Address, error) {
 		return nil, err
 	}
 	c := configuring{path: path, say: io.Discard}
-	if _, err := c.amend(data); err != nil {
+	if data, err = c.adopt(data); err == nil {
+		_, err = c.amend(data)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return c.result.Bind, nil
