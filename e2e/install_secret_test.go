@@ -72,7 +72,7 @@ func TestInstallShowsAKeyFromAFileToNobody(t *testing.T) {
 		m.run(checkout+"/install.sh", "--uninstall", "--purge")
 	}
 	// What --help says of the other way, and proof that the sampler sees.
-	if seen := m.watched(install + "--secret-key " + givenKey); seen != "cmdline of install.sh\nconfigure" {
+	if seen := m.watched(install + "--secret-key " + givenKey); !strings.Contains(seen, "cmdline of install.sh\n") {
 		t.Errorf("--secret-key: seen:\n%s", seen)
 	}
 }
