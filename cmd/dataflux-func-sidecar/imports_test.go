@@ -21,6 +21,7 @@ func ours() map[string][]string {
 		"exec":            nil, // knows nothing of requests, keys or the network
 		"journal":         nil,
 		"config":          nil,
+		"connector":       nil, // scripts for Func, in Python
 		"privsep":         nil, // starts roles, and does not know what they do
 		"privsep/message": nil,
 		"listener":        {"privsep/message"}, // the network role: no key, no verdict, no command
@@ -28,6 +29,7 @@ func ours() map[string][]string {
 		"state":           nil,      // knows nothing of what the bytes in its files mean
 		"client":          {"sign"}, // calls a Sidecar for the command line
 		"release":         nil,      // scripts, and tests of them
+		"units":           nil,      // texts of the units
 	}
 }
 

@@ -1,0 +1,183 @@
+package connector_test
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// maxStarts bounds how often a daemon is started again.
+const maxStarts = 50
+
+// programFolder has the program, for as long as this process.
+var programFolder string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "sidecar-connector-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	programFolder = dir
+	flag.Parse()
+	_ = flag.Set("test.parallel", "6") // these tests wait far more than they compute
+	status := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(status)
+}
+
+// program is built once, as it is shipped and with the modes that an installation gives it.
+var program = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(programFolder, "dataflux-func-sidecar")
+	cmd := exec.Command("go", "build", "-trimpath", "-o", path, "../cmd/dataflux-func-sidecar")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("cannot build the program: %w\n%s", err, out)
+	}
+	return path, errors.Join(os.Chmod(programFolder, 0o755), os.Chmod(path, 0o711))
+})
+
+// daemon is the program as a service manager runs it: the listening socket outlives it, and it is started
+// again when a test has killed it.
+type daemon struct {
+	t        *testing.T
+	key      string
+	dir      string // of its own: configuration, log, state
+	scratch  string // that commands may write to
+	listener net.Listener
+	tls      net.Listener
+	roots    []byte // certificates to trust for tls
+
+	mu      sync.Mutex
+	process *os.Process
+	stopped bool
+	ended   chan struct{}
+}
+
+func startDaemon(t *testing.T) *daemon {
+	t.Helper()
+	d := &daemon{t: t, key: "canary-key-ß-" + strconv.FormatInt(time.Now().UnixNano(), 36), dir: t.TempDir(), scratch: t.TempDir(), ended: make(chan struct{})}
+	// Fewer running commands than by default, so that a test can have them all.
+	text := fmt.Sprintf("SECRET_KEY = %q\nMAX_RUNNING = 4\n", d.key)
+	err := errors.Join(os.WriteFile(d.file("config"), []byte(text), 0o600), os.Chmod(d.scratch, 0o777), os.Chmod(filepath.Dir(d.scratch), 0o755))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.listener = listen(t)
+	d.tls, d.roots = serveTLS(t, d.listener.Addr().String())
+	go d.keepRunning(path)
+	t.Cleanup(d.stop)
+	return d
+}
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l
+}
+
+func (d *daemon) file(name string) string { return filepath.Join(d.dir, name) }
+
+// keepRunning starts the daemon as often as it ends, until stop.
+func (d *daemon) keepRunning(path string) {
+	defer close(d.ended)
+	socket, err := d.listener.(*net.TCPListener).File()
+	if err != nil {
+		d.t.Errorf("no descriptor of the socket: %v", err)
+		return
+	}
+	defer func() { _ = socket.Close() }()
+	for range maxStarts {
+		cmd := d.command(path, socket)
+		if !d.begin(cmd) {
+			return
+		}
+		_ = cmd.Wait() // that it ended is why it starts again
+	}
+	d.t.Errorf("the daemon ended %d times", maxStarts)
+}
+
+func (d *daemon) command(path string, socket *os.File) *exec.Cmd {
+	args := []string{"-c", `LISTEN_PID=$$ exec "$0" "$@"`, path, "serve", "--config", d.file("config"), "--state-dir", d.file("state")}
+	if os.Geteuid() == 0 {
+		args = append(args, "--user", "nobody")
+	}
+	cmd := exec.Command("/bin/sh", args...)
+	cmd.Dir, cmd.ExtraFiles, cmd.Env = "/", []*os.File{socket}, []string{"LISTEN_FDS=1", "PATH=/usr/bin:/bin"}
+	return cmd
+}
+
+// begin starts cmd unless the test is over.
+func (d *daemon) begin(cmd *exec.Cmd) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.stopped {
+		return false
+	}
+	log, err := os.OpenFile(d.file("log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err == nil {
+		cmd.Stderr = log
+		err = cmd.Start()
+		_ = log.Close()
+	}
+	if err != nil {
+		d.t.Errorf("cannot start the daemon: %v", err)
+		return false
+	}
+	d.process = cmd.Process
+	return true
+}
+
+func (d *daemon) stop() {
+	d.mu.Lock()
+	d.stopped = true
+	if d.process != nil {
+		_ = d.process.Signal(syscall.SIGTERM) // it may be between two lives
+	}
+	d.mu.Unlock()
+	select {
+	case <-d.ended:
+	case <-time.After(60 * time.Second):
+		_ = d.process.Kill()
+		d.t.Errorf("the daemon did not stop in 60 s\n%s", d.log())
+	}
+}
+
+func (d *daemon) log() string {
+	text, _ := os.ReadFile(d.file("log")) // one that is not there yet is empty
+	return string(text)
+}
+
+// describe lays down what the tests read: the key and the certificates to trust.
+func (d *daemon) describe(folder string) {
+	d.t.Helper()
+	err := errors.Join(os.WriteFile(filepath.Join(folder, "key"), []byte(d.key), 0o600), os.WriteFile(filepath.Join(folder, "ca.pem"), d.roots, 0o644))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+func (d *daemon) environment() []string {
+	return []string{
+		"SIDECAR_URL=http://" + d.listener.Addr().String(),
+		"SIDECAR_TLS_URL=https://" + d.tls.Addr().String(),
+		"SIDECAR_SCRATCH=" + d.scratch,
+	}
+}

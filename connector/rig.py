@@ -1,0 +1,158 @@
+"""What the tests share: the daemon that the Go test has started, and connections that break on purpose.
+
+The Go test sets the environment, and keeps the daemon running however often a test kills it.
+"""
+import contextlib
+import json
+import os
+import socket
+import threading
+import unittest
+import uuid
+
+import sidecar__helper
+
+URL = os.environ['SIDECAR_URL']
+TLS_URL = os.environ['SIDECAR_TLS_URL']
+SCRATCH = os.environ['SIDECAR_SCRATCH']  # a folder that commands may write to; here it may not be there
+
+
+def key():
+    """The daemon's key. Tests must not keep it in a variable, as they look for it in tracebacks."""
+    with open('key', encoding='utf-8') as file:
+        return file.read()
+
+
+def make_helper(url=URL, ca_file=None):
+    return sidecar__helper.SidecarHelper.from_url(url, key(), ca_file)
+
+
+class DaemonCase(unittest.TestCase):
+    """A test with a helper for the real daemon, which is left without running jobs."""
+
+    def setUp(self):
+        self.helper = make_helper()
+        self.addCleanup(self.end_jobs)
+
+    def end_jobs(self):
+        for job in self.helper.jobs():
+            if job['state'] != 'ended':
+                self.helper.cancel(job['jobId'])
+                self.helper.result(job['jobId'])
+
+    def run_command(self, command, **arguments):
+        """The data of a command that was run."""
+        status, result = self.helper.shell(command, **arguments)
+        self.assertEqual((status, result['ok']), (200, True))
+        return result['data']
+
+    def new_marker(self):
+        """A file to which each run of a command adds a line, and the command that does."""
+        path = '%s/%s' % (SCRATCH, uuid.uuid4().hex)
+        return path, 'echo run >> %s' % path
+
+    def assertRunOnce(self, path):
+        self.assertEqual(self.run_command('cat ' + path)['stdout'], 'run\n')
+
+
+@contextlib.contextmanager
+def server(serve):
+    """A TCP server on loopback that serves each connection on a thread; gives its URL."""
+    with socket.create_server(('127.0.0.1', 0)) as listener:
+        threads = [threading.Thread(target=_accept, args=(listener, serve), daemon=True)]
+        threads[0].start()
+        try:
+            yield 'http://127.0.0.1:%d' % listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            threads[0].join(10)
+
+
+def _accept(listener, serve):
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        threading.Thread(target=_serve, args=(connection, serve), daemon=True).start()
+
+
+def _serve(connection, serve):
+    with connection, contextlib.suppress(OSError):
+        serve(connection)
+
+
+class Request:
+    """A request as it came over a connection."""
+
+    def __init__(self, connection):
+        self.raw = b''
+        while b'\r\n\r\n' not in self.raw:
+            self.raw += _some(connection)
+        head, _, body = self.raw.partition(b'\r\n\r\n')
+        lines = head.decode('latin-1').split('\r\n')
+        self.line = lines[0].rsplit(' ', 1)[0]
+        self.headers = {name.lower(): value for name, _, value in (line.partition(': ') for line in lines[1:])}
+        while len(body) < int(self.headers.get('content-length', 0)):
+            body += _some(connection)
+        self.raw = head + b'\r\n\r\n' + body
+        self.body = json.loads(body) if body else None
+
+
+def _some(connection):
+    data = connection.recv(65536)
+    if not data:
+        raise ConnectionResetError('the other side hung up')
+    return data
+
+
+class Relay:
+    """Stands between helper and daemon, and treats the connections as planned, one after the other.
+
+    'pass' hands everything on, as all connections after the plan are treated. 'drop' hangs up instead of
+    handing the request on; 'lose' does after it; 'cut' does in the middle of the answer.
+    """
+
+    def __init__(self, *plan):
+        self.plan, self.requests, self.lock = list(plan), [], threading.Lock()
+
+    def lines(self):
+        return [request.line for request in self.requests]
+
+    def posts(self):
+        return [request for request in self.requests if request.line.startswith('POST')]
+
+    def __call__(self, client):
+        request = Request(client)
+        with self.lock:
+            self.requests.append(request)
+            treatment = self.plan.pop(0) if self.plan else 'pass'
+        if treatment == 'drop':
+            return
+        host, _, port = URL.rpartition('/')[2].rpartition(':')
+        with socket.create_connection((host, int(port)), 10) as daemon:
+            daemon.sendall(request.raw)
+            getattr(self, '_' + treatment)(client, daemon)
+
+    def _lose(self, client, daemon):
+        daemon.settimeout(0.5)  # the daemon has read the request by then
+        with contextlib.suppress(socket.timeout):
+            daemon.recv(1)
+
+    def _cut(self, client, daemon):
+        daemon.settimeout(30)
+        client.sendall(_some(daemon)[:-5])
+
+    def _pass(self, client, daemon):
+        daemon.settimeout(120)
+        back = threading.Thread(target=self._until_it_hangs_up, args=(client, daemon), daemon=True)
+        back.start()
+        with contextlib.suppress(ConnectionResetError):
+            while True:
+                client.sendall(_some(daemon))
+
+    @staticmethod
+    def _until_it_hangs_up(client, daemon):
+        with contextlib.suppress(OSError):
+            client.recv(1)
+            daemon.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,75 @@
+"""Jobs against the real daemon: status, list, cancel, and output as it comes."""
+import time
+import unittest
+
+import rig
+import sidecar__helper
+
+
+class Jobs(rig.DaemonCase):
+    def test_a_job_is_listed_shown_and_cancelled(self):
+        job_id = self.run_command('echo 你好; sleep 60', wait=False)['jobId']
+        self.assertEqual(self.helper.jobs()[0]['jobId'], job_id)
+        self.assertEqual(next(self.helper.lines(job_id)), '你好')
+        shown = self.helper.job(job_id)
+        self.assertEqual((shown['state'], shown['stdout']), ('running', '你好\n'))
+        for _ in range(2):  # repeating it changes nothing
+            self.assertEqual(self.helper.cancel(job_id)['jobId'], job_id)
+        ended = self.helper.result(job_id)
+        self.assertEqual((ended['state'], ended['ended'], ended['signal']), ('ended', 'cancelled', 'SIGTERM'))
+
+    def test_waiting_for_a_result_ends_with_the_timeout(self):
+        job_id = self.run_command('sleep 60', wait=False)['jobId']
+        began = time.monotonic()
+        with self.assertRaises(sidecar__helper.SidecarTimeout):
+            self.helper.result(job_id, timeout=0.5)
+        self.assertLess(time.monotonic() - began, 2)
+
+    def test_a_job_id_that_cannot_be_one_is_not_sent(self):
+        for job_id in ('', '../shell', 'a/b', 'a?b', 'ä', 'x' * 65, 'a\n'):
+            with self.assertRaises(ValueError):
+                self.helper.job(job_id)
+
+
+class Output(rig.DaemonCase):
+    def test_lines_arrive_while_the_command_runs(self):
+        job_id = self.run_command('for i in 1 2 3; do echo $i; sleep 0.4; done', wait=False)['jobId']
+        came = [(line, time.monotonic()) for line in self.helper.lines(job_id)]
+        self.assertEqual([line for line, _ in came], ['1', '2', '3'])
+        self.assertGreater(came[2][1] - came[0][1], 0.5)
+
+    def test_an_offset_in_the_middle_goes_on_from_there(self):
+        job_id = self.run_command('printf 0123456789; printf abc >&2')['jobId']
+        self.assertEqual(b''.join(self.helper.output(job_id, offset=4)), b'456789')
+        self.assertEqual(b''.join(self.helper.output(job_id, 'stderr', offset=1)), b'bc')
+        self.assertEqual(b''.join(self.helper.output(job_id, offset=400)), b'')
+
+    def test_without_following_there_is_what_there_is(self):
+        job_id = self.run_command('printf now; sleep 60; printf later', wait=False)['jobId']
+        self.assertEqual(next(self.helper.output(job_id)), b'now')
+        self.assertEqual(list(self.helper.output(job_id, follow=False)), [b'now'])
+
+    def test_following_ends_with_its_timeout_and_can_go_on_from_where_it_was(self):
+        job_id = self.run_command('printf early; sleep 1.5; printf later', wait=False)['jobId']
+        got = b''
+        with self.assertRaises(sidecar__helper.SidecarTimeout):
+            for piece in self.helper.output(job_id, timeout=0.7):
+                got += piece
+        self.assertEqual(got, b'early')
+        self.assertEqual(b''.join(self.helper.output(job_id, offset=len(got))), b'later')
+
+    def test_characters_that_come_in_two_halves_are_one_in_lines(self):
+        job_id = self.run_command("printf '\\344\\275'; sleep 0.4; printf '\\240!\\n\\377end'", wait=False)['jobId']
+        self.assertEqual(list(self.helper.lines(job_id)), ['你!', '\ufffdend'])
+
+    def test_an_empty_line_is_a_line_and_the_end_is_none(self):
+        job_id = self.run_command('echo; echo a; echo')['jobId']
+        self.assertEqual(list(self.helper.lines(job_id)), ['', 'a', ''])
+
+    def test_a_megabyte_of_bytes_arrives_whole(self):
+        job_id = self.run_command('head -c 3000000 /dev/zero | tr "\\0" "\\377"; sleep 0.2', wait=False)['jobId']
+        self.assertTrue(b''.join(self.helper.output(job_id)) == b'\xff' * 3000000)
+
+
+if __name__ == '__main__':
+    unittest.main()
