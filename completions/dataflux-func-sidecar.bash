@@ -12,16 +12,16 @@ _dataflux_func_sidecar() {
 	fi
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
-		_dataflux_func_sidecar_offer -W 'serve check configure sign version help'
+		_dataflux_func_sidecar_offer -W 'serve shell jobs cancel check configure sign version help'
 		return
 	fi
 	case $previous in
-	--config)
+	--config | --secret-key-file | --ca)
 		compopt -o filenames 2>/dev/null
 		_dataflux_func_sidecar_offer -f
 		return
 		;;
-	--state-dir | --unit-dir)
+	--state-dir | --unit-dir | --workdir)
 		compopt -o filenames 2>/dev/null
 		_dataflux_func_sidecar_offer -d
 		return
@@ -30,16 +30,24 @@ _dataflux_func_sidecar() {
 		_dataflux_func_sidecar_offer -u
 		return
 		;;
-	--bind) return ;;
+	--bind | --url | --env | --timeout | --callback | --job-id) return ;;
 	esac
+	local remote='--url --config --secret-key-file --ca --json --help'
 	case ${COMP_WORDS[1]} in
 	serve) _dataflux_func_sidecar_offer -W '--bind --config --state-dir --user --help' ;;
-	check) _dataflux_func_sidecar_offer -W '--config --unit-dir --user --help' ;;
+	shell)
+		_dataflux_func_sidecar_offer -W "$remote --env --workdir --timeout --callback --job-id --no-wait --follow --cancel-on-interrupt"
+		;;
+	jobs) _dataflux_func_sidecar_offer -W "$remote --follow" ;;
+	cancel) _dataflux_func_sidecar_offer -W "$remote" ;;
+	check)
+		_dataflux_func_sidecar_offer -W '--config --config-only --json --offline --state-dir --unit-dir --user --help'
+		;;
 	configure)
 		_dataflux_func_sidecar_offer -W '--bind --config --print-summary --secret-key-stdin --unit-dir --help'
 		;;
 	sign) _dataflux_func_sidecar_offer -W '--config --help GET POST DELETE' ;;
-	version) _dataflux_func_sidecar_offer -W '--help' ;;
+	version) _dataflux_func_sidecar_offer -W '--ca --json --url --help' ;;
 	esac
 }
 

@@ -1,127 +1,134 @@
 package main
 
 import (
-	"flag"
-	"fmt"
-	"io"
 	"os"
-	"os/user"
 
 	"dataflux-func-sidecar/config"
+	"dataflux-func-sidecar/privsep"
 )
 
-// runCheck says of everything that the service needs whether it is there, one
-// line for each finding. It changes nothing and never prints a key.
-func runCheck(args []string, stdout, stderr io.Writer) int {
-	flags := flag.NewFlagSet("check", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	path := flags.String("config", defaultConfig, "configuration `file`")
-	unitDir := flags.String("unit-dir", "/etc/systemd/system", "`directory` of the systemd units; empty: do not look, for a start by hand")
-	name := flags.String("user", "dffs", "`name` of the user who runs commands")
-	if err := flags.Parse(args); err != nil {
-		return usageStatus(err)
+const checkUsage = `check [OPTIONS]
+
+Looks at everything that the service needs, and says of each thing whether it is well, and what mends it.
+It changes nothing and shows no key. It ends with one real call, which runs "id -un".
+
+Exit status: 0 if nothing is wrong, though there may be warnings; 1 otherwise.`
+
+// systemUnits is where systemd looks for what the administrator of a host has written.
+const systemUnits = "/etc/systemd/system"
+
+type checkOptions struct {
+	config, unitDir, stateDir, user string
+	configOnly, offline, json       bool
+}
+
+func parseCheck(args []string, t terminal) (o checkOptions, err error) {
+	flags := t.newFlags("check", checkUsage)
+	flags.StringVar(&o.config, "config", defaultConfig, "configuration `FILE`")
+	flags.BoolVar(&o.configOnly, "config-only", false, "look at what the configuration says, and not at this host's installation and service")
+	flags.BoolVar(&o.json, "json", false, "print one JSON document")
+	flags.BoolVar(&o.offline, "offline", false, "call nothing: leave out whether the service answers")
+	flags.StringVar(&o.stateDir, "state-dir", stateDirectory(), "the `DIRECTORY` for what must survive a restart")
+	flags.StringVar(&o.unitDir, "unit-dir", systemUnits, "`DIRECTORY` of the systemd units; empty: do not look, for a start by hand")
+	flags.StringVar(&o.user, "user", "dffs", "`NAME` of the user who runs commands")
+	arguments, err := t.parseArguments(flags, args)
+	if err == nil && len(arguments) > 0 {
+		err = errCheckArguments
+		t.say("%v", err)
 	}
-	if flags.NArg() > 0 {
-		fmt.Fprintln(stderr, "check takes no arguments beside its options: give the file with --config")
-		return 2
-	}
-	r := &report{out: stdout}
-	r.check(*path, *unitDir, *name)
-	if r.failed {
-		return 1
-	}
-	return 0
+	return o, err
 }
 
-// report prints findings as they are made and remembers whether one is bad.
-type report struct {
-	out    io.Writer
-	failed bool
-}
-
-func (r *report) ok(format string, args ...any)      { r.line("ok", format, args) }
-func (r *report) warning(format string, args ...any) { r.line("warning", format, args) }
-
-func (r *report) failure(format string, args ...any) {
-	r.failed = true
-	r.line("failure", format, args)
-}
-
-func (r *report) line(level, format string, args []any) {
-	fmt.Fprintf(r.out, level+": "+format+"\n", args...)
-}
-
-func (r *report) check(path, unitDir, name string) {
-	c, err := config.Load(path)
+// runCheck changes nothing and never prints a key.
+func runCheck(args []string, t terminal) int {
+	o, err := parseCheck(args, t)
 	if err != nil {
-		for _, finding := range findings(err) {
-			r.failure("%v", finding)
-		}
-		return
+		return refuseUsage(err, 2)
 	}
-	r.ok("%s is valid, and only its owner can read or write it", path)
-	r.checkKeys(c.Keys)
-	for _, address := range c.Bind {
-		r.checkAddress(address)
-	}
-	r.checkUnits(c, path, unitDir)
-	r.checkUser(c, name)
-	r.checkShell(c.Shell)
+	r := &report{terminal: t, json: o.json}
+	diagnose(o, r)
+	return r.finish()
 }
 
-func (r *report) checkKeys(keys []config.Key) {
-	for i, key := range keys {
-		switch {
-		case len(key) < config.ShortKey:
-			r.warning("SECRET_KEY %d of %d has fewer than %d bytes: set a longer one here and in DataFlux Func", i+1, len(keys), config.ShortKey)
-		case oneByte(key):
-			r.warning("SECRET_KEY %d of %d repeats one character, like the example of a manual: set a random one here and in DataFlux Func", i+1, len(keys))
-		default:
-			r.ok("SECRET_KEY %d of %d has %d bytes", i+1, len(keys), len(key))
-		}
-	}
-	if len(keys) > 1 {
-		r.warning("%d keys are accepted: remove the old ones from SECRET_KEY when DataFlux Func uses the new one everywhere", len(keys))
+// patient is what the checks look at.
+type patient struct {
+	checkOptions
+	settings config.Config
+	account  privsep.User // none if there is no such user
+	systemd  systemd      // what it says of the units
+}
+
+// scope says where a check makes sense.
+type scope int
+
+const (
+	always    scope = iota
+	installed       // there are units, of whichever directory
+	onHost          // this host is meant to serve
+	live            // systemd has these units
+	calling         // the service may be called
+)
+
+// checks are made in this order. Each returns what it has found, of which nothing may be missing for
+// another to make sense.
+func checks() []struct {
+	name  string
+	scope scope
+	look  func(*patient) []finding
+} {
+	return []struct {
+		name  string
+		scope scope
+		look  func(*patient) []finding
+	}{
+		{"keys", always, checkKeys},
+		{"addresses", always, checkAddresses},
+		{"bridge", onHost, checkBridge},
+		{"user", always, checkUser},
+		{"workdir", always, checkWorkdir},
+		{"shell", always, checkShell},
+		{"agreement", installed, checkAgreement},
+		{"program", onHost, checkProgram},
+		{"state", onHost, checkState},
+		{"sandbox", onHost, checkSandbox},
+		{"dumps", onHost, checkDumps},
+		{"clock", onHost, checkClock},
+		{"units", live, checkUnitFiles},
+		{"service", live, checkService},
+		{"freshness", live, checkFreshness},
+		{"answers", calling, checkAnswers},
+		{"call", calling, checkCall},
 	}
 }
 
-func oneByte(key config.Key) bool {
-	for _, b := range key {
-		if b != key[0] {
-			return false
-		}
-	}
-	return true
-}
-
-// checkUser finds the user whom commands run as, and where they start.
-func (r *report) checkUser(c config.Config, name string) {
-	account, err := user.Lookup(name)
+// diagnose makes every check that makes sense. Without a configuration there is nothing to compare with.
+func diagnose(o checkOptions, r *report) {
+	p := &patient{checkOptions: o}
+	found, err := p.load()
+	r.add("configuration", found)
 	if err != nil {
-		r.failure("there is no user %s: run useradd --system --user-group --create-home %s, or install.sh", name, config.ShellQuote(name))
 		return
 	}
-	if account.Uid == "0" {
-		r.failure("commands would run as root, since user %s has uid 0: give another with --user", name)
-		return
+	scopes := p.scopes()
+	if scopes[live] {
+		p.systemd, err = askSystemd()
+		if err != nil {
+			r.add("service", []finding{failed("%v", err)})
+			scopes[live] = false
+		}
 	}
-	r.ok("user %s exists, uid %s", name, account.Uid)
-	workdir, origin := c.Workdir, "WORKDIR"
-	if workdir == "" {
-		workdir, origin = account.HomeDir, "the home directory of "+name
+	for _, check := range checks() {
+		if scopes[check.scope] {
+			r.add(check.name, check.look(p))
+		}
 	}
-	if info, err := os.Stat(workdir); err != nil || !info.IsDir() {
-		r.failure("%s, %s, is not a directory: create it, or write an existing one to WORKDIR", origin, workdir)
-		return
-	}
-	r.ok("%s, %s, exists", origin, workdir)
 }
 
-func (r *report) checkShell(shell string) {
-	info, err := os.Stat(shell)
-	if err != nil || !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0 {
-		r.failure("SHELL, %s, is not an executable file: write SHELL = \"/bin/sh\"", shell)
-		return
+func (p *patient) scopes() map[scope]bool {
+	_, err := os.Stat("/run/systemd/system")
+	units, host := p.unitDir != "", !p.configOnly
+	return map[scope]bool{
+		always: true, installed: units, onHost: host, calling: host && !p.offline,
+		live: host && p.unitDir == systemUnits && err == nil,
 	}
-	r.ok("SHELL, %s, is executable", shell)
 }

@@ -11,13 +11,13 @@ import (
 	"dataflux-func-sidecar/config"
 )
 
-// check wants the given exit status and returns what was found. nobody is a user
+// check wants the given exit status and returns what was found of the configuration. nobody is a user
 // that every Debian has.
 func (p place) check(want int, args ...string) string {
 	p.t.Helper()
 	var out bytes.Buffer
-	args = append([]string{"--config", p.path, "--unit-dir", p.unitDir, "--user", "nobody"}, args...)
-	if got := runCheck(args, &out, &out); got != want {
+	args = append([]string{"--config-only", "--config", p.path, "--unit-dir", p.unitDir, "--user", "nobody"}, args...)
+	if got := runCheck(args, terminal{nil, &out, &out}); got != want {
 		p.t.Fatalf("check: status %d, want %d\n%s", got, want, out.String())
 	}
 	if strings.Contains(out.String(), givenKey) {
@@ -105,7 +105,7 @@ func TestCheckFindsAMissingUserShellAndWorkdir(t *testing.T) {
 	p.write("SECRET_KEY=\"" + givenKey + "\"\nSHELL=\"/etc/passwd\"\nWORKDIR=\"/etc/passwd\"\n")
 	wantAll(t, p.check(1), "failure: SHELL, /etc/passwd, is not an executable file", "failure: WORKDIR, /etc/passwd, is not a directory")
 	wantAll(t, p.check(1, "--user", "no-such-user"), "failure: there is no user no-such-user: run useradd")
-	wantAll(t, p.check(1, "--user", "root"), "failure: commands would run as root")
+	wantAll(t, p.check(1, "--user", "root"), `failure: cannot run commands as "root": uid 0 is root's`)
 }
 
 func TestCheckLooksAtSocketFiles(t *testing.T) {

@@ -22,10 +22,13 @@ const defaultConfig = "/etc/dataflux-func-sidecar"
 const usage = `Usage: dataflux-func-sidecar COMMAND [OPTIONS]
 
   serve      run the daemon (systemd does; --bind ADDRESSES for a start by hand)
-  check      check the configuration and say what to change
+  check      look at the configuration, the installation and the service, and say what to change
   configure  write the configuration and the socket unit's addresses (install.sh does)
   sign       print a signed request for curl: ... sign URL BODY | curl --config -
-  version    print the version
+  shell      have a command run by a Sidecar, this host's or another's
+  jobs       list its jobs, show one, or follow one
+  cancel     end jobs
+  version    print the version, with --url also that of a Sidecar
 
 Each command tells its options with --help.
 `
@@ -41,18 +44,24 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return 2
 	}
 	command, rest := args[0], args[1:]
+	t := terminal{stdin, stdout, stderr}
 	switch command {
 	case "serve":
 		return runServe(rest, stderr)
 	case "check":
-		return runCheck(rest, stdout, stderr)
+		return runCheck(rest, t)
 	case "configure":
 		return runConfigure(rest, stdin, stdout, stderr)
 	case "sign":
 		return runSign(rest, stdout, stderr)
+	case "shell":
+		return runShell(rest, t)
+	case "jobs":
+		return runJobs(rest, t)
+	case "cancel":
+		return runCancel(rest, t)
 	case "version", "--version":
-		fmt.Fprintf(stdout, "dataflux-func-sidecar %s (released %s)\n", version, releaseDate)
-		return 0
+		return runVersion(rest, t)
 	case "help", "--help", "-h":
 		fmt.Fprint(stdout, usage)
 		return 0

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"dataflux-func-sidecar/config"
+	"dataflux-func-sidecar/privsep"
+)
+
+// checkProgram finds a program that others than root could replace, or that dffs can read: a process that
+// executes it would then start within reach of the processes of dffs.
+func checkProgram(p *patient) []finding {
+	path := p.program()
+	info, err := os.Stat(path)
+	if err != nil {
+		return []finding{failed("the program %s is missing: run install.sh of version %s, or install its package again", path, version)}
+	}
+	owner, quoted := info.Sys().(*syscall.Stat_t).Uid, config.ShellQuote(path)
+	switch mode := info.Mode(); {
+	case p.unitDir == "":
+		return nil // started by hand, from wherever it was built
+	case owner != 0 || mode.Perm()&0o022 != 0:
+		return []finding{failed("others than root can change %s (user %d, mode %04o)", path, owner, mode.Perm()).mendedBy("chown root:root " + quoted + " && chmod 0711 " + quoted)}
+	case mode.Perm()&0o044 != 0:
+		return []finding{unwise("%s has mode %04o, so a network role that is being started can be looked into by commands", path, mode.Perm()).mendedBy("chmod 0711 " + quoted)}
+	}
+	return []finding{well("%s is root's, and nobody else can read it", path)}
+}
+
+// program is the one that the service executes, or this one if there is no service.
+func (p *patient) program() string {
+	if unit := p.unitFile(serviceUnit); p.unitDir != "" && unit != "" {
+		for _, line := range settingsOf(withDropIns(unit, p.unitDir), "ExecStart") {
+			if path, _, _ := strings.Cut(strings.TrimLeft(line, "-@:+!"), " "); filepath.IsAbs(path) {
+				return path
+			}
+		}
+	}
+	own, _ := os.Executable() // what cannot be told is found to be missing
+	return own
+}
+
+// checkState finds a state directory that others can reach, or that is too small for what it may have to hold.
+func checkState(p *patient) []finding {
+	quoted := config.ShellQuote(p.stateDir)
+	info, err := os.Stat(p.stateDir)
+	if errors.Is(err, os.ErrNotExist) {
+		return []finding{unwise("the state directory %s is missing: the next start makes it", p.stateDir)}
+	}
+	if err != nil {
+		return []finding{unwise("cannot look at the state directory: %v: run this as root", err)}
+	}
+	owner := info.Sys().(*syscall.Stat_t).Uid
+	if p.unitDir != "" && (owner != 0 || info.Mode().Perm()&0o077 != 0) {
+		return []finding{failed("others than root can reach the state directory %s (user %d, mode %04o)", p.stateDir, owner, info.Mode().Perm()).
+			mendedBy("chown root:root " + quoted + " && chmod 0700 " + quoted)}
+	}
+	return []finding{p.checkSpace()}
+}
+
+func (p *patient) checkSpace() finding {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(p.stateDir, &fs); err != nil {
+		return unwise("cannot tell how much space the state directory has: %v", err)
+	}
+	free := int64(fs.Bavail) * fs.Bsize
+	switch {
+	case fs.Files > 0 && fs.Ffree == 0:
+		return failed("the file system of %s has no inode left: remove files there", p.stateDir)
+	case free < 1<<20:
+		return failed("the file system of %s is full: free some of it", p.stateDir)
+	case free < p.settings.MaxState:
+		return unwise("the file system of %s has %d MiB left, less than MAX_STATE (%d MiB): free some of it, or lower MAX_STATE", p.stateDir, free>>20, p.settings.MaxState>>20)
+	}
+	return well("the state directory %s is root's alone and has room", p.stateDir)
+}
+
+// checkSandbox asks this kernel for what confines the network role.
+func checkSandbox(*patient) []finding {
+	var found []finding
+	if actions, err := os.ReadFile("/proc/sys/kernel/seccomp/actions_avail"); err != nil || !strings.Contains(string(actions), "errno") {
+		found = append(found, failed("this kernel has no seccomp filters, without which the service does not start: use one with CONFIG_SECCOMP_FILTER"))
+	} else {
+		found = append(found, well("seccomp is there"))
+	}
+	abi, err := privsep.LandlockABI()
+	switch {
+	case err != nil:
+		return append(found, unwise("Landlock is not there (%v), so the network role is kept from files by seccomp and their modes alone: "+
+			"use Linux 5.13 or later with landlock in its lsm= list", err))
+	case abi < 6:
+		return append(found, well("Landlock is there in version %d; from version 6 (Linux 6.12) it guards signals and abstract sockets too", abi))
+	}
+	return append(found, well("Landlock is there in version %d", abi))
+}
+
+// checkDumps finds the setting under which processes that changed their user can be looked into.
+func checkDumps(*patient) []finding {
+	text, err := os.ReadFile("/proc/sys/fs/suid_dumpable")
+	if err == nil && strings.TrimSpace(string(text)) == "1" {
+		return []finding{unwise("fs.suid_dumpable is 1, a setting for debugging: processes that have given up root, which may know secrets, can be dumped and traced").
+			mendedBy("sysctl -w fs.suid_dumpable=0")}
+	}
+	return nil
+}
+
+// checkClock asks the kernel whether something keeps its clock right: signatures hold for TIME_WINDOW.
+func checkClock(p *patient) []finding {
+	state, err := unix.Adjtimex(&unix.Timex{})
+	switch {
+	case errors.Is(err, unix.EPERM):
+		return []finding{well("the clock is kept by the host of this container")}
+	case err != nil:
+		return []finding{unwise("cannot ask whether the clock is synchronised: %v", err)}
+	case state == unix.TIME_ERROR:
+		return []finding{unwise("the clock is not synchronised, and requests are refused when it is off by more than TIME_WINDOW (%s)", p.settings.TimeWindow).
+			mendedBy("timedatectl set-ntp true")}
+	}
+	return []finding{well("the clock is synchronised")}
+}

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// terminal is what a command of the command line reads from and writes to.
+type terminal struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+}
+
+// say tells people something; what programs read goes to stdout.
+func (t terminal) say(format string, args ...any) {
+	fmt.Fprintf(t.stderr, "dataflux-func-sidecar: "+format+"\n", args...)
+}
+
+// newFlags prepares the options of a command. The usage text has the arguments and what the command is for.
+func (t terminal) newFlags(name, usage string) *flag.FlagSet {
+	flags := flag.NewFlagSet(name, flag.ContinueOnError)
+	flags.SetOutput(t.stderr)
+	flags.Usage = func() {
+		fmt.Fprintf(flags.Output(), "Usage: dataflux-func-sidecar %s\n\nOptions:\n", strings.TrimSpace(usage))
+		flags.VisitAll(func(f *flag.Flag) { printOption(flags.Output(), f) })
+	}
+	return flags
+}
+
+// printOption is PrintDefaults with two dashes, as the manual and everybody writes them.
+func printOption(to io.Writer, f *flag.Flag) {
+	value, text := flag.UnquoteUsage(f)
+	if value != "" {
+		value = " " + value
+	}
+	if f.DefValue != "" && f.DefValue != "false" {
+		text += " (default " + f.DefValue + ")"
+	}
+	fmt.Fprintf(to, "  --%s%s\n        %s\n", f.Name, value, text)
+}
+
+// parseArguments takes options before, between and behind the arguments, and returns the arguments.
+// Behind -- everything is one. Asked for --help, it prints that to stdout.
+func (t terminal) parseArguments(flags *flag.FlagSet, args []string) (arguments []string, err error) {
+	for _, arg := range args {
+		if arg == "--" {
+			break
+		}
+		if arg == "--help" || arg == "-help" || arg == "-h" {
+			flags.SetOutput(t.stdout)
+		}
+	}
+	for {
+		if err := flags.Parse(args); err != nil {
+			return nil, err
+		}
+		rest := flags.Args()
+		if len(rest) == 0 {
+			return arguments, nil
+		}
+		if behind := len(args) - len(rest); behind > 0 && args[behind-1] == "--" {
+			return append(arguments, rest...), nil
+		}
+		arguments, args = append(arguments, rest[0]), rest[1:]
+	}
+}
+
+// refuseUsage returns the exit status for what parseArguments says: 0 where help was asked for.
+func refuseUsage(err error, status int) int {
+	if errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
+	return status
+}

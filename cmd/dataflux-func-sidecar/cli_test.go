@@ -1,0 +1,307 @@
+package main_test
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// spoken is what one run of the command line gave.
+type spoken struct {
+	status         int
+	stdout, stderr string
+}
+
+// invocation is one run of the program by people: its arguments, what it reads, and its environment.
+type invocation struct {
+	args  []string
+	stdin string
+	env   []string
+}
+
+// invoke runs the program. The key must not come out of it, and is in none of its arguments.
+func invoke(t testing.TB, i invocation) spoken {
+	t.Helper()
+	cmd, stdout, stderr := i.command(t)
+	err := cmd.Run()
+	if failed := (&exec.ExitError{}); err != nil && !errors.As(err, &failed) {
+		t.Fatal(err)
+	}
+	return heard(t, i, cmd, stdout, stderr)
+}
+
+func (i invocation) command(t testing.TB) (cmd *exec.Cmd, stdout, stderr *bytes.Buffer) {
+	t.Helper()
+	cmd = exec.Command(program(t), i.args...)
+	stdout, stderr = new(bytes.Buffer), new(bytes.Buffer)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(i.stdin), stdout, stderr
+	cmd.Env, cmd.Dir = append([]string{"PATH=/usr/bin:/bin", "TZ=UTC"}, i.env...), "/"
+	return cmd, stdout, stderr
+}
+
+func heard(t testing.TB, i invocation, cmd *exec.Cmd, stdout, stderr *bytes.Buffer) spoken {
+	t.Helper()
+	s := spoken{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+	if strings.Contains(s.stdout+s.stderr+strings.Join(i.args, " "), testKey) {
+		t.Errorf("%q shows the key:\n%s\n%s", i.args, s.stdout, s.stderr)
+	}
+	return s
+}
+
+// cli calls the daemon with the options that name it and its key behind the others.
+func (d *daemon) cli(args ...string) spoken {
+	d.t.Helper()
+	return invoke(d.t, invocation{args: append(args, "--config", d.config, "--url", "http://"+d.address)})
+}
+
+func (s spoken) want(t testing.TB, status int, stdout string, stderr ...string) {
+	t.Helper()
+	if s.status != status || s.stdout != stdout {
+		t.Errorf("status %d and stdout %.500q, want %d and %.500q; stderr: %s", s.status, s.stdout, status, stdout, s.stderr)
+	}
+	for _, text := range stderr {
+		if !strings.Contains(s.stderr, text) {
+			t.Errorf("stderr lacks %q: %s", text, s.stderr)
+		}
+	}
+	if len(stderr) == 0 && s.stderr != "" {
+		t.Errorf("nothing is to be said, and yet: %s", s.stderr)
+	}
+}
+
+func TestShellPassesOnWhatTheCommandGives(t *testing.T) {
+	t.Parallel()
+	d := startDaemon(t, `KILL_GRACE = "200ms"`)
+	dir := sharedDir(t)
+	for _, test := range []struct {
+		args   []string
+		status int
+		stdout string
+		stderr string
+	}{
+		{[]string{"echo hi"}, 0, "hi\n", ""},
+		{[]string{"exit 3"}, 3, "", ""},
+		{[]string{"printf 'no newline'; printf 'of it' >&2; exit 255"}, 255, "no newline", "of it"},
+		{[]string{`printf '\377a\000b'; printf 'e\376' >&2`}, 0, "\xffa\x00b", "e\xfe"},
+		{[]string{`printf 'before \357\277\275 after'`}, 0, "before \ufffd after", ""},
+		{[]string{"kill -KILL $$"}, 128 + 9, "", "the command was ended by SIGKILL"},
+		{[]string{"echo early; sleep 60", "--timeout", "300ms"}, 124, "early\n", "ended by its timeout"},
+		{[]string{"cat; echo nothing came"}, 0, "nothing came\n", ""},
+		{[]string{"--workdir", dir, "--env", "A=1 2", "--env=B=", "pwd -P; echo \"$A,$B,\""}, 0, dir + "\n1 2,,\n", ""},
+		{[]string{"--", "-x echo"}, 127, "", "not found"},
+		{[]string{"head -c 9000000 /dev/zero | tr '\\0' a"}, 0, strings.Repeat("a", 8<<20), "the first 8388608 of 9000000 bytes are here (MAX_OUTPUT)"},
+	} {
+		for _, how := range []string{"", "--follow"} {
+			args := append([]string{"shell"}, test.args...)
+			if args[1] == "--" {
+				args = []string{"shell", "--config", d.config, "--url", "http://" + d.address, "--", test.args[1]}
+			} else {
+				args = append(args, "--config", d.config, "--url", "http://"+d.address)
+			}
+			if how != "" {
+				args = append([]string{args[0], how}, args[1:]...)
+			}
+			s := invoke(t, invocation{args: args, stdin: "not for the command"})
+			s.want(t, test.status, test.stdout, test.stderr)
+		}
+	}
+}
+
+func TestOutputIsCopiedWhileTheCommandRuns(t *testing.T) {
+	t.Parallel()
+	d, mark := startDaemon(t), filepath.Join(sharedDir(t), "go-on")
+	i := invocation{args: []string{"shell", "--follow", "--config", d.config, "--url", "http://" + d.address, "echo first; while ! test -e " + mark + "; do sleep 0.05; done; echo last; exit 5"}}
+	cmd, _, stderr := i.command(t)
+	cmd.Stdout = nil
+	stdout, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	buffer := make([]byte, 100)
+	if n, err := stdout.Read(buffer); err != nil || string(buffer[:n]) != "first\n" {
+		t.Errorf("while it ran came %q, %v", buffer[:n], err)
+	}
+	if err := os.WriteFile(mark, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	n, _ := stdout.Read(buffer)
+	_ = cmd.Wait() // its ProcessState tells all
+	heard(t, i, cmd, bytes.NewBuffer(buffer[:n]), stderr).want(t, 5, "last\n")
+}
+
+func TestANonWaitingShellPrintsTheJobAndJobsAndCancelTakeIt(t *testing.T) {
+	t.Parallel()
+	d := startDaemon(t)
+	s := d.cli("shell", "--no-wait", "--job-id", "mine", "echo out; echo err >&2; sleep 60 # \x1b[31m\nred")
+	s.want(t, 0, "mine\n")
+	list := d.cli("jobs")
+	if rows := strings.Split(list.stdout, "\n"); len(rows) != 3 || !strings.HasPrefix(rows[0], "ID    STATE    AGE") || !strings.HasPrefix(rows[1], "mine  running  ") ||
+		!strings.HasSuffix(rows[1], `echo out; echo err >&2; sleep 60 # \x1b[31m\nred`) {
+		t.Errorf("got\n%s", list.stdout)
+	}
+	d.eventually("output of the job", func() bool { return strings.Contains(d.cli("jobs", "mine").stdout, "Stderr:     4 bytes") })
+	wantText(t, d.cli("jobs", "mine").stdout, "Job:        mine\n", "State:      running\n", "Started:    20")
+	wantText(t, d.cli("jobs", "--json", "mine").stdout, `"stdout":"out\n"`)
+	wantText(t, d.cli("jobs", "--json").stdout, `{"jobs":[{"jobId":"mine"`)
+	d.cli("cancel", "mine", "none-such").want(t, 1, "mine: is being ended\n", `there is no job "none-such"`)
+	d.cli("jobs", "--follow", "mine").want(t, 128+15, "out\n", "err\n", "ended by SIGTERM")
+	d.cli("cancel", "mine").want(t, 0, "mine: had ended already: SIGTERM (cancelled)\n")
+	wantText(t, d.cli("cancel", "--json", "mine").stdout, `[{"jobId":"mine","state":"ended"`)
+	d.cli("shell", "--job-id", "mine", "echo runs not again").want(t, 128+15, "out\n", "the command was cancelled")
+	d.cli("jobs", "--follow", "none-such").want(t, 125, "", "refused with 404")
+	d.cli("jobs", "none-such").want(t, 1, "", "refused with 404")
+}
+
+func TestTheCommandLineSpeaksJSONToPrograms(t *testing.T) {
+	t.Parallel()
+	d := startDaemon(t)
+	s := d.cli("shell", "--json", `printf 'a\377'; exit 4`)
+	if s.status != 4 || s.stderr != "" || !strings.HasSuffix(s.stdout, "}\n") || strings.Count(s.stdout, "\n") != 1 {
+		t.Errorf("got %+v", s)
+	}
+	wantText(t, s.stdout, `{"stdout":"a\ufffd"`, `"stdoutBase64":"Yf8="`, `"exitCode":4`)
+	wantText(t, d.cli("shell", "--json", "--no-wait", "true").stdout, `"jobId":`, `"state":`)
+	wantText(t, d.cli("version", "--json", "--config", "/nonexistent").stderr, "flag provided but not defined: -config")
+	remote := invoke(t, invocation{args: []string{"version", "--json", "--url", "http://" + d.address}})
+	remote.want(t, 0, `{"version":"1.0.0","releaseDate":"2026-11-23 00:00:00","remote":{"url":"http://`+d.address+`","version":"1.0.0","releaseDate":"2026-11-23 00:00:00"}}`+"\n")
+}
+
+// Each source of the key, and what becomes of a wrong one.
+func TestTheKeyComesFromFilesStandardInputOrTheEnvironment(t *testing.T) {
+	t.Parallel()
+	d := startDaemon(t, `BIND = "192.0.2.1:8099"`)
+	file := filepath.Join(sharedDir(t), "key")
+	if err := os.WriteFile(file, []byte(testKey+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	url, wrong := "--url=http://"+d.address, keyVariable("wrong-0123456789abcdef")
+	for name, test := range map[string]struct {
+		i      invocation
+		status int
+		hint   string
+	}{
+		"file":                            {invocation{args: []string{"--secret-key-file", file}, env: wrong}, 0, ""},
+		"standard input":                  {invocation{args: []string{"--secret-key-file", "-"}, stdin: testKey + "\n", env: wrong}, 0, ""},
+		"environment":                     {invocation{env: keyVariable(testKey)}, 0, ""},
+		"configuration, when named":       {invocation{args: []string{"--config", d.config}, env: wrong}, 0, ""},
+		"wrong key":                       {invocation{env: wrong}, 125, "the key here came from SIDECAR_SECRET_KEY"},
+		"empty variable":                  {invocation{env: keyVariable("")}, 125, "SIDECAR_SECRET_KEY is empty"},
+		"two lines on standard input":     {invocation{args: []string{"--secret-key-file", "-"}, stdin: testKey + "\nmore\n"}, 125, "the key on standard input holds a line break"},
+		"no file":                         {invocation{args: []string{"--secret-key-file", file + "x"}}, 125, "cannot be read"},
+		"configuration that is not there": {invocation{args: []string{"--config", file + "x"}}, 125, "--secret-key-file, or in SIDECAR_SECRET_KEY"},
+	} {
+		test.i.args = append([]string{"shell", url, "echo in"}, test.i.args...)
+		s := invoke(t, test.i)
+		if s.status != test.status || !strings.Contains(s.stderr, test.hint) || test.status == 0 && s.stdout != "in\n" {
+			t.Errorf("%s: %+v", name, s)
+		}
+	}
+}
+
+func keyVariable(key string) []string { return []string{"SIDECAR_SECRET_KEY=" + key} }
+
+func TestTheAddressComesFromBindAndMayBeAUnixSocket(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t, "\""+testKey+"\"")
+	path := filepath.Join(sharedDir(t), "cli.sock")
+	file, _ := listeningFile(t, "unix", path)
+	d.configure("\""+testKey+"\"", `BIND = "192.0.2.1:8099,`+path+`,127.0.0.1:1"`) // the first is on no interface
+	d.launchWithSockets([]*os.File{file})
+	d.awaitLog("Ready: ")
+	invoke(t, invocation{args: []string{"shell", "--config", d.config, "echo over it"}}).want(t, 0, "over it\n")
+	invoke(t, invocation{args: []string{"version", "--url", "unix:" + path}}).want(t, 0,
+		"dataflux-func-sidecar 1.0.0 (released 2026-11-23 00:00:00)\nunix:"+path+": 1.0.0 (released 2026-11-23 00:00:00)\n")
+}
+
+func TestEachFailureOfACallSaysWhatToChange(t *testing.T) {
+	t.Parallel()
+	d := startDaemon(t, "MAX_RUNNING = 1", `DRAIN_TIMEOUT = "1s"`)
+	for _, test := range []struct {
+		args []string
+		hint string
+	}{
+		{[]string{"--url", "http://127.0.0.1:1", "true"}, "connection refused. Is the service running, and is this an address of its BIND? See systemctl status"},
+		{[]string{"--url", "unix:/nonexistent/x.sock", "true"}, "no such file or directory. Is the service running"},
+		{[]string{"--url", "https://" + d.address, "true"}, "write http:// in place of https://"},
+		{[]string{"--url", "127.0.0.1:8099", "true"}, "must be like http://127.0.0.1:8099"},
+		{[]string{"--url", "http://127.0.0.1:8099/shell", "true"}, "must end behind the port"},
+		{[]string{"--url", "unix:x.sock", "true"}, "absolute path"},
+		{[]string{"--ca", "/etc/passwd", "true"}, "no certificate"},
+		{[]string{"echo", "two"}, "as one argument, in quotes"},
+		{[]string{" "}, "the command is empty"},
+		{[]string{"--env", "novalue", "true"}, "write NAME=value"},
+		{[]string{"--timeout", "5", "true"}, "write a duration such as 30s"},
+		{[]string{"--job-id", "a/b", "true"}, "--job-id must be"},
+		{[]string{"--follow", "--json", "true"}, "leave --no-wait and --json out"},
+		{[]string{"--workdir", "/nonexistent", "true"}, "refused with 400: cannot use the working directory"},
+	} {
+		s := invoke(t, invocation{args: append([]string{"shell", "--url", "http://" + d.address, "--config", d.config}, test.args...)})
+		s.want(t, 125, "", test.hint)
+	}
+	d.cli("shell", "--no-wait", "--job-id", "fills", "sleep 60").want(t, 0, "fills\n")
+	d.cli("shell", "true").want(t, 125, "", "refused with 503", "MAX_RUNNING", "(try again in 1s)")
+	for _, args := range [][]string{{"jobs", "a", "b"}, {"jobs", "--follow"}, {"jobs", "a/b"}, {"cancel"}, {"cancel", "a b"}, {"version", "x"}, {"jobs", "--nonsense"}} {
+		if s := d.cli(args...); s.status != 2 || s.stderr == "" || s.stdout != "" {
+			t.Errorf("%q: %+v", args, s)
+		}
+	}
+	for _, command := range []string{"shell", "jobs", "cancel", "version", "check"} {
+		if s := invoke(t, invocation{args: []string{command, "--help"}}); s.status != 0 || !strings.Contains(s.stdout, "Usage: dataflux-func-sidecar "+command) || s.stderr != "" {
+			t.Errorf("%s --help: %+v", command, s)
+		}
+	}
+}
+
+func TestAStrangerIsToldFromASidecar(t *testing.T) {
+	t.Parallel()
+	v := newReceiver(t, ok)
+	for _, args := range [][]string{{"shell", "true"}, {"jobs"}, {"jobs", "a"}, {"jobs", "--follow", "a"}, {"version"}} {
+		s := invoke(t, invocation{args: append(args, "--url", v.URL), env: keyVariable(testKey)})
+		if s.status == 0 || !strings.Contains(s.stderr, "dataflux-func-sidecar: ") || s.stdout != "" && args[0] != "jobs" {
+			t.Errorf("%q: %+v", args, s)
+		}
+	}
+}
+
+// Whoever stops waiting is told that the command goes on; --cancel-on-interrupt ends it.
+func TestCtrlCEndsTheWaitingAndOnRequestTheCommand(t *testing.T) {
+	t.Parallel()
+	d := startDaemon(t)
+	i := invocation{args: []string{"shell", "--job-id", "goes-on", "--config", d.config, "--url", "http://" + d.address, "sleep 60"}}
+	d.interrupt(i, "goes-on").want(t, 130, "", "no longer waiting; the command goes on as job goes-on", "dataflux-func-sidecar cancel goes-on --url http://"+d.address+" --config "+d.config)
+	wantText(t, d.cli("jobs", "goes-on").stdout, "State:      running")
+	d.cli("cancel", "goes-on").want(t, 0, "goes-on: is being ended\n")
+	i.args[2] = "ends"
+	i.args = append(i.args, "--cancel-on-interrupt")
+	d.interrupt(i, "ends").want(t, 128+15, "", "ending the command", "the command was cancelled")
+}
+
+// interrupt runs the program, and sends it Ctrl-C once the job runs.
+func (d *daemon) interrupt(i invocation, job string) spoken {
+	d.t.Helper()
+	cmd, stdout, stderr := i.command(d.t)
+	if err := cmd.Start(); err != nil {
+		d.t.Fatal(err)
+	}
+	d.eventually("job "+job, func() bool { return strings.Contains(d.cli("jobs", job).stdout, "running") })
+	d.signal(cmd.Process.Pid, syscall.SIGINT)
+	_ = cmd.Wait() // its ProcessState tells all
+	return heard(d.t, i, cmd, stdout, stderr)
+}
+
+func wantText(t testing.TB, text string, wants ...string) {
+	t.Helper()
+	for _, want := range wants {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is missing in\n%s", want, text)
+		}
+	}
+}
