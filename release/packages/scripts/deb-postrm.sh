@@ -7,7 +7,8 @@ purge() {
 	if command -v deb-systemd-helper >/dev/null; then
 		deb-systemd-helper purge "$NAME.service" "$NAME.socket" >/dev/null || :
 	fi
-	rm -f "/etc/$NAME" "/etc/$NAME.original" "/etc/$NAME.original."[0-9]* "/etc/.$NAME."*.tmp
+	rm -f "/etc/$NAME" "/etc/$NAME.original" "/etc/$NAME.original."[0-9]* "/etc/.$NAME."*.tmp \
+		"/usr/local/bin/$NAME.bak" "$UNIT_DIR/$NAME.service.bak"
 	rm -f "$UNIT_DIR/$NAME.socket.d/bind.conf" "$UNIT_DIR/$NAME.service.d/allow-sudo.conf"
 	for folder in "$UNIT_DIR/$NAME.socket.d" "$UNIT_DIR/$NAME.service.d"; do
 		# An administrator's own drop-ins stay.

@@ -1,4 +1,11 @@
 # shellcheck shell=sh
+WAS_ENABLED=no
+WAS_RUNNING=no
+
+look_at_service() {
+	[ ! -L "$UNIT_DIR/multi-user.target.wants/$NAME.service" ] || WAS_ENABLED=yes
+	if systemd_runs && systemctl --quiet is-active "$NAME.service"; then WAS_RUNNING=yes; fi
+}
 
 # As the distribution's presets say, or as the installation was that this one takes over from.
 enable_service() {
@@ -27,6 +34,7 @@ write_configuration || {
 	exit 0
 }
 make_user
+look_at_service
 take_over
 # rpm counts the versions that will be installed: 1 is a first installation.
 if [ "$1" -eq 1 ]; then enable_service; fi

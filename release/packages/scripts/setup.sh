@@ -1,17 +1,12 @@
 # shellcheck shell=sh
-# shellcheck disable=SC2034 # rpm-post reads what take_over finds
 RUN_USER=dffs
-WAS_ENABLED=no
-WAS_RUNNING=no
 
-# The same user with the same home as install.sh makes. systemd-sysusers of old releases does not know the
-# shell in our file and makes no user then.
+# As install.sh makes the user. sysusers.conf is for hosts that make their users anew at each boot.
 make_user() {
-	if ! getent passwd "$RUN_USER" >/dev/null && command -v systemd-sysusers >/dev/null; then
-		systemd-sysusers "$NAME.conf" || :
-	fi
 	if ! getent passwd "$RUN_USER" >/dev/null; then
-		useradd --system --user-group --no-create-home --home-dir "/home/$RUN_USER" --shell /bin/sh \
+		group=--user-group
+		if getent group "$RUN_USER" >/dev/null; then group="--gid=$RUN_USER"; fi
+		useradd --system "$group" --create-home --home-dir "/home/$RUN_USER" --shell /bin/sh \
 			--comment "DataFlux Func Sidecar" "$RUN_USER"
 	fi
 	home=$(getent passwd "$RUN_USER" | cut -d: -f6)
@@ -41,8 +36,6 @@ take_over() {
 	unit=$UNIT_DIR/$NAME.service
 	# No file, or one that masks the unit, or an administrator's version of the packaged one.
 	[ -f "$unit" ] && ! grep -q "^ExecStart=[-@:+!]*/usr/bin/$NAME " "$unit" || return 0
-	[ ! -L "$UNIT_DIR/multi-user.target.wants/$NAME.service" ] || WAS_ENABLED=yes
-	if systemd_runs && systemctl --quiet is-active "$NAME.service"; then WAS_RUNNING=yes; fi
 	rm -f "$UNIT_DIR/multi-user.target.wants/$NAME.service" "$UNIT_DIR/sockets.target.wants/$NAME.socket"
 	if grep -q "^Requires=$NAME.socket" "$unit"; then
 		take_over_from_script
@@ -62,8 +55,8 @@ take_over_from_script() {
 take_over_from_original() {
 	if systemd_runs; then systemctl stop "$NAME.service"; fi
 	for file in "/usr/local/bin/$NAME" "$unit"; do
-		if [ -e "$file" ]; then mv -f "$file" "$file.original"; fi
+		if [ -e "$file" ]; then mv -f "$file" "$file.bak"; fi
 	done
-	say "stopped the Sidecar that was there; its program and unit are kept as /usr/local/bin/$NAME.original" \
-		"and $unit.original"
+	say "stopped the Sidecar that was there; its program and unit are kept as /usr/local/bin/$NAME.bak" \
+		"and $unit.bak"
 }
