@@ -60,6 +60,9 @@ func (m *machine) checkPackageIsIn(key, said string) {
 	if said := m.run("systemd-analyze", "verify", service, socket, ports); said != "" {
 		m.t.Errorf("systemd-analyze verify says:\n%s", said)
 	}
+	if said := m.run("dataflux-func-sidecar", "check"); strings.Contains(said, "install.sh") {
+		m.t.Errorf("check says:\n%s", said)
+	}
 	if list := m.run("journalctl", "--list-catalog"); !strings.Contains(list, "DataFlux Func Sidecar") {
 		m.t.Error("the journal has no catalog of ours")
 	}
@@ -190,7 +193,7 @@ func TestDebianPackageInAnImageLeavesTheKeyToTheFirstStart(t *testing.T) {
 	}
 	m.reboot()
 	m.checkServes()
-	m.sh("dataflux-func-sidecar check --unit-dir /usr/lib/systemd/system")
+	m.sh("dataflux-func-sidecar check")
 
 	m.sh("rm /etc/dataflux-func-sidecar; systemctl restart " + service + " || true")
 	m.eventually("a lost configuration is not replaced", func() bool {

@@ -32,8 +32,8 @@ func rpmName(version, arch string) string {
 
 // thesePackages and nextPackages are folders with what release/packages/build.sh makes.
 var (
-	thesePackages = sync.OnceValues(func() (string, error) { return buildPackages("packages", thisVersion) })
-	nextPackages  = sync.OnceValues(func() (string, error) { return buildPackages("next-packages", nextVersion) })
+	thesePackages = sync.OnceValues(func() (string, error) { return buildPackages("packages", thisVersion, "umask 022") })
+	nextPackages  = sync.OnceValues(func() (string, error) { return buildPackages("next-packages", nextVersion, "umask 022") })
 )
 
 // packages is where a package file lies on this host.
@@ -47,7 +47,7 @@ func packagePath(t *testing.T, folder func() (string, error), name string) strin
 }
 
 // buildPackages makes a folder below scratch with programs and packages of the version.
-func buildPackages(folder, version string, environment ...string) (string, error) {
+func buildPackages(folder, version, umask string, environment ...string) (string, error) {
 	lookAtPackaging()
 	work, dist := filepath.Join(scratch(), folder, "work"), filepath.Join(scratch(), folder, "dist")
 	for _, arch := range []string{"amd64", "arm64"} {
@@ -55,7 +55,7 @@ func buildPackages(folder, version string, environment ...string) (string, error
 			return "", err
 		}
 	}
-	cmd := exec.Command("../release/packages/build.sh", dist, work, version)
+	cmd := exec.Command("sh", "-c", umask+`; exec ../release/packages/build.sh "$@"`, "sh", dist, work, version)
 	cmd.Env = append(append(os.Environ(), "SOURCE_DATE_EPOCH="+releaseTime), environment...)
 	return filepath.Join(dist, "packages"), explain(cmd)
 }
@@ -116,7 +116,7 @@ func TestPackagesAreTheSameBytesWhereverAndWheneverTheyAreBuilt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := buildPackages("a second time, elsewhere", thisVersion, "TZ=Asia/Shanghai", "LC_ALL=C.UTF-8", "HOSTNAME=other")
+	second, err := buildPackages("a second time, elsewhere", thisVersion, "umask 077", "TZ=Asia/Shanghai", "LC_ALL=C.UTF-8", "HOSTNAME=other")
 	if err != nil {
 		t.Fatal(err)
 	}

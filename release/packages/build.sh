@@ -23,7 +23,9 @@ mkdir -p "$1/packages" "$2/packages"
 DIST=$(cd "$1/packages" && pwd)
 PROGRAMS=$(cd "$2" && pwd)
 WORK=$PROGRAMS/packages
-export VERSION="$3"
+# 1.1.0-rc.1 comes before 1.1.0: package managers spell that with a tilde.
+VERSION=$(printf '%s' "$3" | sed 's/-/~/; s/-/./g')
+export VERSION
 # There is no address that takes mail about this program yet: who distributes packages gives one.
 export MAINTAINER="${PACKAGE_MAINTAINER:-DataFlux Func Sidecar maintainers <maintainers@$NAME.invalid>}"
 [ -n "${SOURCE_DATE_EPOCH-}" ] || fail "SOURCE_DATE_EPOCH must be set to the time of the release"
@@ -106,8 +108,8 @@ GOFLAGS='' GOBIN=$WORK go install "$NFPM"
 write_units
 write_scripts
 write_documents
-cp "$PARTS/sysusers.conf" "$PARTS/first-start.conf" "$PARTS/copyright" "$PARTS/lintian-overrides" README.md \
-	"units/$NAME.catalog" "$WORK"
+cp "$PARTS/sysusers.conf" "$PARTS/first-start.conf" "$PARTS/copyright" "$PARTS/lintian-overrides" \
+	README.md PROTOCOL.md SECURITY.md STATE.md config/reference.toml "units/$NAME.catalog" "$WORK"
 pack deb amd64 "${NAME}_$VERSION-1_amd64.deb"
 pack deb arm64 "${NAME}_$VERSION-1_arm64.deb"
 pack rpm amd64 "$NAME-$VERSION-1.x86_64.rpm"
