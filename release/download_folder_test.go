@@ -1,8 +1,13 @@
 package release
 
 import (
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -103,4 +108,74 @@ func TestItDoesNotDownloadIntoADownload(t *testing.T) {
 	here.mustRun(t, "--url", newMirror(t, nil))
 	here.dir = filepath.Join(here.dir, name)
 	here.mustFail(t, "go to the one above it", "--url", newMirror(t, nil))
+}
+
+// Variables of its own names that the caller happens to have must not become a folder to remove or a
+// process to end, when it fails before it has either.
+func TestAnEarlyFailureTouchesNothingOfTheCaller(t *testing.T) {
+	t.Parallel()
+	here := newPlace(t, plainCaller())
+	here.write(t, "temporary/file", "precious")
+	other := exec.Command("sleep", "60")
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = other.Process.Kill()
+		_ = other.Wait()
+	}()
+	command := here.command("--url", "http://127.0.0.1:1", "--download-dir", "temporary/file/below")
+	command.Env = append(command.Env, "TEMP="+filepath.Join(here.dir, "temporary"), "CHILD="+strconv.Itoa(other.Process.Pid))
+	before := contents(t, here.dir)
+	if out, err := command.CombinedOutput(); err == nil || !strings.Contains(string(out), "download.sh: cannot make the folder ") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	mustBeSame(t, before, contents(t, here.dir))
+	if state, _ := os.ReadFile("/proc/" + strconv.Itoa(other.Process.Pid) + "/stat"); strings.Contains(string(state), ") Z") {
+		t.Error("the other process was ended")
+	}
+}
+
+func TestItNeedsNoRoot(t *testing.T) {
+	t.Parallel()
+	need(t, os.Geteuid() == 0, "only root can become another user")
+	here := newPlace(t, plainCaller())
+	for _, dir := range []string{here.dir, here.home, here.path} {
+		if err := errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.Chmod(dir, 0o755), os.Chown(dir, nobody, nobody)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	url := newMirror(t, nil)
+	if told, err := here.asNobody(t, "--url", url, "--arch", "x86_64"); err != nil {
+		t.Fatalf("%v\n%s", err, told)
+	}
+	mustBeDownload(t, here, name, "linux-amd64")
+	for dir, want := range map[string]string{name: "belongs to another user", "mine/x": "cannot write to " + here.dir + "/mine"} {
+		if err := errors.Join(os.MkdirAll(filepath.Join(here.dir, "mine"), 0o755), os.Chown(filepath.Join(here.dir, name), 0, 0)); err != nil {
+			t.Fatal(err)
+		}
+		before := contents(t, here.dir)
+		if told, err := here.asNobody(t, "--url", url, "--download-dir", dir); err == nil || !strings.Contains(told, want) {
+			t.Errorf("%s: %v\n%s", dir, err, told)
+		}
+		mustBeSame(t, before, contents(t, here.dir))
+	}
+}
+
+const nobody = 65534
+
+// asNobody runs the script from a pipe, as the checkout may be out of nobody's reach.
+func (p place) asNobody(t *testing.T, arguments ...string) (told string, err error) {
+	t.Helper()
+	script, err := os.Open(p.script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer script.Close()
+	p.script = "-s"
+	command := p.command(append([]string{"--"}, arguments...)...)
+	command.Stdin = script
+	command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	out, err := command.CombinedOutput()
+	return string(out), err
 }
