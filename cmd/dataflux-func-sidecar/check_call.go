@@ -38,14 +38,16 @@ func (p *patient) checkAnswer(address config.Address) finding {
 	defer stop()
 	welcome, err := client.New(target, nil).Welcome(ctx)
 	switch {
-	case errors.Is(err, client.ErrStranger):
-		return failed("something else than a Sidecar answers at %s: stop it, or write another address to BIND. See who it is with ss -ltnp", address)
-	case err != nil:
-		return failed("nothing answers at BIND address %s: %v", address, err).mendedBy(config.ApplyBind)
-	case welcome != banner():
+	case err == nil && welcome == banner():
+		return well("a Sidecar of version %s answers at %s", version, address)
+	case err == nil:
 		return unwise("another version than %s answers at %s: the service was not restarted after an upgrade", version, address).mendedBy(restart)
+	case errors.Is(err, context.DeadlineExceeded) && mayHaveArrived(err):
+		return failed("connections to BIND address %s are taken, but none is answered within %s; %s", address, answerTime, why).mendedBy(restart)
+	case errors.Is(err, client.ErrStranger), mayHaveArrived(err):
+		return failed("something else than a Sidecar answers at %s (%v): see with ss -ltnp who it is, and stop it, or write another address to BIND", address, err)
 	}
-	return well("a Sidecar of version %s answers at %s", version, address)
+	return failed("nothing answers at BIND address %s: %v", address, err).mendedBy(config.ApplyBind)
 }
 
 // checkCall has a command run, so that key, clock, user, directory and shell have all proved themselves.

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -83,44 +84,60 @@ func (p *patient) checkSpace() finding {
 
 // checkSandbox asks this kernel for what confines the network role.
 func checkSandbox(*patient) []finding {
-	var found []finding
-	if actions, err := os.ReadFile("/proc/sys/kernel/seccomp/actions_avail"); err != nil || !strings.Contains(string(actions), "errno") {
-		found = append(found, failed("this kernel has no seccomp filters, without which the service does not start: use one with CONFIG_SECCOMP_FILTER"))
-	} else {
-		found = append(found, well("seccomp is there"))
+	actions, _ := os.ReadFile("/proc/sys/kernel/seccomp/actions_avail") // missing is as good as empty
+	return []finding{judgeSeccomp(string(actions)), judgeLandlock(privsep.LandlockABI())}
+}
+
+func judgeSeccomp(actions string) finding {
+	if !strings.Contains(actions, "errno") {
+		return failed("this kernel has no seccomp filters, without which the service does not start: use one with CONFIG_SECCOMP_FILTER")
 	}
-	abi, err := privsep.LandlockABI()
+	return well("seccomp is there")
+}
+
+func judgeLandlock(abi int, err error) finding {
 	switch {
 	case err != nil:
-		return append(found, unwise("Landlock is not there (%v), so the network role is kept from files by seccomp and their modes alone: "+
-			"use Linux 5.13 or later with landlock in its lsm= list", err))
+		return unwise("Landlock is not there (%v), so the network role is kept from files by seccomp and their modes alone: "+
+			"use Linux 5.13 or later with landlock in its lsm= list", err)
 	case abi < 6:
-		return append(found, well("Landlock is there in version %d; from version 6 (Linux 6.12) it guards signals and abstract sockets too", abi))
+		return well("Landlock is there in version %d; from version 6 (Linux 6.12) it guards signals and abstract sockets too", abi)
 	}
-	return append(found, well("Landlock is there in version %d", abi))
+	return well("Landlock is there in version %d", abi)
 }
 
 // checkDumps finds the setting under which processes that changed their user can be looked into.
 func checkDumps(*patient) []finding {
 	text, err := os.ReadFile("/proc/sys/fs/suid_dumpable")
-	if err == nil && strings.TrimSpace(string(text)) == "1" {
-		return []finding{unwise("fs.suid_dumpable is 1, a setting for debugging: processes that have given up root, which may know secrets, can be dumped and traced").
-			mendedBy("sysctl -w fs.suid_dumpable=0")}
+	if err != nil {
+		return nil // a container that hides it
 	}
-	return nil
+	return []finding{judgeDumps(strings.TrimSpace(string(text)))}
+}
+
+func judgeDumps(setting string) finding {
+	if setting == "1" {
+		return unwise("fs.suid_dumpable is 1, a setting for debugging: processes that have given up root, and may know secrets, can be dumped and traced").
+			mendedBy("sysctl -w fs.suid_dumpable=0")
+	}
+	return well("processes that have given up root cannot be dumped or traced (fs.suid_dumpable is %s)", setting)
 }
 
 // checkClock asks the kernel whether something keeps its clock right: signatures hold for TIME_WINDOW.
 func checkClock(p *patient) []finding {
 	state, err := unix.Adjtimex(&unix.Timex{})
+	return []finding{judgeClock(state, err, p.settings.TimeWindow)}
+}
+
+func judgeClock(state int, err error, window time.Duration) finding {
 	switch {
 	case errors.Is(err, unix.EPERM):
-		return []finding{well("the clock is kept by the host of this container")}
+		return well("the clock is kept by the host of this container")
 	case err != nil:
-		return []finding{unwise("cannot ask whether the clock is synchronised: %v", err)}
+		return unwise("cannot ask whether the clock is synchronised: %v", err)
 	case state == unix.TIME_ERROR:
-		return []finding{unwise("the clock is not synchronised, and requests are refused when it is off by more than TIME_WINDOW (%s)", p.settings.TimeWindow).
-			mendedBy("timedatectl set-ntp true")}
+		return unwise("the clock is not synchronised, and requests are refused when it is off by more than TIME_WINDOW (%s)", window).
+			mendedBy("timedatectl set-ntp true")
 	}
-	return []finding{well("the clock is synchronised")}
+	return well("the clock is synchronised")
 }

@@ -1,0 +1,41 @@
+package main_test
+
+import (
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+// A service that was started by hand is called as well; a home that is not there is no failure.
+func TestCheckCallsTheServiceAndRunsACommand(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	d := newDaemon(t, "\""+testKey+"\"")
+	d.configure("\""+testKey+"\"", `BIND = "`+d.address+`"`, `WORKDIR = "/"`)
+	check := []string{"check", "--config", d.config, "--state-dir", d.stateDir(), "--unit-dir", "", "--user", "nobody"}
+	s := invoke(t, invocation{args: check})
+	if wantText(t, s.stdout, "failure: nothing answers at BIND address "+d.address+": cannot reach http://"+d.address+": connection refused: run systemctl"); s.status != 1 {
+		t.Errorf("status %d", s.status)
+	}
+	d.start()
+	s = invoke(t, invocation{args: check})
+	if wantText(t, s.stdout, "ok: a Sidecar of version 1.0.0 answers at "+d.address, "ok: a signed call ran a command as user nobody in "); s.status != 0 || s.stderr != "" {
+		t.Errorf("%+v", s)
+	}
+	if s := invoke(t, invocation{args: append(check, "--offline")}); strings.Contains(s.stdout, "answers") || !strings.Contains(s.stdout, "seccomp") {
+		t.Errorf("--offline: %s", s.stdout)
+	}
+	if s := invoke(t, invocation{args: append(check, "--config-only")}); strings.Contains(s.stdout, "answers") || strings.Contains(s.stdout, "seccomp") {
+		t.Errorf("--config-only: %s", s.stdout)
+	}
+}
+
+func TestCheckNoticesADaemonOfAnotherVersion(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(sidecarLike(200, strings.Replace(welcome, "1.0.0", "0.9.9", 1)))
+	defer server.Close()
+	d := newDaemon(t, "\""+testKey+"\"")
+	d.configure("\""+testKey+"\"", `BIND = "`+strings.TrimPrefix(server.URL, "http://")+`"`)
+	s := invoke(t, invocation{args: []string{"check", "--config", d.config, "--unit-dir", ""}})
+	wantText(t, s.stdout, "warning: another version than 1.0.0 answers at ", ": run systemctl restart dataflux-func-sidecar\n")
+}
