@@ -58,6 +58,18 @@ func TestOutputIsRestoredByteForByte(t *testing.T) {
 	}
 }
 
+// U+FFFD may be written as it is rather than as an escape, and then lie across a border of pieces.
+func TestBytesThatAreNoTextAreRestoredAtEveryBorder(t *testing.T) {
+	for pad := pieceSize - 4; pad < pieceSize+4; pad++ {
+		want := strings.Repeat("a", pad) + "\xff" + "b"
+		answer := `{"data":{"stdout":"` + strings.ToValidUTF8(want, "\ufffd") + `","stdoutBase64":"` + base64.StdEncoding.EncodeToString([]byte(want)) + `"}}`
+		var stdout bytes.Buffer
+		if _, err := readAnswer(strings.NewReader(answer), &stdout, io.Discard); err != nil || stdout.String() != want {
+			t.Errorf("behind %d bytes: %v, ends with %q", pad, err, stdout.String()[pad-1:])
+		}
+	}
+}
+
 // Escapes that Go's encoder does not use, and others may.
 func TestEveryEscapeOfJSONIsRead(t *testing.T) {
 	for text, want := range map[string]string{
@@ -85,8 +97,8 @@ func TestAnAnswerThatIsCutOffIsNoAnswer(t *testing.T) {
 }
 
 func TestOutputIsNotHeld(t *testing.T) {
-	const much = 64 << 20
-	text := io.MultiReader(strings.NewReader(`{"data":{"stdout":"`), io.LimitReader(letters{}, much), strings.NewReader(`"}}`))
+	const much = 60_000_000
+	text := io.MultiReader(strings.NewReader(`{"data":{"stdout":"`), io.LimitReader(new(characters), much), strings.NewReader(`"}}`))
 	var largest, total int
 	count := writerFunc(func(p []byte) (int, error) { largest, total = max(largest, len(p)), total+len(p); return len(p), nil })
 	if _, err := readAnswer(text, count, io.Discard); err != nil || total != much || largest > 2*pieceSize {
@@ -94,11 +106,13 @@ func TestOutputIsNotHeld(t *testing.T) {
 	}
 }
 
-type letters struct{}
+// characters are of three bytes each, so that they lie across every border of pieces.
+type characters struct{ at int }
 
-func (letters) Read(p []byte) (int, error) {
+func (c *characters) Read(p []byte) (int, error) {
 	for i := range p {
-		p[i] = 'a'
+		p[i] = "你"[c.at%3]
+		c.at++
 	}
 	return len(p), nil
 }
