@@ -11,7 +11,9 @@ import (
 
 func TestADownloadHoldsWhatOneMachineNeeds(t *testing.T) {
 	t.Parallel()
-	url := newMirror(t, nil)
+	url := newMirror(t, answers{"sha256sums": listWith(t, func(list string) string {
+		return list + strings.Repeat("0", 64) + "  packages/" + name + "_1.1.0~rc.1-1_amd64.deb\n"
+	})})
 	eachCaller(t, func(t *testing.T, who caller) {
 		for arch, folder := range map[string]string{"x86_64": "linux-amd64", "aarch64": "linux-arm"} {
 			here := newPlace(t, who)
