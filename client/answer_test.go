@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -115,6 +116,19 @@ func (c *characters) Read(p []byte) (int, error) {
 		c.at++
 	}
 	return len(p), nil
+}
+
+// The follower of a job drops the output in its result, of which nothing may be held either.
+func TestDroppedOutputIsNotHeld(t *testing.T) {
+	text := io.MultiReader(strings.NewReader(`{"data":{"stdout":"\ufffd`), io.LimitReader(new(characters), 60_000_000), strings.NewReader(`","stdoutBase64":"AAAA"}}`))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if _, err := readAnswer(text, io.Discard, io.Discard); err != nil {
+		t.Error(err)
+	}
+	if runtime.ReadMemStats(&after); after.TotalAlloc-before.TotalAlloc > 10<<20 {
+		t.Errorf("%d bytes were allocated", after.TotalAlloc-before.TotalAlloc)
+	}
 }
 
 type writerFunc func([]byte) (int, error)

@@ -69,9 +69,11 @@ func faults() []fault {
 		{"little room", "mount -t tmpfs -o size=8m,mode=0700 none /var/lib/dataflux-func-sidecar", "state", "warning", "less than MAX_STATE", "umount /var/lib/dataflux-func-sidecar"},
 		{"stopped service", "systemctl stop dataflux-func-sidecar", "service", "failure", "dataflux-func-sidecar.service is inactive", ""},
 		{"no start at boot", "systemctl disable dataflux-func-sidecar", "service", "warning", "does not start at boot", ""},
-		{"masked service", "mv /etc/systemd/system/" + service + " /usr/lib/systemd/system/; systemctl mask --now " + service, "units", "failure", "is masked", ""},
-		{"a stranger at the port", "systemctl stop dataflux-func-sidecar; systemd-run --quiet --unit stranger systemd-socket-activate -l 127.0.0.1:8099 --accept --inetd /bin/echo hello; sleep 0.5",
-			"answers", "failure", "something else than a Sidecar answers", "systemctl stop stranger; systemctl start dataflux-func-sidecar"},
+		{"masked service", "mkdir -p /usr/lib/systemd/system; mv /etc/systemd/system/" + service + " /usr/lib/systemd/system/; systemctl daemon-reload; systemctl mask --now " + service, "units", "failure", "is masked", ""},
+		{
+			"a stranger at the port", "systemctl stop dataflux-func-sidecar; systemd-run --quiet --unit stranger systemd-socket-activate -l 127.0.0.1:8099 --accept --inetd /bin/echo hello; sleep 0.5",
+			"answers", "failure", "something else than a Sidecar answers", "systemctl stop stranger; systemctl start dataflux-func-sidecar",
+		},
 		{"missing WORKDIR", `echo 'WORKDIR="/srv/new"' >> ` + configuration, "workdir", "failure", "is missing", ""},
 		{"closed WORKDIR", `install -d -m 0700 /srv/closed; echo 'WORKDIR="/srv/closed"' >> ` + configuration, "workdir", "failure", "cannot enter", "chmod 0755 /srv/closed"},
 		{"closed SHELL", `install -d -m 0700 /srv/bin; cp /bin/sh /srv/bin/sh; echo 'SHELL="/srv/bin/sh"' >> ` + configuration, "shell", "failure", "cannot execute", "chmod 0755 /srv/bin"},
@@ -79,8 +81,10 @@ func faults() []fault {
 		{"missing user", "systemctl stop dataflux-func-sidecar; userdel dffs", "user", "failure", "there is no user dffs", ""},
 		{"edited unit", "echo '# mine' >> /etc/systemd/system/" + service, "units", "warning", "is not the one of version", checkout + "/install.sh"},
 		{"unit that systemd has not read", "touch -d 'now + 1 second' /etc/systemd/system/" + socket, "units", "warning", "has changed since systemd has read it", ""},
-		{"missing unit", "systemctl stop dataflux-func-sidecar; rm /etc/systemd/system/" + ports + "; systemctl daemon-reload; systemctl start dataflux-func-sidecar",
-			"units", "failure", "there is no " + ports, checkout + "/install.sh"},
+		{
+			"missing unit", "systemctl stop dataflux-func-sidecar; rm /etc/systemd/system/" + ports + "; systemctl daemon-reload; systemctl start dataflux-func-sidecar",
+			"units", "failure", "there is no " + ports, checkout + "/install.sh",
+		},
 	}
 }
 
