@@ -71,7 +71,8 @@ func faults() []fault {
 		{"no start at boot", "systemctl disable dataflux-func-sidecar", "service", "warning", "does not start at boot", ""},
 		{"masked service", "mkdir -p /usr/lib/systemd/system; mv /etc/systemd/system/" + service + " /usr/lib/systemd/system/; systemctl daemon-reload; systemctl mask --now " + service, "units", "failure", "is masked", ""},
 		{
-			"a stranger at the port", "systemctl stop dataflux-func-sidecar; systemd-run --quiet --unit stranger systemd-socket-activate -l 127.0.0.1:8099 --accept --inetd /bin/echo hello; sleep 0.5",
+			"a stranger at the port", "systemctl stop dataflux-func-sidecar; systemd-run --quiet --unit stranger systemd-socket-activate -l 127.0.0.1:8099 --accept --inetd /bin/echo hello\n" +
+				"i=0; while [ $i -lt 100 ] && ! ss -ltn | grep -q 127.0.0.1:8099; do sleep 0.1; i=$((i+1)); done",
 			"answers", "failure", "something else than a Sidecar answers", "systemctl stop stranger; systemctl start dataflux-func-sidecar",
 		},
 		{"missing WORKDIR", `echo 'WORKDIR="/srv/new"' >> ` + configuration, "workdir", "failure", "is missing", ""},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"syscall"
 	"time"
 
 	"dataflux-func-sidecar/client"
@@ -44,7 +45,7 @@ func (p *patient) checkAnswer(address config.Address) finding {
 		return unwise("another version than %s answers at %s: the service was not restarted after an upgrade", version, address).mendedBy(restart)
 	case errors.Is(err, context.DeadlineExceeded) && mayHaveArrived(err):
 		return failed("connections to BIND address %s are taken, but none is answered within %s; %s", address, answerTime, why).mendedBy(restart)
-	case errors.Is(err, client.ErrStranger), mayHaveArrived(err):
+	case errors.Is(err, client.ErrStranger), mayHaveArrived(err), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return failed("something else than a Sidecar answers at %s (%v): see with ss -ltnp who it is, and stop it, or write another address to BIND", address, err)
 	}
 	return failed("nothing answers at BIND address %s: %v", address, err).mendedBy(config.ApplyBind)
