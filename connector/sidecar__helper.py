@@ -62,7 +62,8 @@ class SidecarHelper:
         return cls(address or name, port, secret_key, protocol, ca_file)
 
     def __repr__(self) -> str:
-        return 'SidecarHelper(%r)' % self._wire.url
+        wire = getattr(self, '_wire', None)  # the report of why one could not be made shows it too
+        return 'SidecarHelper(%r)' % (wire and wire.url)
 
     def shell(self, cmd: str, wait: bool = True, workdir: Optional[str] = None,
               envs: Union[Dict[str, Any], List[str], None] = None, callback_url: Optional[str] = None,

@@ -137,7 +137,7 @@ class Wire:
         headers = self._signed(method, path, raw, time.time() if stamp is None else stamp)
         connection = self._connect(deadline)
         try:
-            with contextlib.suppress(BrokenPipeError):  # a refusal may come before all of the body has gone
+            with contextlib.suppress(ConnectionError):  # a refusal may come before all of the body has gone
                 deadline.bound(connection.sock)
                 connection.request(method, path, raw, headers)
             deadline.bound(connection.sock)

@@ -59,8 +59,9 @@ class Output(rig.DaemonCase):
         self.assertEqual(b''.join(self.helper.output(job_id, offset=len(got))), b'later')
 
     def test_characters_that_come_in_two_halves_are_one_in_lines(self):
-        job_id = self.run_command("printf '\\344\\275'; sleep 0.4; printf '\\240!\\n\\377end'", wait=False)['jobId']
-        self.assertEqual(list(self.helper.lines(job_id)), ['你!', '\ufffdend'])
+        command = "printf 'x\\344\\275'; sleep 0.4; printf '\\240!\\r\\f\\n\\377end'"
+        job_id = self.run_command(command, wait=False)['jobId']
+        self.assertEqual(list(self.helper.lines(job_id)), ['x你!\r\f', '\ufffdend'])
 
     def test_an_empty_line_is_a_line_and_the_end_is_none(self):
         job_id = self.run_command('echo; echo a; echo')['jobId']

@@ -1,11 +1,13 @@
 """Connections that break: a command runs once, and its caller is told what can be told."""
 import contextlib
+import socket
 import time
 import unittest
 from unittest import mock
 
 import rig
 import sidecar__helper
+import sidecar__wire
 
 # Ends the network role, which is the executor's other child. A command is of the same user as both.
 KILL_NETWORK_ROLE = 'for p in /proc/[0-9]*; do read -r line < $p/stat && case $line in *") "[RSD]" $PPID "*) ' \
@@ -143,6 +145,22 @@ class OriginalSidecar(unittest.TestCase):
                        b'HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n{"data":{"jobs":{}}}',
                        b'HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nWelcome'):
             self.assertEqual(len(self.answers(answer)), 1, answer)
+
+
+class Connections(unittest.TestCase):
+    def test_an_answer_that_comes_before_the_body_has_gone_is_heard(self):
+        def refuse(connection):
+            connection.recv(100)
+            connection.sendall(b'HTTP/1.1 413 Too Large\r\nContent-Length: 8\r\n\r\ntoo much')
+            time.sleep(0.2)
+        with rig.server(refuse) as url, self.assertRaisesRegex(sidecar__helper.SidecarRefused, '413: too much'):
+            rig.make_helper(url).shell('x' * 30000000)
+
+    def test_a_host_that_vanishes_is_noticed(self):
+        wire = sidecar__wire.Wire(*rig.URL.rpartition('/')[2].split(':'), sidecar__wire.SigningKey('k'), 'http', None)
+        with contextlib.closing(wire._connect(sidecar__wire.Deadline(5))) as connection:
+            self.assertEqual(connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE), 1)
+            self.assertEqual(connection.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE), 30)
 
 
 class NoConnection(unittest.TestCase):

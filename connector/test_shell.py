@@ -106,7 +106,8 @@ class Refusals(rig.DaemonCase):
 
     def test_a_refusal_says_what_to_change(self):
         self.assertIn('command is missing or empty', self.refused(400, self.helper, ''))
-        self.assertIn('/nowhere', self.refused(400, self.helper, 'true', workdir='/nowhere'))
+        nowhere = rig.SCRATCH + '/nowhere'
+        self.assertIn(nowhere, self.refused(400, self.helper, 'true', workdir=nowhere))
         self.assertIn('MAX_BODY', self.refused(413, self.helper, 'x' * 3000000))
         self.assertIn('surrogate', self.refused(400, self.helper, 'echo \ud800'))
 
