@@ -135,3 +135,17 @@ func has(found []finding, f fault) (finding, bool) {
 	}
 	return finding{}, false
 }
+
+// A package has program and units elsewhere, and a drop-in of its own.
+func TestCheckKnowsAnInstallationFromAPackage(t *testing.T) {
+	m := boot(t)
+	arch := m.run("dpkg", "--print-architecture")
+	m.apt("install", m.placePackage(thesePackages, debName(thisVersion, arch)))
+	m.sh("dataflux-func-sidecar configure --bind 127.0.0.1:8099 && " + apply)
+	m.wantWell("after the package's installation")
+	for _, path := range []string{"/usr/bin/dataflux-func-sidecar is root's", "/usr/lib/systemd/system/" + service + " is the one of version"} {
+		if out := m.run("dataflux-func-sidecar", "check"); !strings.Contains(out, "ok: "+path) && !strings.Contains(out, "ok: /lib"+strings.TrimPrefix(path, "/usr/lib")) {
+			t.Errorf("no word of %s in\n%s", path, out)
+		}
+	}
+}

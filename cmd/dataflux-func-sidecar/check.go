@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 
 	"dataflux-func-sidecar/config"
@@ -33,7 +34,7 @@ func parseCheck(args []string, t terminal) (o checkOptions, err error) {
 	flags.StringVar(&o.user, "user", "dffs", "`NAME` of the user who runs commands")
 	arguments, err := t.parseArguments(flags, args)
 	if err == nil && len(arguments) > 0 {
-		err = errCheckArguments
+		err = errors.New("check takes no arguments beside its options: give the file with --config")
 		t.say("%v", err)
 	}
 	return o, err
@@ -69,18 +70,16 @@ const (
 	calling         // the service may be called
 )
 
-// checks are made in this order. Each returns what it has found, of which nothing may be missing for
-// another to make sense.
-func checks() []struct {
+// check is one theme of what is looked at.
+type check struct {
 	name  string
 	scope scope
 	look  func(*patient) []finding
-} {
-	return []struct {
-		name  string
-		scope scope
-		look  func(*patient) []finding
-	}{
+}
+
+// checks are made in this order. Each returns all that it has found.
+func checks() []check {
+	return []check{
 		{"keys", always, checkKeys},
 		{"addresses", always, checkAddresses},
 		{"bridge", onHost, checkBridge},

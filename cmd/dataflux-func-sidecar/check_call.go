@@ -74,6 +74,8 @@ func failedCall(err error, configuration string) []finding {
 	switch {
 	case ok && refused.Status == http.StatusUnauthorized:
 		return []finding{failed("the service does not take the key of %s: it has started with another one", configuration).mendedBy(restart)}
+	case ok && refused.Status == http.StatusServiceUnavailable:
+		return []finding{unwise("the service was busy: a signed call was %s", explain(err, configuration))}
 	case ok:
 		return []finding{failed("a signed call was %s", explain(err, configuration))}
 	}

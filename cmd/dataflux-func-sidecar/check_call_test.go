@@ -39,3 +39,16 @@ func TestCheckNoticesADaemonOfAnotherVersion(t *testing.T) {
 	s := invoke(t, invocation{args: []string{"check", "--config", d.config, "--unit-dir", ""}})
 	wantText(t, s.stdout, "warning: another version than 1.0.0 answers at ", ": run systemctl restart dataflux-func-sidecar\n")
 }
+
+func TestCheckTakesABusyServiceForNoBrokenOne(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	d := newDaemon(t, "\""+testKey+"\"")
+	d.configure("\""+testKey+"\"", `BIND = "`+d.address+`"`, `WORKDIR = "/"`, "MAX_RUNNING = 1", `DRAIN_TIMEOUT = "1s"`)
+	d.start()
+	d.cli("shell", "--no-wait", "--job-id", "fills", "sleep 60").want(t, 0, "fills\n")
+	s := invoke(t, invocation{args: []string{"check", "--config", d.config, "--state-dir", d.stateDir(), "--unit-dir", "", "--user", "nobody"}})
+	if wantText(t, s.stdout, "warning: the service was busy: a signed call was refused with 503"); s.status != 0 {
+		t.Errorf("%+v", s)
+	}
+}

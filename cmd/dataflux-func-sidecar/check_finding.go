@@ -2,11 +2,8 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 )
-
-var errCheckArguments = errors.New("check takes no arguments beside its options: give the file with --config")
 
 type level string
 
