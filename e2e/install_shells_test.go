@@ -76,3 +76,20 @@ func TestInstallReadsItsArgumentsInEveryShell(t *testing.T) {
 		}
 	}
 }
+
+// A busybox of this host, as a static or plainly linked program, runs in the machine as well.
+func TestInstallAndRemovalWorkInEveryShell(t *testing.T) {
+	m := boot(t)
+	m.placeCheckout()
+	box, err := exec.LookPath("busybox")
+	need(t, err == nil, "this needs busybox")
+	m.place(box, "/usr/bin/busybox", 0o755)
+	for _, shell := range shells() {
+		install := append(shell[:len(shell):len(shell)], checkout+"/install.sh")
+		m.run(append(install, "--bind=[::1]:8099,127.0.0.1:8099", "--secret-key", givenKey)...)
+		m.checkAnswers("[::1]:8099")
+		if output := m.run(append(install, "--uninstall", "--purge")...); !strings.Contains(output, "Removed user dffs.") {
+			t.Errorf("%s:\n%s", shell, output)
+		}
+	}
+}
