@@ -78,7 +78,7 @@ func TestInstallRefusesAHostThatCannotRunIt(t *testing.T) {
 	m := boot(t)
 	m.placeCheckout()
 	install := checkout + "/install.sh"
-	m.write("/root/bin/uname", "#!/bin/sh\n[ \"$1\" = -m ] && echo riscv64 || exec /usr/bin/uname \"$@\"\n")
+	m.write("/root/bin/uname", "#!/bin/sh\n[ \"$1\" = -m ] && echo riscv64 || PATH=/usr/bin:/bin exec uname \"$@\"\n")
 	m.run("chmod", "+x", "/root/bin/uname")
 	m.refusal("no Sidecar for riscv64", "PATH=/root/bin:$PATH "+install)
 

@@ -77,7 +77,7 @@ func TestInstallReadsItsArgumentsInEveryShell(t *testing.T) {
 	}
 }
 
-// A busybox of this host, as a static or plainly linked program, runs in the machine as well.
+// This host's busybox serves in the machine too, unless the machine's libraries are older.
 func TestInstallAndRemovalWorkInEveryShell(t *testing.T) {
 	m := boot(t)
 	m.placeCheckout()
@@ -85,6 +85,10 @@ func TestInstallAndRemovalWorkInEveryShell(t *testing.T) {
 	need(t, err == nil, "this needs busybox")
 	m.place(box, "/usr/bin/busybox", 0o755)
 	for _, shell := range shells() {
+		if why, status := m.try(append(shell[:len(shell):len(shell)], "-c", "true")...); status != 0 && os.Getenv("SIDECAR_E2E_SUITE") != "" {
+			t.Logf("not tried in %s of %s: %s", shell, suite(), why)
+			continue
+		}
 		install := append(shell[:len(shell):len(shell)], checkout+"/install.sh")
 		m.run(append(install, "--bind=[::1]:8099,127.0.0.1:8099", "--secret-key", givenKey)...)
 		m.checkAnswers("[::1]:8099")
