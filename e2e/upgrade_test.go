@@ -25,7 +25,7 @@ func TestUpgradeAndDowngradeUnderLoadLoseNothing(t *testing.T) {
 	m.checkNewerStateIsRefused()
 	m.checkDowngradeRefusesWhatItDoesNotKnow()
 	m.moveUnderLoad("downgrade", earlierFolder+"/install.sh")
-	m.checkServes()
+	m.checkAnswers(defaultAddress)
 }
 
 // moveUnderLoad runs an install.sh while the service has work of every kind.

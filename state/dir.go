@@ -24,7 +24,8 @@ type Dir struct {
 	lock *os.File
 }
 
-// OpenDir creates the directory if need be, makes sure that nobody else can enter it, and locks it.
+// OpenDir creates the directory if need be, makes sure that nobody else can enter it, locks it, and
+// refuses it untouched where a later version has been at work.
 func OpenDir(path string) (*Dir, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot create the state directory: %w: create it, or choose another one with --state-dir", err)
@@ -42,6 +43,10 @@ func OpenDir(path string) (*Dir, error) {
 		return nil, fmt.Errorf("cannot use %s: %w", path, err)
 	}
 	d.lock = lock
+	if err := d.refuseNewer(); err != nil {
+		_ = lock.Close()
+		return nil, err
+	}
 	return d, nil
 }
 
