@@ -2,10 +2,8 @@ package state
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -171,9 +169,4 @@ func TestARecordRoundTrip(t *testing.T) {
 			t.Fatalf("%+v", e)
 		}
 	}
-}
-
-// resum makes a changed header's checksum right again.
-func resum(h []byte) []byte {
-	return binary.LittleEndian.AppendUint32(h[:28:28], crc32.Checksum(h[:28], castagnoli()))
 }
