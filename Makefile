@@ -5,7 +5,7 @@ FUZZTIME ?= 10s
 # Root cannot be the user that commands run as.
 RUN_USER := $(if $(filter 0,$(shell id -u)),--user nobody)
 
-.PHONY: help build run test lint fuzz faults bench dist install clean
+.PHONY: help build run test matrix lint fuzz faults bench dist install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-10s %s\n", $$1, $$2}' Makefile
@@ -18,6 +18,9 @@ run: build ## serve on 127.0.0.1:8099 without systemd, with a generated key, and
 
 test: ## run all tests, with the race detector
 	go test -race -timeout 25m ./...
+
+matrix: ## the end-to-end tests on Debian 11, 12 and 13, both cgroup layouts, and arm64
+	dev/matrix.sh
 
 lint: ## gofumpt, vet, staticcheck, shellcheck, govulncheck
 	dev/lint.sh

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -8,12 +9,25 @@ import (
 // What must hold on every host that the program is installed on; dev/matrix.sh boots the others.
 func TestEveryHostServesFromTheInstallationOverAReboot(t *testing.T) {
 	m := installed(t)
+	m.checkCgroups()
 	m.checkServes()
 	m.checkEndsWhatLeftItsGroup()
 	m.checkStopStartRestart()
 	m.checkSurvivesKills()
 	m.reboot()
 	m.checkServes()
+}
+
+// checkCgroups makes sure that the machine has the layout it was asked for, and that either suffices.
+func (m *machine) checkCgroups() {
+	m.t.Helper()
+	kind := map[string]string{"unified": "cgroup2fs", "hybrid": "tmpfs"}[layout()]
+	if is := m.run("stat", "-f", "-c", "%T", "/sys/fs/cgroup"); is != kind {
+		m.t.Errorf("/sys/fs/cgroup is %s, not %s", is, kind)
+	}
+	if said := m.run("journalctl", "--quiet", "-o", "cat", "MESSAGE_ID=c433e9dfebf947d1bd8b985e6ba87653"); !strings.Contains(said, "a cgroup of its own") {
+		m.t.Errorf("the journal says of cgroups: %q", said)
+	}
 }
 
 // checkEndsWhatLeftItsGroup is for commands that have a cgroup each, and for those that have none.
