@@ -1,6 +1,12 @@
 package exec
 
-import "os"
+import (
+	"os"
+	"runtime"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
 
 // home is the working directory that the operator configured. Commands that
 // start there are forked by whoever asks, without waking a forker: the path is
@@ -18,7 +24,11 @@ type home struct {
 // command. Where the daemon was started with blocked signals, which children
 // of its threads would inherit, forkers start every command all the same.
 func (r *Runner) SetHome(dir string) error {
-	status, err := os.ReadFile("/proc/self/status")
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	// Not /proc/self, the main thread: the runtime may keep its handling of
+	// signals on it, with all of them blocked.
+	status, err := os.ReadFile("/proc/self/task/" + strconv.Itoa(unix.Gettid()) + "/status")
 	if err != nil {
 		return err
 	}

@@ -2,8 +2,11 @@ package exec
 
 import (
 	"os"
+	"runtime"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestACommandAtHomeStartsThereAndAsAnywhere(t *testing.T) {
@@ -43,6 +46,26 @@ func TestAHomeThatIsGoneIsToldAsAnyDirectory(t *testing.T) {
 	}
 	if _, err := r.Start(Command{Shell: "/no/shell", Text: "pwd", Dir: "/"}); FaultOf(err) != FaultConfiguration {
 		t.Errorf("got %v", err)
+	}
+}
+
+// Not the main thread's signals count, on which the runtime may block all of them, but those that
+// children of ordinary threads inherit.
+func TestHomeIsLeftToForkersWhereSignalsAreBlocked(t *testing.T) {
+	runtime.LockOSThread() // never unlocked: the thread ends with the test
+	all := unix.Sigset_t{}
+	for i := range all.Val {
+		all.Val[i] = ^all.Val[i]
+	}
+	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &all, nil); err != nil {
+		t.Fatal(err)
+	}
+	r := newTestRunner(t)
+	if err := r.SetHome("/"); err != nil || r.home.dir != "" {
+		t.Fatalf("got %q, %v", r.home.dir, err)
+	}
+	if got := text(&finish(t, start(t, r, command("grep SigBlk /proc/self/status"))).Stdout); got != "SigBlk:\t0000000000000000\n" {
+		t.Errorf("the command has %q", got)
 	}
 }
 
