@@ -10,9 +10,9 @@
 //
 // One command takes this way:
 //
-//	Command ── Validate ── Runner.Start ──┬─ stream (stdout) ── Output
-//	                                      ├─ stream (stderr) ── Output
-//	                                      └─ watch: exit ── Result, Done
+//	Command ── Validate ── Runner.Start ── poller ──┬─ stream (stdout) ── Output
+//	                                                ├─ stream (stderr) ── Output
+//	                                                └─ exit: finish ── Result, Done, Then
 //
 // The result is there when the shell has exited, although a child that it left
 // in the background may still hold its output open. What such a child writes

@@ -8,28 +8,49 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watch waits for the shell's exit, reaps it, and fixes the result.
-func (p *Process) watch() {
-	p.awaitExit()
+// watch has finish called once the shell has exited.
+func (p *Process) watch(poller *poller) {
+	if p.pidfd >= 0 {
+		err := poller.watch(p.pidfd, func() {
+			if hasExited(p.pid) {
+				poller.forget(p.pidfd)
+				go p.finish()
+			}
+		})
+		if err == nil {
+			return
+		}
+	}
+	go func() {
+		awaitExitBlocking(p.pid)
+		p.finish()
+	}()
+}
+
+// finish reaps the shell, which has exited, fixes the result, and passes it on.
+func (p *Process) finish() {
 	if p.ending() {
 		// The rest gets its grace period, too.
 		p.awaitRest()
 	}
-	p.reap()
-	if p.pidfd != nil {
-		p.pidfd.Close()
+	then := p.reap()
+	if p.pidfd >= 0 {
+		unix.Close(p.pidfd)
 	}
 	p.kin.held.release()
-	p.leaveTree()
+	p.orphans.look()
+	if p.tree != nil {
+		go p.leaveTree() // nobody waits for that
+	}
+	if then != nil {
+		then()
+	}
 }
 
 // leaveTree keeps the command's cgroup for another only after a plain end. On
 // Linux 6.14 and later whoever is born into a cgroup that was once killed, also
 // by its own command, dies at birth, and nothing tells such cgroups apart.
 func (p *Process) leaveTree() {
-	if p.tree == nil {
-		return
-	}
 	p.mu.Lock()
 	plain := !p.dies() && p.result.Signal == 0
 	p.mu.Unlock()
@@ -37,23 +58,6 @@ func (p *Process) leaveTree() {
 		return
 	}
 	go p.tree.outlast()
-}
-
-// awaitExit returns when the shell has exited, without reaping it.
-func (p *Process) awaitExit() {
-	if p.pidfd != nil && p.pollExit() {
-		return
-	}
-	awaitExitBlocking(p.pid)
-}
-
-// pollExit waits in the netpoller, where waiting takes no thread.
-func (p *Process) pollExit() bool {
-	raw, err := p.pidfd.SyscallConn()
-	if err != nil {
-		return false
-	}
-	return raw.Read(func(uintptr) bool { return hasExited(p.pid) }) == nil
 }
 
 // hasExited says whether a child that has not been reaped has exited. Also a
@@ -94,8 +98,9 @@ func (p *Process) ending() bool {
 func (p *Process) dies() bool { return p.reason != Exited || p.clean }
 
 // reap takes the shell's exit status. Of a command that was ended it first
-// kills what is left: afterwards the group's id may belong to others.
-func (p *Process) reap() {
+// kills what is left: afterwards the group's id may belong to others. It returns
+// what is to be done with the result, if that was not done before.
+func (p *Process) reap() (then func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.dies() {
@@ -110,7 +115,7 @@ func (p *Process) reap() {
 	}
 	p.over, p.reaped = true, true
 	if p.settled {
-		return
+		return nil
 	}
 	p.result.ExitCode = -1
 	if err == nil {
@@ -118,6 +123,7 @@ func (p *Process) reap() {
 	}
 	p.wholeTree()
 	p.settle()
+	return p.then
 }
 
 // wholeTree replaces the shell's processor time, which lacks that of processes
@@ -143,9 +149,6 @@ func (p *Process) settle() {
 		}
 	}
 	close(p.done)
-	if p.then != nil {
-		go p.then()
-	}
 }
 
 // pollable hands a descriptor over to the netpoller.

@@ -3,7 +3,6 @@ package exec
 import (
 	"fmt"
 	"os"
-	"os/signal"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,6 +15,8 @@ import (
 const (
 	// reapEvery bounds how often we look for orphans while commands keep ending.
 	reapEvery = 100 * time.Millisecond
+	// lookAgain is how soon a living orphan's end is noticed while nothing else happens.
+	lookAgain = time.Second
 	// waitersTime is within which whoever waits for a child of his own has
 	// long taken its exit status.
 	waitersTime = 5 * time.Second
@@ -31,7 +32,7 @@ const (
 // and if an orphan has that as well, by nobody reaping it.
 type orphans struct {
 	session int
-	changed chan os.Signal
+	changed chan struct{} // holds a token while a command has ended that may have left some
 	stopped chan struct{}
 
 	mu   sync.Mutex
@@ -49,10 +50,9 @@ func (r *Runner) AdoptOrphans() error {
 		return fmt.Errorf("cannot adopt orphans: %w", err)
 	}
 	r.orphans = &orphans{
-		session: r.session, changed: make(chan os.Signal, 1), stopped: make(chan struct{}),
+		session: r.session, changed: make(chan struct{}, 1), stopped: make(chan struct{}),
 		ours: make(map[int]struct{}), dead: make(map[int]time.Time),
 	}
-	signal.Notify(r.orphans.changed, syscall.SIGCHLD)
 	go r.orphans.run()
 	return nil
 }
@@ -63,27 +63,39 @@ func ownChildren() string {
 	return "/proc/" + pid + "/task/" + pid + "/children"
 }
 
+// run does without SIGCHLD: being told of each shell's end as well would cost
+// more than all the looking. An orphan that outlives its command is looked for
+// from time to time, and may be a zombie for that long.
 func (o *orphans) run() {
-	var later <-chan time.Time
 	for {
+		var later <-chan time.Time
+		if o.sweep() {
+			later = time.After(lookAgain)
+		}
 		select {
 		case <-o.changed:
 		case <-later:
 		case <-o.stopped:
 			return
 		}
-		later = nil
-		if o.sweep() {
-			later = time.After(waitersTime)
-		}
 		time.Sleep(reapEvery)
+	}
+}
+
+// look has orphans looked for soon. A nil receiver does nothing.
+func (o *orphans) look() {
+	if o == nil {
+		return
+	}
+	select {
+	case o.changed <- struct{}{}:
+	default:
 	}
 }
 
 // stop leaves further orphans as they are. A nil receiver does nothing.
 func (o *orphans) stop() {
 	if o != nil {
-		signal.Stop(o.changed)
 		close(o.stopped)
 	}
 }
@@ -119,8 +131,8 @@ func (o *orphans) disown(pid int) {
 	delete(o.ours, pid)
 }
 
-// sweep reaps dead orphans and says whether some may be left for later.
-func (o *orphans) sweep() bool {
+// sweep reaps dead orphans and says whether there are others.
+func (o *orphans) sweep() (left bool) {
 	list, err := os.ReadFile(ownChildren())
 	if err != nil {
 		return false
@@ -131,7 +143,11 @@ func (o *orphans) sweep() bool {
 	o.dead = make(map[int]time.Time)
 	for _, text := range strings.Fields(string(list)) {
 		pid, err := strconv.Atoi(text)
-		if _, ours := o.ours[pid]; err != nil || ours || !hasExited(pid) {
+		if _, ours := o.ours[pid]; err != nil || ours {
+			continue
+		}
+		if !hasExited(pid) {
+			left = true
 			continue
 		}
 		since, known := before[pid]
@@ -144,7 +160,7 @@ func (o *orphans) sweep() bool {
 		}
 		o.dead[pid] = since
 	}
-	return len(o.dead) > 0
+	return left || len(o.dead) > 0
 }
 
 // isOrphan knows what surely was started by a command.

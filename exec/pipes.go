@@ -17,8 +17,8 @@ func (r *Runner) read(child *child, result *Result, limit int64) *pipes {
 	p.open.Store(2)
 	p.stdout.init(r, child.stdout, &result.Stdout, limit, p.ended)
 	p.stderr.init(r, child.stderr, &result.Stderr, limit, p.ended)
-	go p.stdout.run()
-	go p.stderr.run()
+	p.stdout.start()
+	p.stderr.start()
 	return p
 }
 

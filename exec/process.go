@@ -1,7 +1,6 @@
 package exec
 
 import (
-	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -19,7 +18,7 @@ const patience = time.Second
 //	   └─ shell exits, EndWithShell: TERM, CONT ─ ending, as above ───┘
 type Process struct {
 	pid   int
-	pidfd *os.File // nil on old kernels
+	pidfd int // -1 on old kernels
 	grace time.Duration
 	clean bool // EndWithShell
 
@@ -45,11 +44,8 @@ type Process struct {
 
 func newProcess(c Command, child *child) *Process {
 	p := &Process{
-		pid: child.pid, grace: c.Grace, clean: c.EndWithShell, tree: child.tree,
+		pid: child.pid, pidfd: child.pidfd, grace: c.Grace, clean: c.EndWithShell, tree: child.tree,
 		killed: make(chan struct{}), done: make(chan struct{}),
-	}
-	if child.pidfd >= 0 {
-		p.pidfd = pollable(child.pidfd, "pidfd")
 	}
 	p.result.Started = child.started
 	return p
@@ -174,4 +170,7 @@ func (p *Process) abandon() {
 	p.result.StillRunning = true
 	p.result.ExitCode = -1
 	p.settle()
+	if p.then != nil {
+		go p.then()
+	}
 }

@@ -17,6 +17,7 @@ const forksAtOnce = 4
 type Runner struct {
 	forks   chan *fork
 	buffers *buffers
+	poller  *poller
 	stdin   *os.File // /dev/null for reading, every command's standard input
 	null    *os.File // /dev/null for writing, where output beyond the limit goes
 
@@ -51,8 +52,14 @@ func NewRunner() (*Runner, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot tell commands' processes apart: %w", err)
 	}
+	poller, err := newPoller()
+	if err != nil {
+		stdin.Close()
+		null.Close()
+		return nil, err
+	}
 	r := &Runner{
-		forks: make(chan *fork), buffers: newBuffers(),
+		forks: make(chan *fork), buffers: newBuffers(), poller: poller,
 		stdin: stdin, null: null, session: session,
 		noOpenat2: !hasOpenat2(), noPidfd: !hasPidfd(),
 	}
@@ -67,6 +74,7 @@ func NewRunner() (*Runner, error) {
 // The descriptors go when nothing uses them: a stream may still be drained.
 func (r *Runner) Close() {
 	close(r.forks)
+	r.poller.close()
 	r.orphans.stop()
 }
 
@@ -119,7 +127,7 @@ func (r *Runner) follow(c Command, child *child) *Process {
 	p.orphans, p.kin = r.orphans, kin{group: child.pid, session: r.session, census: &r.census, held: new(held)}
 	p.pipes = r.read(child, &p.result, c.MaxOutput)
 	p.limit(c.Timeout)
-	go p.watch()
+	p.watch(r.poller)
 	return p
 }
 

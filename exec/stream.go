@@ -8,14 +8,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stream reads one pipe of a command in the netpoller until its last writer is
-// gone. Until the result is ready it fills an Output; afterwards it drops.
+// stream reads one pipe of a command until its last writer is gone. Until the
+// result is ready it fills an Output; afterwards it drops.
+//
+// The poller's goroutine reads a little of every stream. One that has much to
+// say gets a goroutine of its own, so that it delays no other.
 type stream struct {
-	file  *os.File
-	fd    int
-	null  *os.File
-	pool  *buffers
-	ended func() // called once, at the end of the pipe
+	fd     int
+	file   *os.File // nil while the poller's goroutine reads it
+	poller *poller
+	null   *os.File
+	pool   *buffers
+	ended  func() // called once, at the end of the pipe
 
 	late atomic.Int64 // bytes that came after the result
 
@@ -28,22 +32,59 @@ type stream struct {
 // init prepares a stream that reads fd into output.
 func (s *stream) init(r *Runner, fd int, output *Output, limit int64, ended func()) {
 	output.limit, output.pool = limit, r.buffers
-	s.file, s.fd = os.NewFile(uintptr(fd), "pipe"), fd
+	s.fd, s.poller = fd, r.poller
 	s.null, s.pool = r.null, r.buffers
 	s.output, s.ended = output, ended
 }
 
-// run reads until the end of the pipe.
-func (s *stream) run() {
-	if raw, err := s.file.SyscallConn(); err == nil {
-		// Errors end the stream as its end does: nothing more can be read.
-		_ = raw.Read(s.pump)
+func (s *stream) start() {
+	if s.poller.watch(s.fd, s.ready) != nil {
+		s.readAlone()
 	}
-	s.close()
-	s.ended()
 }
 
-// pump reads what is there and says whether that was the end.
+// ready is called by the poller.
+func (s *stream) ready() {
+	for taken := 0; taken < scratchSize; {
+		n, err := s.pull()
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err == unix.EAGAIN:
+			return
+		case err != nil || n == 0:
+			s.poller.forget(s.fd)
+			s.close()
+			return
+		}
+		taken += n
+	}
+	s.poller.forget(s.fd)
+	s.readAlone()
+}
+
+func (s *stream) readAlone() {
+	s.file = os.NewFile(uintptr(s.fd), "pipe")
+	go s.run()
+}
+
+// run reads until the end of the pipe.
+func (s *stream) run() {
+	raw, err := s.file.SyscallConn()
+	if err == nil {
+		err = raw.Read(s.pump)
+	}
+	if err != nil {
+		// The kernel lets us watch no more descriptors. Then a thread waits.
+		for !s.pump(0) {
+			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLIN}}, -1)
+		}
+	}
+	s.close()
+}
+
+// pump reads what is there and says whether that was the end. Errors end the
+// stream as its end does: nothing more can be read.
 func (s *stream) pump(uintptr) bool {
 	for {
 		n, err := s.pull()
@@ -142,10 +183,19 @@ func (s *stream) waiting() int {
 }
 
 func (s *stream) close() {
+	s.shut()
+	s.ended()
+}
+
+func (s *stream) shut() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	_ = s.file.Close()
+	if s.file == nil {
+		unix.Close(s.fd)
+	} else {
+		_ = s.file.Close()
+	}
 	if s.wide {
 		s.wide = false
 		s.pool.narrow()
