@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"dataflux-func-sidecar/exec"
@@ -188,9 +189,17 @@ func (r *shellRequest) decodeCallbackURL(raw json.RawMessage) error {
 		return errors.New("has a port that is not 1 to 65535")
 	case u.Hostname() == "":
 		return errors.New("has no host: send one such as http://172.17.0.1:8088/api/v1/al/ID")
+	case strings.ContainsFunc(u.Hostname(), notOfHost):
+		return errors.New("has a host with characters that no name or address has")
 	}
 	r.callbackURL = u
 	return nil
+}
+
+// notOfHost keeps out what is harmless to the network, and not to an operator who reads the host in the
+// journal. Names in other alphabets are names.
+func notOfHost(c rune) bool {
+	return !unicode.IsLetter(c) && !unicode.IsDigit(c) && !unicode.IsMark(c) && !strings.ContainsRune("-._:%", c)
 }
 
 // isPort takes an empty text for the scheme's own port.

@@ -63,6 +63,10 @@ func TestABadBodyIsRefusedWithWhatToChange(t *testing.T) {
 		`{"command":"x","callbackURL":"http://h/` + strings.Repeat("é", 4000) + `"}`: "is longer than",
 		`{"command":"x","callbackURL":"http://h:65536/"}`:                            "port that is not",
 		`{"command":"x","callbackURL":"http:///x"}`:                                  "has no host",
+		`{"command":"x","callbackURL":"http://a;reboot;b/"}`:                         "characters that no name",
+		`{"command":"x","callbackURL":"http://$(reboot)/"}`:                          "characters that no name",
+		`{"command":"x","callbackURL":"http://a%C2%9Bb/"}`:                           "characters that no name",
+		`{"command":"x","callbackURL":"http://a\u202eb/"}`:                           "characters that no name",
 		`{"command":"x","callbackURL":"http://a b/"}`:                                "not a valid URL",
 		`{"command":"\ud800"}`:                                                       "half of a surrogate pair",
 		"{\"command\":\"\xff\"}":                                                     "not UTF-8",
@@ -91,4 +95,16 @@ func FuzzDecodeShell(f *testing.F) {
 			}
 		}
 	})
+}
+
+// The network role may lie about callers.
+func TestACallersAddressCannotForgeAJournalLine(t *testing.T) {
+	for remote, want := range map[string]string{
+		"127.0.0.1:80": "127.0.0.1:80", "[::1]:80": "[::1]:80", "[fe80::1%eth0.1]:80": "[fe80::1%eth0.1]:80", "unix socket": "unix socket",
+		"[fe80::1%a\nb]:80": "an unknown address", "[fe80::1%\x1b[2J]:80": "an unknown address", "x": "an unknown address", "": "an unknown address",
+	} {
+		if got := address(remote); got != want {
+			t.Errorf("%q becomes %q instead of %q", remote, got, want)
+		}
+	}
 }

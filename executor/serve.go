@@ -100,7 +100,8 @@ func address(remote string) string {
 	if remote == "unix socket" {
 		return remote
 	}
-	if _, err := netip.ParseAddrPort(remote); err == nil {
+	// Zones are free text: those of this host's interfaces are words.
+	if a, err := netip.ParseAddrPort(remote); err == nil && !strings.ContainsFunc(a.Addr().Zone(), notOfHost) {
 		return remote
 	}
 	return "an unknown address"

@@ -26,7 +26,7 @@ const (
 	CommandPID = "SIDECAR_COMMAND_PID"
 	ExitCode   = "SIDECAR_EXIT_CODE"
 	Signal     = "SIDECAR_SIGNAL"
-	Ended      = "SIDECAR_ENDED" // why the daemon ended the command: timeout, cancelled, stop
+	Ended      = "SIDECAR_ENDED" // why the daemon ended the command: timed out, cancelled, stopped
 	DurationMS = "SIDECAR_DURATION_MS"
 	CPUMS      = "SIDECAR_CPU_MS"
 	MaxRSS     = "SIDECAR_MAX_RSS_BYTES" // left out where the kernel cannot tell
