@@ -343,8 +343,9 @@ restore_contexts() {
 	done
 }
 
+# Without comments: another wording must not cost the connections that wait in the sockets.
 socket_files() {
-	cat "$UNIT_DIR/$NAME.socket" "$UNIT_DIR/$NAME.socket.d/"*.conf 2>/dev/null | cksum
+	cat "$UNIT_DIR/$NAME.socket" "$UNIT_DIR/$NAME.socket.d/"*.conf 2>/dev/null | grep -v -e '^[#;]' -e '^$' | cksum
 }
 
 remember_sockets() {

@@ -13,7 +13,7 @@ systemd_runs() { [ -d /run/systemd/system ]; }
 socket_files() {
 	unit=$UNIT_DIR/$NAME.socket
 	[ -f "$unit" ] || unit=/usr/lib/systemd/system/$NAME.socket
-	cat "$unit" "$UNIT_DIR/$NAME.socket.d/"*.conf 2>/dev/null | cksum
+	cat "$unit" "$UNIT_DIR/$NAME.socket.d/"*.conf 2>/dev/null | grep -v -e '^[#;]' -e '^$' | cksum
 }
 
 remember_sockets() {
