@@ -40,6 +40,7 @@ func inBoth() []string {
 		"-rw-r--r-- /usr/lib/systemd/system/dataflux-func-sidecar.service.d/first-start.conf",
 		"-rw-r--r-- /usr/lib/systemd/system/dataflux-func-sidecar.socket",
 		"-rw-r--r-- /usr/lib/sysusers.d/dataflux-func-sidecar.conf",
+		"-rw-r--r-- /usr/share/bash-completion/completions/dataflux-func-sidecar",
 		"-rw-r--r-- /usr/share/doc/dataflux-func-sidecar/PROTOCOL.md",
 		"-rw-r--r-- /usr/share/doc/dataflux-func-sidecar/README.md",
 		"-rw-r--r-- /usr/share/doc/dataflux-func-sidecar/SECURITY.md",
@@ -57,7 +58,8 @@ func TestDebianPackagesHoldWhatTheyShould(t *testing.T) {
 		"-rw-r--r-- /usr/share/doc/dataflux-func-sidecar/changelog.Debian.gz",
 		"-rw-r--r-- /usr/share/doc/dataflux-func-sidecar/copyright",
 		"-rw-r--r-- /usr/share/doc/dataflux-func-sidecar/third-party-licences.gz",
-		"-rw-r--r-- /usr/share/lintian/overrides/dataflux-func-sidecar")
+		"-rw-r--r-- /usr/share/lintian/overrides/dataflux-func-sidecar",
+		"-rw-r--r-- /usr/share/zsh/vendor-completions/_dataflux-func-sidecar")
 	slices.Sort(want)
 	for _, arch := range []string{"amd64", "arm64"} {
 		deb := packagePath(t, thesePackages, debName(thisVersion, arch))
@@ -91,7 +93,8 @@ func TestRPMPackagesHoldWhatTheyShould(t *testing.T) {
 		"drwxr-xr-x /usr/share/doc/dataflux-func-sidecar/config",
 		"drwxr-xr-x /usr/share/licenses/dataflux-func-sidecar",
 		"-rw-r--r-- /usr/share/licenses/dataflux-func-sidecar/copyright",
-		"-rw-r--r-- /usr/share/licenses/dataflux-func-sidecar/third-party-licences.gz")
+		"-rw-r--r-- /usr/share/licenses/dataflux-func-sidecar/third-party-licences.gz",
+		"-rw-r--r-- /usr/share/zsh/site-functions/_dataflux-func-sidecar")
 	slices.Sort(want)
 	for arch, goArch := range map[string]string{"x86_64": "amd64", "aarch64": "arm64"} {
 		rpm := packagePath(t, thesePackages, rpmName(thisVersion, arch))

@@ -109,7 +109,8 @@ write_units
 write_scripts
 write_documents
 cp "$PARTS/sysusers.conf" "$PARTS/first-start.conf" "$PARTS/copyright" "$PARTS/lintian-overrides" \
-	README.md PROTOCOL.md SECURITY.md STATE.md config/reference.toml "units/$NAME.catalog" "$WORK"
+	README.md PROTOCOL.md SECURITY.md STATE.md config/reference.toml "units/$NAME.catalog" \
+	"completions/$NAME.bash" "completions/_$NAME" "$WORK"
 pack deb amd64 "${NAME}_$VERSION-1_amd64.deb"
 pack deb arm64 "${NAME}_$VERSION-1_arm64.deb"
 pack rpm amd64 "$NAME-$VERSION-1.x86_64.rpm"
