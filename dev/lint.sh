@@ -19,10 +19,11 @@ for arch in amd64 arm64; do
     step "vet and staticcheck, $arch"
     CGO_ENABLED=0 GOARCH=$arch go vet ./...
 done
+CGO_ENABLED=0 go vet -tags matrix ./e2e
 CGO_ENABLED=0 go run "$staticcheck" ./...
 
 step shellcheck
-git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck
+git ls-files -z '*.sh' '*.bash' .ci/run | xargs -0 shellcheck
 
 step 'systemd-analyze verify'
 dev/verify-units.sh
