@@ -7,8 +7,10 @@ package executor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 
@@ -87,8 +89,21 @@ func New(o Options) (*Executor, error) {
 	}
 	e.strangers = &strangers{tell: func(count int, remote, reason string) { e.logRefusal(count, statusUnauthorized, remote, reason) }}
 	e.courier = newCourier(o.Callbacks, e.session, o.Log)
+	e.reclaim(o.Callbacks.Found)
 	e.courier.resume(o.Callbacks.Found)
 	return e, nil
+}
+
+// reclaim uses up the ids of jobs whose callbacks are owed: a crash may have come between the promise of
+// a callback and the claim of its id. The callback says that the command was cut off and does not run
+// again, and its delivery may be over before its caller tries again.
+func (e *Executor) reclaim(found state.FoundDeliveries) {
+	for _, p := range found.Pending {
+		err := e.verifier.Claim(claimOf(p.Job.ID), strconv.FormatInt(time.Now().Unix(), 10))
+		if err != nil && !errors.Is(err, sign.ErrReplay) {
+			e.log.Write(journal.Degraded(), fmt.Sprintf("A job from before the restart may be run once more if its caller asks for it again: %v", err), journal.Fields{journal.JobID: p.Job.ID})
+		}
+	}
 }
 
 // HoldTrees puts each command's processes within reach of its end: by a cgroup of its own, or else by

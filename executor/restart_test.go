@@ -66,6 +66,11 @@ func TestACommandThatWasCutOffIsReportedAsInterruptedAndNotRunAgain(t *testing.T
 		t.Errorf("got %s %q %v", p.body, p.call.Headers, err)
 	}
 	r.outcome(p, message.Outcome{Status: 200})
+	waitFor(t, func() bool { return r.owed() == 0 })
+	// The nonces are new here, as if the crash had come before the id was claimed.
+	if head, got := r.shell(`{"command":"echo again >> ` + file + `","jobId":"cut"}`); head.Status != 409 {
+		t.Errorf("its caller tries again and gets %d %+v", head.Status, got)
+	}
 	if _, got := r.shell(`{"command":"cat ` + file + `"}`); got.Data.Stdout != "run\n" {
 		t.Errorf("it ran again: %q", got.Data.Stdout)
 	}

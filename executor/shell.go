@@ -162,7 +162,7 @@ func (e *Executor) promise(j *job, timestamp string) *refusal {
 	if j.request.jobID == "" || j.claimed {
 		return nil
 	}
-	err := e.verifier.Claim("job "+j.id, timestamp)
+	err := e.verifier.Claim(claimOf(j.id), timestamp)
 	if err == nil {
 		j.claimed = true
 		return nil
@@ -175,6 +175,9 @@ func (e *Executor) promise(j *job, timestamp string) *refusal {
 	}
 	return refuseForNow("%v", err)
 }
+
+// claimOf is what the verifier knows a job id by.
+func claimOf(id string) string { return "job " + id }
 
 // start runs the command, unless the job's end was asked for while it waited.
 func (e *Executor) start(j *job) *refusal {
