@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -45,6 +46,12 @@ func TestAccessIsThatOfTheUserAndOursStays(t *testing.T) {
 		if err := u.CanExecute(path); !errors.Is(err, want) {
 			t.Errorf("executing %s: %v, want %v", path, err, want)
 		}
+	}
+	for range 200 {
+		_ = u.CanEnter(dir)
+	}
+	if status, err := os.ReadFile("/proc/self/status"); err != nil || !strings.Contains(string(status), "\nUid:\t0\t0\t0\t0\n") {
+		t.Errorf("the main thread has become somebody else: %v\n%s", err, status)
 	}
 	for range 50 { // on whichever thread
 		if _, err := os.ReadDir(closed); err != nil || os.Geteuid() != 0 {
