@@ -20,7 +20,11 @@ type Target struct {
 	base   string // scheme and host of every request
 	socket string // path of a Unix socket, else empty
 	roots  *x509.CertPool
+	pinned *x509.Certificate // trusted instead of any authority, whatever its names
 }
+
+// ErrOtherCertificate means that a pinned certificate is not the one that was shown.
+var ErrOtherCertificate = errors.New("it shows another TLS certificate")
 
 // ParseTarget reads http://HOST:PORT, https://HOST:PORT or unix:/PATH.
 func ParseTarget(text string) (Target, error) {
@@ -52,6 +56,27 @@ func (t Target) WithRoots(roots *x509.CertPool) Target {
 	return t
 }
 
+// WithCertificate makes an https:// target trust one certificate alone, under whichever name: for who
+// shares a host with the Sidecar and can read its file.
+func (t Target) WithCertificate(certificate *x509.Certificate) Target {
+	t.pinned = certificate
+	return t
+}
+
+func (t Target) tlsConfig() *tls.Config {
+	config := &tls.Config{RootCAs: t.roots, MinVersion: tls.VersionTLS12}
+	if t.pinned != nil {
+		config.InsecureSkipVerify = true // the comparison below is stricter
+		config.VerifyConnection = func(state tls.ConnectionState) error {
+			if !t.pinned.Equal(state.PeerCertificates[0]) {
+				return ErrOtherCertificate
+			}
+			return nil
+		}
+	}
+	return config
+}
+
 // String is the target as it is written on the command line.
 func (t Target) String() string { return t.name }
 
@@ -61,7 +86,7 @@ func (t Target) transport() *http.Transport {
 	dialer := &net.Dialer{Timeout: dialTimeout}
 	transport := &http.Transport{
 		DisableCompression: true, DialContext: dialer.DialContext, TLSHandshakeTimeout: dialTimeout,
-		TLSClientConfig: &tls.Config{RootCAs: t.roots, MinVersion: tls.VersionTLS12},
+		TLSClientConfig: t.tlsConfig(),
 	}
 	if t.socket != "" {
 		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {

@@ -20,6 +20,12 @@ type Config struct {
 	// Keys holds at least one key. The first signs callbacks; all verify.
 	Keys []Key
 
+	// Paths of the PEM files that TCP addresses speak TLS with; both empty where none does.
+	TLSCertificate string
+	TLSKey         string
+	// TLSAddresses are the addresses of Bind that speak TLS; none means all TCP addresses.
+	TLSAddresses []Address
+
 	Shell string
 	// Workdir is empty where the home directory of the run user is meant.
 	Workdir string

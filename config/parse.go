@@ -83,6 +83,9 @@ func (d document) into(c *Config) error {
 		findings = append(findings, fmt.Errorf("%s: SECRET_KEY is missing: write %s, or run dataflux-func-sidecar configure to generate one",
 			d.name, known["SECRET_KEY"].line()))
 	}
+	if len(findings) == 0 {
+		findings = append(findings, d.tlsFindings(c)...)
+	}
 	return errors.Join(findings...)
 }
 

@@ -23,6 +23,9 @@ func TestParseTakesEverySetting(t *testing.T) {
 	c := mustParse(t, `
 BIND = "[::1]:8200, /run/sidecar.sock" # a comment
 SECRET_KEY = ["new-key", 'old"key$']
+TLS_CERTIFICATE = "/srv/c.pem"
+TLS_KEY = "/srv/k.pem"
+TLS_ADDRESSES = "[::1]:8200"
 SHELL = "/bin/bash"
 WORKDIR = "/srv"
 COMMAND_TIMEOUT = "168h"
@@ -51,6 +54,7 @@ LOG_COMMANDS = false
 	bind, _ := ParseBind("[::1]:8200,/run/sidecar.sock")
 	want := Config{
 		Bind: bind, Keys: []Key{Key("new-key"), Key(`old"key$`)}, Shell: "/bin/bash", Workdir: "/srv",
+		TLSCertificate: "/srv/c.pem", TLSKey: "/srv/k.pem", TLSAddresses: bind[:1],
 		CommandTimeout: 168 * time.Hour, KillGrace: 0, DrainTimeout: time.Hour, TimeWindow: time.Second,
 		CallbackTimeout: 10 * time.Minute, CallbackExpiry: time.Minute,
 		MaxBody: 1 << 10, MaxOutput: 256 << 20, MaxRunning: 10_000, MaxQueued: 5, MaxCallbacks: 1, AllowSudo: true,
@@ -102,7 +106,7 @@ func TestParseSuggestsTheNameThatIsMeant(t *testing.T) {
 		{keyLine + "bind=\"127.0.0.1:1\"", "bind is not a key of this file: did you mean BIND?"},
 		{keyLine + "SECRETKEY=1", "did you mean SECRET_KEY?"},
 		{keyLine + "MAXBODY=1", "did you mean MAX_BODY?"},
-		{keyLine + "NOTHING_LIKE=1", "line 2, column 1: this key or section is unknown: remove it, or write one of BIND, SECRET_KEY, SHELL,"},
+		{keyLine + "NOTHING_LIKE=1", "line 2, column 1: this key or section is unknown: remove it, or write one of BIND, SECRET_KEY, TLS_CERTIFICATE,"},
 		{keyLine + "[server]\nport=1", "line 2, column 2: this key or section is unknown"},
 		{keyLine + canary + "=1", "line 2, column 1: this key or section is unknown"},
 		{keyLine + "[SHELL]\na=1", "SHELL must be an absolute path"},

@@ -77,6 +77,12 @@ func TestEveryExampleInAMessageIsAccepted(t *testing.T) {
 		if s.name != "SECRET_KEY" {
 			text += "\nSECRET_KEY=\"k\""
 		}
+		switch s.name { // these two go together
+		case "TLS_CERTIFICATE":
+			text += "\nTLS_KEY = \"/k\""
+		case "TLS_KEY":
+			text += "\nTLS_CERTIFICATE = \"/c\""
+		}
 		mustParse(t, text)
 	}
 }

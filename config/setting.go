@@ -27,6 +27,9 @@ func settings(c *Config) []setting {
 	return []setting{
 		bind("BIND", &c.Bind),
 		keys("SECRET_KEY", &c.Keys),
+		pathOrEmpty("TLS_CERTIFICATE", "/etc/ssl/certs/sidecar.pem", &c.TLSCertificate),
+		pathOrEmpty("TLS_KEY", "/etc/ssl/private/sidecar.key", &c.TLSKey),
+		bindOrEmpty("TLS_ADDRESSES", &c.TLSAddresses),
 		absolutePath("SHELL", "/bin/sh", &c.Shell),
 		pathOrEmpty("WORKDIR", "/home/dffs", &c.Workdir),
 		duration("COMMAND_TIMEOUT", &c.CommandTimeout, 0, 168*time.Hour),
@@ -64,6 +67,20 @@ func bind(name string, into *[]Address) setting {
 		*into, err = ParseBind(text)
 		return err
 	}}
+}
+
+// bindOrEmpty is a BIND that the empty text leaves to its default.
+func bindOrEmpty(name string, into *[]Address) setting {
+	s := bind(name, into)
+	s.example = `""`
+	store := s.store
+	s.store = func(value any) error {
+		if value == "" {
+			return nil
+		}
+		return store(value)
+	}
+	return s
 }
 
 func keys(name string, into *[]Key) setting {

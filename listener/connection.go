@@ -3,6 +3,7 @@ package listener
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -27,6 +28,9 @@ func newConnectionLimit(most int) *connectionLimit {
 type limitedListener struct {
 	net.Listener
 	limit *connectionLimit
+	tls   *tls.Config // nil: plain HTTP
+	// failed hears of callers with whom TLS could not be agreed on.
+	failed func(remote, reason string)
 }
 
 // Accept returns the next caller within the limit; the ones above it are answered with 503.
@@ -35,6 +39,11 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 		conn, err := l.Listener.Accept()
 		if err != nil {
 			return nil, err
+		}
+		if l.tls != nil {
+			// The handshake has no reader's patience: writing it must end as well.
+			_ = conn.SetWriteDeadline(time.Now().Add(headerTimeout))
+			conn = &secure{tls.Server(conn, l.tls), l.failed}
 		}
 		if l.limit.open.Add(1) <= l.limit.most {
 			return &connection{Conn: conn, limit: l.limit}, nil
@@ -57,14 +66,18 @@ func (l *connectionLimit) refuse(conn net.Conn) {
 	}()
 }
 
-// sayTooMany reads what the caller has sent, within bounds: closing a connection with unread bytes
-// resets it, and the caller would not see the answer.
 func sayTooMany(conn net.Conn) {
 	defer func() { _ = conn.Close() }()
+	sayUnheard(conn, "503 Service Unavailable", "Retry-After: 1\r\n", "too many connections: close idle ones, or try again later")
+}
+
+// sayUnheard answers whatever the caller sends. It reads that, within bounds: closing a connection with
+// unread bytes resets it, and the caller would not see the answer.
+func sayUnheard(conn net.Conn, status, header, text string) {
 	_ = conn.SetDeadline(time.Now().Add(discardTime))
-	body := envelope("too many connections: close idle ones, or try again later")
-	_, _ = fmt.Fprintf(conn, "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"+
-		"Retry-After: 1\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	body := envelope(text)
+	_, _ = fmt.Fprintf(conn, "HTTP/1.1 %s\r\nContent-Type: application/json\r\n"+
+		"%sConnection: close\r\nContent-Length: %d\r\n\r\n%s", status, header, len(body), body)
 	if half, ok := conn.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()
 	}

@@ -23,6 +23,12 @@ type rig struct {
 
 func newRig(t *testing.T, limits message.Limits) *rig {
 	t.Helper()
+	return newRigWithTLS(t, limits, message.Identity{})
+}
+
+// newRigWithTLS speaks it if there is anything in the identity.
+func newRigWithTLS(t *testing.T, limits message.Limits, identity message.Identity) *rig {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -33,6 +39,9 @@ func newRig(t *testing.T, limits message.Limits) *rig {
 	go func() {
 		r.ended <- NewRole(message.NewConn(b, message.FromExecutor()), "banner\n", func(bool, int) {}).Run([]net.Listener{l}, 7)
 	}()
+	if identity.Listeners != nil {
+		r.send(message.Frame{Kind: message.Certified, Payload: identity.Encode()})
+	}
 	r.send(message.Frame{Kind: message.Setup, Payload: limits.Encode()})
 	if f := r.receive(); f.Kind != message.Ready || f.Payload[0] != 7 {
 		t.Fatalf("the first frame is of kind %d, want Ready", f.Kind)

@@ -1,8 +1,9 @@
 // Package listener is the network role: it speaks HTTP with callers and posts callbacks, and passes
 // what it reads, undecoded, to the executor over the channel.
 //
-// It must never see the key, decide whether a signature holds, decode a body, or run anything. It
-// imports nothing of ours but the channel's messages; a test keeps that.
+// It must never see the key that requests are signed with, decide whether a signature holds, decode a
+// body, or run anything. It imports nothing of ours but the channel's messages; a test keeps that. The key
+// of the TLS certificate it has to have.
 package listener
 
 import (
@@ -42,7 +43,11 @@ func NewRole(conn *message.Conn, banner string, rest func(idle bool, requests in
 // Run serves listeners until the executor closes the channel, which is a normal end and returns nil.
 // Landlock is the version in force, or 0, for the executor to tell the operator.
 func (r *Role) Run(listeners []net.Listener, landlock int) error {
-	limits, err := r.receiveLimits()
+	identity, limits, err := r.receiveSetup()
+	if err != nil {
+		return err
+	}
+	secured, err := speakTLS(identity, len(listeners))
 	if err != nil {
 		return err
 	}
@@ -54,8 +59,8 @@ func (r *Role) Run(listeners []net.Listener, landlock int) error {
 		return err
 	}
 	// Only now: callers may wait in the backlog already, and no request may come before Ready.
-	for _, l := range listeners {
-		go func() { failed <- server.serve(l) }()
+	for i, l := range listeners {
+		go func() { failed <- server.serve(l, secured[i]) }()
 	}
 	go r.reportRefusals(ctx)
 	go func() { failed <- r.converse(ctx, server, newPoster(r, limits.CallbackTimeout)) }()
@@ -66,15 +71,21 @@ func (r *Role) Run(listeners []net.Listener, landlock int) error {
 	}
 }
 
-func (r *Role) receiveLimits() (message.Limits, error) {
+// receiveSetup takes what comes before anything else: perhaps Certified, then Setup.
+func (r *Role) receiveSetup() (identity message.Identity, limits message.Limits, err error) {
 	f, err := r.conn.Receive()
-	if err != nil {
-		return message.Limits{}, err
+	if err == nil && f.Kind == message.Certified {
+		if identity, err = message.DecodeIdentity(f.Payload); err == nil {
+			f, err = r.conn.Receive()
+		}
 	}
-	if f.Kind != message.Setup {
-		return message.Limits{}, fmt.Errorf("%w: kind %d came before Setup", message.ErrProtocol, f.Kind)
+	if err == nil && f.Kind != message.Setup {
+		err = fmt.Errorf("%w: kind %d came before Setup", message.ErrProtocol, f.Kind)
 	}
-	return message.DecodeLimits(f.Payload)
+	if err == nil {
+		limits, err = message.DecodeLimits(f.Payload)
+	}
+	return identity, limits, err
 }
 
 // converse takes the executor's frames until the channel ends. It never waits on a caller.
@@ -112,7 +123,7 @@ func (r *Role) take(ctx context.Context, f message.Frame, server *server, poster
 		go r.drain(server)
 		return nil
 	}
-	return fmt.Errorf("%w: a second Setup", message.ErrProtocol)
+	return fmt.Errorf("%w: a second Setup, or Certified after it", message.ErrProtocol)
 }
 
 // load is whether no request waits for its answer, and how many there have been.

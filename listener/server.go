@@ -2,6 +2,7 @@ package listener
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"log"
@@ -33,6 +34,7 @@ var errServerClosed = http.ErrServerClosed
 
 type server struct {
 	http      *http.Server
+	role      *Role
 	limit     *connectionLimit
 	accepting sync.WaitGroup
 
@@ -42,6 +44,7 @@ type server struct {
 
 func newServer(role *Role, limits message.Limits) *server {
 	return &server{
+		role:  role,
 		limit: newConnectionLimit(int(limits.MaxConnections)),
 		http: &http.Server{
 			Handler:           newHandler(role, limits.MaxBody),
@@ -58,18 +61,23 @@ func newServer(role *Role, limits message.Limits) *server {
 	}
 }
 
-// serve accepts on l until shutdown, when it returns errServerClosed.
-func (s *server) serve(l net.Listener) error {
+// serve accepts on l, with TLS if there is a configuration for it, until shutdown, when it returns
+// errServerClosed.
+func (s *server) serve(l net.Listener, config *tls.Config) error {
 	s.mu.Lock()
 	s.listeners = append(s.listeners, l)
 	s.accepting.Add(1)
 	s.mu.Unlock()
 	defer s.accepting.Done()
-	err := s.http.Serve(&limitedListener{Listener: l, limit: s.limit})
+	err := s.http.Serve(&limitedListener{Listener: l, limit: s.limit, tls: config, failed: s.handshakeFailed})
 	if errors.Is(err, net.ErrClosed) {
 		return errServerClosed
 	}
 	return err
+}
+
+func (s *server) handshakeFailed(remote, reason string) {
+	s.role.noteRefusal(http.StatusBadRequest, remote, reason)
 }
 
 // shutdown stops accepting and returns when every caller has been answered. net/http hears of it last:

@@ -82,6 +82,7 @@ func checks() []check {
 	return []check{
 		{"keys", always, checkKeys},
 		{"addresses", always, checkAddresses},
+		{"tls", always, checkTLS},
 		{"bridge", onHost, checkBridge},
 		{"user", always, checkUser},
 		{"workdir", always, checkWorkdir},

@@ -31,7 +31,7 @@ func checkAnswers(p *patient) (found []finding) {
 }
 
 func (p *patient) checkAnswer(address config.Address) finding {
-	target, err := client.ParseTarget(urlOf(address))
+	target, err := targetOf(p.settings, address)
 	if err != nil {
 		return failed("BIND address %s: %v", address, err)
 	}
@@ -43,6 +43,10 @@ func (p *patient) checkAnswer(address config.Address) finding {
 		return well("a Sidecar of version %s answers at %s", version, address)
 	case err == nil:
 		return unwise("another version than %s answers at %s: the service was not restarted after an upgrade", version, address).mendedBy(restart)
+	case errors.Is(err, client.ErrOtherCertificate):
+		return unwise("what answers at %s shows another TLS certificate than %s: that was renewed after the service has started", address, p.settings.TLSCertificate).mendedBy(restart)
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return failed("the service at %s speaks no TLS: it has started before TLS_CERTIFICATE was written", address).mendedBy(restart)
 	case errors.Is(err, context.DeadlineExceeded) && mayHaveArrived(err):
 		return failed("connections to BIND address %s are taken, but none is answered within %s; %s", address, answerTime, why).mendedBy(restart)
 	case errors.Is(err, client.ErrStranger), mayHaveArrived(err), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
@@ -53,9 +57,9 @@ func (p *patient) checkAnswer(address config.Address) finding {
 
 // checkCall has a command run, so that key, clock, user, directory and shell have all proved themselves.
 func checkCall(p *patient) []finding {
-	target, err := client.ParseTarget(urlOf(usableAddress(p.settings.Bind)))
+	target, err := targetOf(p.settings, usableAddress(p.settings.Bind))
 	if err != nil {
-		return []finding{failed("%v", err)}
+		return nil // checkAnswers has said so
 	}
 	ctx, stop := context.WithTimeout(context.Background(), answerTime)
 	defer stop()

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"crypto/x509"
+	"encoding/pem"
 	"flag"
 	"fmt"
 	"os"
@@ -10,6 +11,7 @@ import (
 
 	"dataflux-func-sidecar/client"
 	"dataflux-func-sidecar/config"
+	"dataflux-func-sidecar/privsep/message"
 )
 
 // keyVariable holds the key where there is no configuration, as in a container or a CI job.
@@ -47,19 +49,44 @@ func (o *targetOptions) connect(t terminal) (*client.Client, string, error) {
 }
 
 func (o *targetOptions) target() (client.Target, error) {
-	url := o.url
-	if url == "" {
+	if o.url == "" {
 		settings, err := config.Load(o.config)
 		if err != nil {
 			return client.Target{}, fmt.Errorf("%w (or name the Sidecar with --url)", err)
 		}
-		url = urlOf(usableAddress(settings.Bind))
+		target, err := targetOf(settings, usableAddress(settings.Bind))
+		if err != nil || o.ca == "" {
+			return target, err
+		}
+		return o.trust(target.WithCertificate(nil))
 	}
-	target, err := client.ParseTarget(url)
+	target, err := client.ParseTarget(o.url)
 	if err != nil {
 		return target, fmt.Errorf("--url %w", err)
 	}
 	return o.trust(target)
+}
+
+// targetOf is how a listening address is called from this host. Who reads the configuration can read the
+// certificate too, which proves more than its names, and those may all be names of other interfaces.
+func targetOf(settings config.Config, a config.Address) (client.Target, error) {
+	target, err := client.ParseTarget(urlOf(settings, a))
+	if err != nil || !settings.SpeaksTLS(a) {
+		return target, err
+	}
+	text, _, err := readSmall(settings.TLSCertificate, message.MaxCertificate)
+	if err != nil {
+		return target, fmt.Errorf("TLS_CERTIFICATE: %w", err)
+	}
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return target, fmt.Errorf("TLS_CERTIFICATE: %s holds no certificate in the PEM form", settings.TLSCertificate)
+	}
+	certificate, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return target, fmt.Errorf("TLS_CERTIFICATE: %s holds no certificate that can be read", settings.TLSCertificate)
+	}
+	return target.WithCertificate(certificate), nil
 }
 
 func (o *targetOptions) trust(target client.Target) (client.Target, error) {
@@ -121,8 +148,8 @@ func usableAddress(bind []config.Address) config.Address {
 	return bind[max(at, 0)]
 }
 
-// urlOf is how a listening address is called from this host.
-func urlOf(a config.Address) string {
+// urlOf is the URL of a listening address for callers on this host.
+func urlOf(settings config.Config, a config.Address) string {
 	if a.Network == "unix" {
 		return "unix:" + a.Path
 	}
@@ -132,6 +159,9 @@ func urlOf(a config.Address) string {
 		host = fmt.Sprintf("127.0.0.1:%d", a.AddrPort.Port())
 	case ip.IsUnspecified():
 		host = fmt.Sprintf("[::1]:%d", a.AddrPort.Port())
+	}
+	if settings.SpeaksTLS(a) {
+		return "https://" + host
 	}
 	return "http://" + host
 }

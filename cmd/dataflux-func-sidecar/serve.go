@@ -86,6 +86,10 @@ func serve(o serveOptions, log *journal.Log) error {
 	if sockets, err = completeSockets(sockets, o.bind, settings, log); err != nil {
 		return err
 	}
+	identity, err := identityOf(settings, sockets, log)
+	if err != nil {
+		return err
+	}
 	kept, err := openDurable(o.stateDir, settings)
 	if err != nil {
 		return err
@@ -101,7 +105,7 @@ func serve(o serveOptions, log *journal.Log) error {
 	log.Write(journal.TreeHeld(), e.HoldTrees(cgroups.of, cgroups.missing), nil)
 	go kept.keepSynced(log)
 	s := &supervisor{
-		executor: e, log: log, sockets: sockets, user: user.Name, notifier: newNotifier(),
+		executor: e, log: log, sockets: sockets, identity: identity, user: user.Name, notifier: newNotifier(),
 		drainTimeout: settings.DrainTimeout, killGrace: settings.KillGrace,
 	}
 	return errors.Join(s.run(), kept.close())

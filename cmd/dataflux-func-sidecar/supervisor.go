@@ -34,6 +34,7 @@ type supervisor struct {
 	log          *journal.Log
 	notifier     *notifier
 	sockets      []socket
+	identity     *message.Identity // for TLS; nil without it
 	user         string
 	drainTimeout time.Duration
 	killGrace    time.Duration
@@ -86,11 +87,12 @@ func (s *supervisor) startRole() (*roleRun, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &roleRun{
-		role: role, failed: make(chan error, 2), since: time.Now(),
-		session: s.executor.Connect(message.NewConn(role.Channel, message.FromNetwork())),
-	}
-	go func() { r.failed <- r.session.Run() }()
+	conn := message.NewConn(role.Channel, message.FromNetwork())
+	r := &roleRun{role: role, failed: make(chan error, 2), since: time.Now(), session: s.executor.Connect(conn)}
+	go func() {
+		s.certify(conn)
+		r.failed <- r.session.Run()
+	}()
 	return r, nil
 }
 
@@ -148,7 +150,7 @@ func (s *supervisor) ping(r *roleRun) error {
 }
 
 func (s *supervisor) announce(r *roleRun) {
-	where := config.JoinBind(addressesOf(s.sockets))
+	where := s.where()
 	s.log.Write(journal.RoleStarted(), fmt.Sprintf("The network role serves %s (pid %d)", where, r.role.PID), nil)
 	if r.session.Landlock() == 0 && !s.warned {
 		s.warned = true
@@ -166,7 +168,7 @@ func (s *supervisor) announce(r *roleRun) {
 func (s *supervisor) tellStatus() {
 	running, waiting, finished, callbacks := s.executor.Counts()
 	s.notifier.tell(fmt.Sprintf("Serving %s; %d running, %d queued, %d finished, %d callbacks pending",
-		config.JoinBind(addressesOf(s.sockets)), running, waiting, finished, callbacks))
+		s.where(), running, waiting, finished, callbacks))
 }
 
 // endRole makes sure that the role is gone and says how it ended.

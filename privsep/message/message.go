@@ -5,7 +5,8 @@
 // has not checked. Anything outside the tables is an error that ends the role.
 //
 //	executor                                  network
-//	   ── Setup ─────────────────────────────────▶      limits, once, first
+//	   ── Certified ─────────────────────────────▶      certificate and key for TLS, at most once, before Setup
+//	   ── Setup ─────────────────────────────────▶      limits, once
 //	   ◀───────────────────────────────── Ready ──      accepting, once; one byte: Landlock's ABI or 0
 //
 //	   ◀──────────────────────── Request(id) ─────      ids rise by one, starting at 1
@@ -37,7 +38,8 @@ type Kind uint8
 
 // The kinds of frames, in the order of the conversation above.
 const (
-	Setup Kind = iota + 1
+	Certified Kind = iota + 1
+	Setup
 	Ready
 	Request
 	Answer
@@ -84,7 +86,7 @@ func FromNetwork() Table {
 // FromExecutor is what the network role takes from the executor.
 func FromExecutor() Table {
 	return Table{
-		Setup: 4 << 10, Answer: MaxHead + MaxData, Data: MaxData, Post: MaxHead, Ping: 0, Drain: 0,
+		Certified: maxIdentity, Setup: 4 << 10, Answer: MaxHead + MaxData, Data: MaxData, Post: MaxHead, Ping: 0, Drain: 0,
 	}
 }
 

@@ -182,7 +182,7 @@ func FuzzPayloads(f *testing.F) {
 		}
 		for _, err := range []error{
 			second(DecodeHead(data)), second(DecodeCallback(data)), second(DecodeOutcome(data)),
-			second(DecodeRefusal(data)), second(DecodeLimits(data)), second(DecodeCredit(data)),
+			second(DecodeRefusal(data)), second(DecodeLimits(data)), second(DecodeCredit(data)), second(DecodeIdentity(data)),
 		} {
 			if err != nil && !errors.Is(err, ErrProtocol) {
 				t.Fatalf("an error that is not ErrProtocol: %v", err)
