@@ -9,7 +9,6 @@ import (
 	"syscall"
 	"time"
 
-	"dataflux-func-sidecar/config"
 	"dataflux-func-sidecar/executor"
 	"dataflux-func-sidecar/journal"
 	"dataflux-func-sidecar/privsep"
