@@ -5,7 +5,7 @@
 set -u
 cd "$(dirname "$0")/.." || exit
 tests=.
-cells='bullseye/hybrid bullseye/unified bookworm/hybrid bookworm/unified trixie/hybrid trixie/unified arm64'
+cells='bullseye/hybrid bullseye/unified bookworm/hybrid bookworm/unified trixie/hybrid trixie/unified arm64-tests arm64'
 if [ "${1:-}" = smoke ]; then
 	shift
 	tests='^Test(EveryHost|Units)'
@@ -14,9 +14,12 @@ fi
 logs=$(mktemp -d)
 export SIDECAR_NO_SKIP=1
 
-# cell SUITE/LAYOUT or arm64
+# cell SUITE/LAYOUT, arm64 (a machine with a kernel of its own), or arm64-tests: the unit tests of packages
+# that do without what emulation of a single program lacks, which are seccomp, Landlock and vfork with a pidfd.
 cell() {
 	case $1 in
+	arm64-tests) CGO_ENABLED=0 GOARCH=arm64 go test -exec "$(command -v qemu-aarch64-static)" -count=1 -v -short -timeout 10m \
+		./client ./config ./journal ./listener ./privsep/message ./sign ;;
 	arm64) go test -tags matrix -count=1 -v -timeout 15m -run '^TestOnAnArm64Kernel$' ./e2e ;;
 	*) SIDECAR_E2E_SUITE=${1%/*} SIDECAR_E2E_CGROUP=${1#*/} \
 		go test -count=1 -v -timeout 40m -run "$tests" ./e2e ;;
