@@ -87,43 +87,66 @@ func TestSecurityHasARowWithATestForEveryCase(t *testing.T) {
 	}
 }
 
+// documents are all that people read: what lies at the top, below docs/ and with the connector.
+func documents(t *testing.T) []string {
+	t.Helper()
+	var names []string
+	for _, pattern := range []string{"*.md", "docs/*.md", "connector/*.md"} {
+		paths, err := filepath.Glob(filepath.Join(top, pattern))
+		if err != nil || len(paths) == 0 {
+			t.Fatalf("nothing is %s: %v", pattern, err)
+		}
+		for _, path := range paths {
+			names = append(names, strings.TrimPrefix(path, top+"/"))
+		}
+	}
+	return names
+}
+
 func TestLinksInTheDocumentsLeadSomewhere(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"README.md", "PROTOCOL.md", "SECURITY.md", "CHANGELOG.md"} {
+	for _, name := range documents(t) {
 		for _, link := range found(document(t, name), `\]\(([^)\s]+)\)`) {
 			if strings.Contains(link[0], "://") {
 				continue
 			}
 			file, heading, _ := strings.Cut(link[0], "#")
-			if file == "" {
+			if file = filepath.Join(filepath.Dir(name), file); strings.HasPrefix(link[0], "#") {
 				file = name
 			}
 			if _, err := os.Stat(filepath.Join(top, file)); err != nil {
 				t.Errorf("%s links to %s: %v", name, link[0], err)
-			} else if heading != "" && !slices.Contains(headings(document(t, file)), heading) {
+			} else if heading != "" && !slices.Contains(anchors(document(t, file)), heading) {
 				t.Errorf("%s links to %s, which has no such heading", name, link[0])
 			}
 		}
 	}
 }
 
-// headings are the names by which the headings of a document can be linked to.
-func headings(text string) []string {
+// anchors are the names by which the headings of a document can be linked to.
+func anchors(text string) []string {
 	var names []string
 	for _, heading := range found(text, `(?m)^#+ (.+)$`) {
-		name := regexp.MustCompile(`[^\w\- ]`).ReplaceAllString(strings.ToLower(heading[0]), "")
-		names = append(names, strings.ReplaceAll(name, " ", "-"))
+		names = append(names, anchor(heading[0]))
+	}
+	for _, explicit := range found(text, `<a id="([^"]+)">`) {
+		names = append(names, explicit[0])
 	}
 	return names
 }
 
-func TestTheCommandsOfTheReadmeAreTargetsOfTheMakefile(t *testing.T) {
+func anchor(heading string) string {
+	name := regexp.MustCompile(`[^\w\- ]`).ReplaceAllString(strings.ToLower(heading), "")
+	return strings.ReplaceAll(name, " ", "-")
+}
+
+func TestTheTargetsThatDocumentsNameAreThereOfTheMakefile(t *testing.T) {
 	t.Parallel()
 	makefile := document(t, "Makefile")
-	named := found(document(t, "README.md"), "(?m)(?:^    |`)make ([a-z]+)\\b")
+	named := found(document(t, "README.md")+document(t, "docs/development.md"), "(?m)(?:^|`)make ([a-z]+)\\b")
 	for _, target := range append(named, []string{"run"}, []string{"test"}) {
 		if !strings.Contains(makefile, "\n"+target[0]+":") {
-			t.Errorf("README.md names `make %s`, which is no target", target[0])
+			t.Errorf("the documents name `make %s`, which is no target", target[0])
 		}
 	}
 	if len(named) < 5 {
