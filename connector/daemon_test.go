@@ -54,8 +54,7 @@ type daemon struct {
 	dir      string // of its own: configuration, log, state
 	scratch  string // that commands may write to
 	listener net.Listener
-	tls      net.Listener
-	roots    []byte // certificates to trust for tls
+	tls      net.Listener // that the daemon speaks TLS on
 
 	mu      sync.Mutex
 	process *os.Process
@@ -66,8 +65,9 @@ type daemon struct {
 func startDaemon(t *testing.T) *daemon {
 	t.Helper()
 	d := &daemon{t: t, key: "canary-key-ß-" + strconv.FormatInt(time.Now().UnixNano(), 36), dir: t.TempDir(), scratch: t.TempDir(), ended: make(chan struct{})}
+	d.listener, d.tls = listen(t), listen(t)
 	// Fewer running commands than by default, so that a test can have them all.
-	text := fmt.Sprintf("SECRET_KEY = %q\nMAX_RUNNING = 4\n", d.key)
+	text := fmt.Sprintf("SECRET_KEY = %q\nMAX_RUNNING = 4\n%s", d.key, d.certify())
 	err := errors.Join(os.WriteFile(d.file("config"), []byte(text), 0o600), os.Chmod(d.scratch, 0o777), os.Chmod(filepath.Dir(d.scratch), 0o755))
 	if err != nil {
 		t.Fatal(err)
@@ -76,8 +76,6 @@ func startDaemon(t *testing.T) *daemon {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.listener = listen(t)
-	d.tls, d.roots = serveTLS(t, d.listener.Addr().String())
 	go d.keepRunning(path)
 	t.Cleanup(d.stop)
 	return d
@@ -98,14 +96,18 @@ func (d *daemon) file(name string) string { return filepath.Join(d.dir, name) }
 // keepRunning starts the daemon as often as it ends, until stop.
 func (d *daemon) keepRunning(path string) {
 	defer close(d.ended)
-	socket, err := d.listener.(*net.TCPListener).File()
-	if err != nil {
-		d.t.Errorf("no descriptor of the socket: %v", err)
-		return
+	var sockets []*os.File
+	for _, l := range []net.Listener{d.listener, d.tls} {
+		socket, err := l.(*net.TCPListener).File()
+		if err != nil {
+			d.t.Errorf("no descriptor of the socket: %v", err)
+			return
+		}
+		defer func() { _ = socket.Close() }()
+		sockets = append(sockets, socket)
 	}
-	defer func() { _ = socket.Close() }()
 	for range maxStarts {
-		cmd := d.command(path, socket)
+		cmd := d.command(path, sockets)
 		if !d.begin(cmd) {
 			return
 		}
@@ -114,13 +116,13 @@ func (d *daemon) keepRunning(path string) {
 	d.t.Errorf("the daemon ended %d times", maxStarts)
 }
 
-func (d *daemon) command(path string, socket *os.File) *exec.Cmd {
+func (d *daemon) command(path string, sockets []*os.File) *exec.Cmd {
 	args := []string{"-c", `LISTEN_PID=$$ exec "$0" "$@"`, path, "serve", "--config", d.file("config"), "--state-dir", d.file("state")}
 	if os.Geteuid() == 0 {
 		args = append(args, "--user", "nobody")
 	}
 	cmd := exec.Command("/bin/sh", args...)
-	cmd.Dir, cmd.ExtraFiles, cmd.Env = "/", []*os.File{socket}, []string{"LISTEN_FDS=1", "PATH=/usr/bin:/bin"}
+	cmd.Dir, cmd.ExtraFiles, cmd.Env = "/", sockets, []string{"LISTEN_FDS=2", "PATH=/usr/bin:/bin"}
 	return cmd
 }
 
@@ -168,7 +170,8 @@ func (d *daemon) log() string {
 // describe lays down what the tests read: the key and the certificates to trust.
 func (d *daemon) describe(folder string) {
 	d.t.Helper()
-	err := errors.Join(os.WriteFile(filepath.Join(folder, "key"), []byte(d.key), 0o600), os.WriteFile(filepath.Join(folder, "ca.pem"), d.roots, 0o644))
+	roots, err := os.ReadFile(d.file("ca.pem"))
+	err = errors.Join(err, os.WriteFile(filepath.Join(folder, "key"), []byte(d.key), 0o600), os.WriteFile(filepath.Join(folder, "ca.pem"), roots, 0o644))
 	if err != nil {
 		d.t.Fatal(err)
 	}
