@@ -97,3 +97,17 @@ func TestAStopKeepsTheCallbacksThatAreNotDelivered(t *testing.T) {
 	d.start()
 	d.awaitLog("Callback to 127.0.0.1:1 resumed after a restart")
 }
+
+func TestAStopWhileTheNetworkRoleComesBackBreaksNoProtocol(t *testing.T) {
+	t.Parallel()
+	for range 3 {
+		d := startDaemon(t)
+		d.signal(d.networkPID(), syscall.SIGKILL)
+		d.awaitLog("The network role ended (killed by signal 9")
+		d.signal(d.pid, syscall.SIGTERM)
+		d.awaitEnd()
+		if log := d.log(); !d.state.Success() || strings.Contains(log, "protocol") || !strings.Contains(log, "Stopped: ") {
+			t.Errorf("%v:\n%s", d.state, log)
+		}
+	}
+}

@@ -208,7 +208,7 @@ func (s *supervisor) drain(r *roleRun) {
 	s.notifier.tell("Draining")
 	running, waiting, _, _ := s.executor.Counts()
 	s.log.Write(journal.Stopping(), fmt.Sprintf("Stopping: %d commands run and %d wait; they have %s to finish", running, waiting, s.drainTimeout), nil)
-	_ = r.session.Drain()
+	s.turnAway(r)
 	if !s.settled(r, s.drainTimeout) {
 		n := s.executor.EndAll()
 		s.log.Write(journal.Stopping(), fmt.Sprintf("Ending %d commands that did not finish in time", n), nil)
@@ -226,6 +226,18 @@ func (s *supervisor) drain(r *roleRun) {
 	r.role.Kill()
 	running, _, finished, _ := s.executor.Counts()
 	s.log.Write(journal.Stopped(), fmt.Sprintf("Stopped: %d commands finished since the start, %d still run", finished, running), nil)
+}
+
+// turnAway has the role accept no more callers. One that has just been started is waited for: it cannot be
+// told anything before it is ready, and may have callers the moment after.
+func (s *supervisor) turnAway(r *roleRun) {
+	select {
+	case <-r.session.Ready():
+		_ = r.session.Drain()
+	case <-r.session.Ended():
+	case <-time.After(readyTimeout):
+		r.role.Kill()
+	}
 }
 
 // settled waits until every caller is answered and no command runs, and says whether that came in time.
