@@ -3,6 +3,7 @@ package main_test
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -114,7 +115,20 @@ func sorted(matches [][]string) []string {
 	return all
 }
 
-func TestSnippetsInTheDocumentsCouldBeUsed(t *testing.T) {
+func TestPythonInTheDocumentsIsPython(t *testing.T) {
+	t.Parallel()
+	for _, name := range documents(t) {
+		for _, block := range found(document(t, name), "(?ms)^```python\n(.*?)^```$") {
+			parse := exec.Command("python3", "-c", "import ast, sys; ast.parse(sys.stdin.read())")
+			parse.Stdin = strings.NewReader(block[0])
+			if out, err := parse.CombinedOutput(); err != nil {
+				t.Errorf("%s: %v\n%s\n%s", name, err, out, block[0])
+			}
+		}
+	}
+}
+
+func TestKeysInTheSnippetsOfTheDocumentsAreThere(t *testing.T) {
 	t.Parallel()
 	keys := found(document(t, "config/reference.toml"), `(?m)^#([A-Z_]+) = `)
 	for _, name := range documents(t) {

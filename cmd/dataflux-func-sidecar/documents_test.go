@@ -140,7 +140,7 @@ func anchor(heading string) string {
 	return strings.ReplaceAll(name, " ", "-")
 }
 
-func TestTheTargetsThatDocumentsNameAreThereOfTheMakefile(t *testing.T) {
+func TestTheTargetsThatDocumentsNameAreInTheMakefile(t *testing.T) {
 	t.Parallel()
 	makefile := document(t, "Makefile")
 	named := found(document(t, "README.md")+document(t, "docs/development.md"), "(?m)(?:^|`)make ([a-z]+)\\b")
