@@ -12,9 +12,9 @@ import (
 type shownCommand struct{ document, command, output string }
 
 var (
-	codeBlock = regexp.MustCompile("(?ms)^ *```(\\w*)\n(.*?)^ *```$")
+	codeBlock = regexp.MustCompile("(?ms)^ *```([a-z]*)\n(.*?)^ *```$")
 	comment   = regexp.MustCompile(`\s+# .*$`)
-	indented  = regexp.MustCompile("(?m)^    \\S.*$")
+	indented  = regexp.MustCompile(`(?m)^    \S.*$`)
 )
 
 // documentsWithCommands are README.md and everything below docs/. The Chinese README has the same
