@@ -3,7 +3,6 @@ package main_test
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -113,31 +112,4 @@ func sorted(matches [][]string) []string {
 	}
 	slices.Sort(all)
 	return all
-}
-
-func TestPythonInTheDocumentsIsPython(t *testing.T) {
-	t.Parallel()
-	for _, name := range documents(t) {
-		for _, block := range found(document(t, name), "(?ms)^```python\n(.*?)^```$") {
-			parse := exec.Command("python3", "-c", "import ast, sys; ast.parse(sys.stdin.read())")
-			parse.Stdin = strings.NewReader(block[0])
-			if out, err := parse.CombinedOutput(); err != nil {
-				t.Errorf("%s: %v\n%s\n%s", name, err, out, block[0])
-			}
-		}
-	}
-}
-
-func TestKeysInTheSnippetsOfTheDocumentsAreThere(t *testing.T) {
-	t.Parallel()
-	keys := found(document(t, "config/reference.toml"), `(?m)^#([A-Z_]+) = `)
-	for _, name := range documents(t) {
-		for _, block := range found(document(t, name), "(?ms)^```toml\n(.*?)^```$") {
-			for _, line := range found(block[0], `(?m)^(\S+)`) {
-				if !slices.ContainsFunc(keys, func(key []string) bool { return key[0] == line[0] }) {
-					t.Errorf("%s shows %s, which is no key of the configuration", name, line[0])
-				}
-			}
-		}
-	}
 }
