@@ -98,7 +98,6 @@ func (m *machine) placeEarlier() {
 			m.place(file, earlierFolder+"/"+folder+"/"+filepath.Base(file), 0o644)
 		}
 	}
-	m.sh("sed -i '1i # A remark that the present release does not have' " + earlierFolder + "/units/" + socket) // which is no reason to close ports
 }
 
 func TestTheEarlierReleaseOfAShallowCloneHasAnotherVersion(t *testing.T) {
