@@ -59,6 +59,10 @@ func signAll(o order) ([][]byte, error) {
 	}
 	requests := make([][]byte, o.Commands)
 	for i := range requests {
+		if o.Hook {
+			requests[i] = signHook([]byte(o.Key), body)
+			continue
+		}
 		requests[i] = signOne([]byte(o.Key), body)
 	}
 	return requests, nil

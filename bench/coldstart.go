@@ -24,23 +24,23 @@ func (b *bench) measureColdStart(folder string) {
 	}
 	took, err := b.throughSystemd(starts)
 	if err == nil {
-		printColdStart(what+", systemd", took)
+		b.printColdStart(what+", systemd", took)
 	} else {
-		printNotMeasured(what+", systemd", "<= 50 ms", err.Error())
+		b.report.missing(what+", systemd", "<= 50 ms", err.Error())
 	}
 	if took, err = b.throughActivator(folder, starts); err != nil {
-		printNotMeasured(what+", systemd-socket-activate", "<= 50 ms", err.Error())
+		b.report.missing(what+", systemd-socket-activate", "<= 50 ms", err.Error())
 		return
 	}
-	printColdStart(what+", stand-in", took)
-	printDetail("the stand-in is systemd-socket-activate, which executes the daemon as it is, without a unit")
+	b.printColdStart(what+", stand-in", took)
+	b.report.detail("the stand-in is systemd-socket-activate, which executes the daemon as it is, without a unit")
 }
 
-func printColdStart(what string, took []time.Duration) {
+func (b *bench) printColdStart(what string, took []time.Duration) {
 	slices.Sort(took)
 	median := took[len(took)/2]
 	milliseconds := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-	printFigure(what, fmt.Sprintf("%.1f (%.1f..%.1f) ms", milliseconds(median), milliseconds(took[0]), milliseconds(took[len(took)-1])),
+	b.report.figure(what, fmt.Sprintf("%.1f (%.1f..%.1f) ms", milliseconds(median), milliseconds(took[0]), milliseconds(took[len(took)-1])),
 		"<= 50 ms", median <= coldReach)
 }
 

@@ -26,9 +26,10 @@ type daemon struct {
 }
 
 // setup writes a configuration for an address that is free now, and a key for it.
-type setup struct{ program, config, address, key string }
+type setup struct{ program, config, state, address, key string }
 
-func configure(program, folder string) (setup, error) {
+// configure takes more lines for the configuration.
+func configure(program, folder string, settings ...string) (setup, error) {
 	program, err := filepath.Abs(program)
 	if err != nil {
 		return setup{}, fmt.Errorf("cannot find the daemon: %w", err)
@@ -37,13 +38,25 @@ func configure(program, folder string) (setup, error) {
 	if err != nil {
 		return setup{}, err
 	}
-	s := setup{program: program, config: filepath.Join(folder, "config"), address: address, key: rand.Text()}
+	s := setup{program: program, config: filepath.Join(folder, "config"), state: filepath.Join(folder, "state"), address: address, key: rand.Text()}
 	c := exec.Command(program, "configure", "--config", s.config, "--bind", address, "--secret-key-stdin", "--unit-dir", "")
 	c.Stdin = strings.NewReader(s.key)
 	if out, err := c.CombinedOutput(); err != nil {
 		return s, fmt.Errorf("cannot configure the daemon: %w: %s", err, out)
 	}
-	return s, nil
+	return s, s.amend(settings)
+}
+
+func (s setup) amend(settings []string) error {
+	f, err := os.OpenFile(s.config, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return fmt.Errorf("cannot configure the daemon: %w", err)
+	}
+	_, err = f.WriteString("\n" + strings.Join(settings, "\n") + "\n")
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("cannot configure the daemon: %w", err)
+	}
+	return nil
 }
 
 func freeAddress() (string, error) {
@@ -57,18 +70,25 @@ func freeAddress() (string, error) {
 
 // serveArguments leave out what only root can do.
 func (s setup) serveArguments(user string) []string {
-	arguments := []string{"serve", "--config", s.config}
+	arguments := []string{"serve", "--config", s.config, "--state-dir", s.state}
 	if os.Geteuid() == 0 {
 		arguments = append(arguments, "--user", user)
 	}
 	return arguments
 }
 
-func startDaemon(program, user, folder string) (*daemon, error) {
-	s, err := configure(program, folder)
+func startDaemon(program, user, folder string, settings ...string) (*daemon, error) {
+	if err := os.MkdirAll(folder, 0o711); err != nil {
+		return nil, fmt.Errorf("cannot configure the daemon: %w", err)
+	}
+	s, err := configure(program, folder, settings...)
 	if err != nil {
 		return nil, err
 	}
+	return s.start(user, folder)
+}
+
+func (s setup) start(user, folder string) (*daemon, error) {
 	d := &daemon{address: s.address, key: s.key, log: filepath.Join(folder, "log")}
 	log, err := os.Create(d.log)
 	if err != nil {
@@ -90,13 +110,23 @@ func startDaemon(program, user, folder string) (*daemon, error) {
 }
 
 func (d *daemon) await() (err error) {
+	if err := awaitWelcome(d.address); err != nil {
+		return fmt.Errorf("cannot reach the daemon: %w\n%s", err, d.lastWords())
+	}
+	d.network, err = d.executor.childNamed("network")
+	return err
+}
+
+func awaitWelcome(address string) error { return await(func() error { return welcome(address) }) }
+
+// await tries until it works.
+func await(try func() error) (err error) {
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		if err = welcome(d.address); err == nil {
-			d.network, err = d.executor.childNamed("network")
-			return err
+		if err = try(); err == nil {
+			return nil
 		}
 	}
-	return fmt.Errorf("cannot reach the daemon: %w\n%s", err, d.lastWords())
+	return err
 }
 
 // welcome asks for what the daemon tells everybody, on a new connection.
@@ -121,10 +151,8 @@ func welcome(address string) error {
 	return nil
 }
 
-// roles are both processes.
-func (d *daemon) roles() []process { return []process{d.executor, d.network} }
-
-func (d *daemon) sum(of func(process) int64) int64 { return of(d.executor) + of(d.network) }
+// serving are both roles.
+func (d *daemon) serving() []process { return []process{d.executor, d.network} }
 
 // order is one for the client.
 func (d *daemon) order(command string, clients, commands int) order {

@@ -20,6 +20,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 )
 
@@ -28,11 +29,12 @@ func main() {
 	if len(os.Args) == 2 && becomeWorker(os.Args[1]) {
 		return
 	}
-	o := bench{}
+	o := bench{report: &report{}}
 	flag.BoolVar(&o.quick, "quick", false, "fewer and shorter rounds")
 	flag.StringVar(&o.program, "program", "bin/dataflux-func-sidecar", "the daemon's `FILE` (make build)")
 	flag.StringVar(&o.user, "user", "nobody", "the `NAME` of the user that commands run as, when started as root")
 	flag.StringVar(&o.tree, "tree", "", "a Debian tree `FOLDER` with systemd to boot for the cold start (default: that of the end-to-end tests, if it is there)")
+	flag.StringVar(&o.docs, "docs", "docs", "the `FOLDER` to write benchmark.md and benchmark.svg to, unless -quick; empty: none")
 	flag.Parse()
 	if err := o.run(); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
@@ -41,13 +43,17 @@ func main() {
 
 // bench is one run.
 type bench struct {
-	quick               bool
-	program, user, tree string
+	quick                     bool
+	program, user, tree, docs string
 
-	daemon       *daemon
-	loop, client *worker
-	server       *worker // the loop behind a socket
-	floor        string  // where that listens
+	report      *report
+	daemon      *daemon
+	client      *worker // of all that speak HTTP
+	contestants []*contestant
+	workers     []*worker
+	failed      error // why a worker is missing
+	webhook     *webhook
+	openssh     *openssh
 }
 
 func (b *bench) run() error {
@@ -59,25 +65,37 @@ func (b *bench) run() error {
 		return fmt.Errorf("cannot measure: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(folder) }()
-	printHost("at the start")
+	if err := os.Chmod(folder, 0o711); err != nil { // the run user passes through
+		return fmt.Errorf("cannot measure: %w", err)
+	}
+	b.report.begin()
 	if err := b.measureDaemon(folder); err != nil {
 		return err
 	}
 	b.measureColdStart(folder)
-	printHost("at the end")
-	return nil
+	b.report.end()
+	if b.docs == "" || b.quick {
+		return nil
+	}
+	return b.report.write(b.docs)
 }
 
 // measureDaemon does all that one daemon can go through in a row.
-func (b *bench) measureDaemon(folder string) error {
-	if err := b.start(folder); err != nil {
+func (b *bench) measureDaemon(folder string) (err error) {
+	defer b.stop()
+	if b.daemon, err = startDaemon(b.program, b.user, filepath.Join(folder, "daemon")); err != nil {
 		return err
 	}
-	defer b.stop()
+	b.client = b.startWorker(clientWorker, "")
+	if err := b.gather(folder); err != nil {
+		return err
+	}
 	for _, step := range []func() error{
 		func() error { return b.idle("after the start") },
 		b.compareCommands,
 		b.sleepers,
+		func() error { return b.largeOutputs(folder) },
+		func() error { return b.growth(folder) },
 		b.muchOutput,
 		func() error { return b.idle("after all of the above") },
 	} {
@@ -88,29 +106,15 @@ func (b *bench) measureDaemon(folder string) error {
 	return nil
 }
 
-func (b *bench) start(folder string) (err error) {
-	if b.daemon, err = startDaemon(b.program, b.user, folder); err != nil {
-		return err
-	}
-	if b.client, err = startWorker(clientWorker, ""); err != nil {
-		return err
-	}
-	if b.loop, err = startWorker(loopWorker, b.user); err != nil {
-		return err
-	}
-	if b.server, err = startWorker(serverWorker, b.user); err != nil {
-		return err
-	}
-	listening, err := b.server.do(order{})
-	b.floor = listening.Address
-	return err
-}
-
 func (b *bench) stop() {
-	for _, w := range []*worker{b.loop, b.server, b.client} {
-		if w != nil {
-			w.stop()
-		}
+	for _, w := range b.workers {
+		w.stop()
+	}
+	if b.openssh != nil {
+		b.openssh.stop()
+	}
+	if b.webhook != nil {
+		b.webhook.stop()
 	}
 	b.daemon.stop()
 }

@@ -39,7 +39,11 @@ func (p process) cpu() cpu {
 // number reads one of the lines `Name:  123 kB`, zero if it cannot.
 func (p process) number(file, name string) int64 {
 	text, _ := os.ReadFile(p.file(file))
-	_, rest, _ := bytes.Cut(text, []byte("\n"+name+":"))
+	return kilobytes(text, name)
+}
+
+func kilobytes(text []byte, name string) int64 {
+	_, rest, _ := bytes.Cut(append([]byte("\n"), text...), []byte("\n"+name+":"))
 	line, _, _ := bytes.Cut(rest, []byte("\n"))
 	fields := strings.Fields(string(line))
 	if len(fields) == 0 {
@@ -58,21 +62,55 @@ func (p process) threads() int64 { return p.number("status", "Threads") }
 // forgetPeak makes the peak what is resident now.
 func (p process) forgetPeak() { _ = os.WriteFile(p.file("clear_refs"), []byte("5"), 0) }
 
-// childNamed finds the child that has a word among its arguments.
-func (p process) childNamed(word string) (process, error) {
+// children are those of all threads.
+func (p process) children() ([]process, error) {
 	tasks, err := os.ReadDir(p.file("task"))
 	if err != nil {
-		return 0, fmt.Errorf("cannot look for children: %w", err)
+		return nil, fmt.Errorf("cannot look for children: %w", err)
 	}
+	var found []process
 	for _, task := range tasks {
 		children, _ := os.ReadFile(p.file("task/" + task.Name() + "/children"))
 		for _, field := range strings.Fields(string(children)) {
-			pid, _ := strconv.Atoi(field)
-			arguments, _ := os.ReadFile(process(pid).file("cmdline"))
-			if bytes.Contains(arguments, []byte("\x00"+word+"\x00")) {
-				return process(pid), nil
+			if pid, err := strconv.Atoi(field); err == nil {
+				found = append(found, process(pid))
 			}
 		}
 	}
+	return found, nil
+}
+
+// childNamed finds the child that has a word among its arguments.
+func (p process) childNamed(word string) (process, error) {
+	children, err := p.children()
+	if err != nil {
+		return 0, err
+	}
+	for _, child := range children {
+		arguments, _ := os.ReadFile(child.file("cmdline"))
+		if bytes.Contains(arguments, []byte("\x00"+word+"\x00")) {
+			return child, nil
+		}
+	}
 	return 0, fmt.Errorf("process %d has no child %q", int(p), word)
+}
+
+// family is the process and those of its descendants that run the same program.
+func (p process) family(name string) []process {
+	members := []process{p}
+	children, _ := p.children()
+	for _, child := range children {
+		if comm, _ := os.ReadFile(child.file("comm")); strings.TrimSpace(string(comm)) == name {
+			members = append(members, child.family(name)...)
+		}
+	}
+	return members
+}
+
+// sum adds up what the processes have.
+func sum(processes []process, of func(process) int64) (total int64) {
+	for _, p := range processes {
+		total += of(p)
+	}
+	return total
 }

@@ -37,7 +37,10 @@ func serveBare(conn net.Conn) {
 		}
 		_, body, _ := bytes.Cut(buffer[:n], []byte("\r\n\r\n"))
 		var request struct{ Command string }
-		if json.Unmarshal(body, &request) != nil || runBare(request.Command) != nil {
+		if json.Unmarshal(body, &request) != nil {
+			return
+		}
+		if _, err := runBare(request.Command); err != nil {
 			return
 		}
 		if _, err := conn.Write([]byte("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")); err != nil {

@@ -19,7 +19,13 @@ const (
 	loopWorker   = "loop"
 	clientWorker = "client"
 	serverWorker = "server"
+	vforkWorker  = "vfork"
+	memfdWorker  = "memfd"
+	prefixWorker = "prefix"
 )
+
+// roundLimit bounds every round: a worker that takes longer is killed.
+const roundLimit = 2 * time.Minute
 
 // order is one round: so many commands by so many clients at once.
 type order struct {
@@ -27,7 +33,9 @@ type order struct {
 	Clients  int
 	Commands int
 
-	Address, Key string // for the client alone
+	Address, Key string   // for the client alone
+	Hook         bool     // sign as webhook has it
+	Prefix       []string // what to call with the command as its last argument; the C loop's program
 }
 
 // outcome is what came of it.
@@ -50,7 +58,10 @@ func (o *outcome) latencies(all []time.Duration) {
 
 // becomeWorker does orders until there are no more, if name is a kind of worker.
 func becomeWorker(name string) bool {
-	do, known := map[string]func(order) (outcome, error){loopWorker: runLoop, clientWorker: runClient, serverWorker: runServer}[name]
+	do, known := map[string]func(order) (outcome, error){
+		loopWorker: runLoop, clientWorker: runClient, serverWorker: runServer,
+		vforkWorker: runVfork, memfdWorker: runMemfd, prefixWorker: runPrefix,
+	}[name]
 	if !known {
 		return false
 	}
@@ -85,10 +96,7 @@ func startWorker(kind, name string) (*worker, error) {
 
 func startWorkerBy(c *exec.Cmd, name string) (*worker, error) {
 	c.Stderr, c.Dir = os.Stderr, "/"
-	c.Env = []string{
-		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-		"HOME=/", "USER=" + name, "LOGNAME=" + name, "SHELL=/bin/sh", "LANG=C.UTF-8",
-	}
+	c.Env = workerEnvironment(name)
 	var err error
 	if c.SysProcAttr, err = dieWithUs(name); err != nil {
 		return nil, err
@@ -105,6 +113,13 @@ func startWorkerBy(c *exec.Cmd, name string) (*worker, error) {
 		return nil, fmt.Errorf("cannot start %s: %w", c, err)
 	}
 	return &worker{process: process(c.Process.Pid), command: c, orders: orders, outcomes: json.NewDecoder(outcomes)}, nil
+}
+
+func workerEnvironment(user string) []string {
+	return []string{
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"HOME=/", "USER=" + user, "LOGNAME=" + user, "SHELL=/bin/sh", "LANG=C.UTF-8",
+	}
 }
 
 // dieWithUs is for a child that runs as the named user; without a name, or without root, as this one.
@@ -129,6 +144,8 @@ func dieWithUs(name string) (*syscall.SysProcAttr, error) {
 // do has one round done.
 func (w *worker) do(o order) (outcome, error) {
 	var result outcome
+	late := time.AfterFunc(roundLimit, func() { _ = w.command.Process.Kill() })
+	defer late.Stop()
 	if err := json.NewEncoder(w.orders).Encode(o); err != nil {
 		return result, fmt.Errorf("cannot give an order: %w", err)
 	}
@@ -142,6 +159,9 @@ func (w *worker) do(o order) (outcome, error) {
 }
 
 func (w *worker) stop() {
+	if w == nil {
+		return
+	}
 	_ = w.orders.Close()
 	_ = w.command.Wait()
 }

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"crypto/rand"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"dataflux-func-sidecar/sign"
+	"dataflux-func-sidecar/state"
+)
+
+// growthReach is how much dearer a request may be beside many jobs and nonces: what noise there is.
+const growthReach = 1.10
+
+const (
+	manyJobs   = 10_000
+	manyNonces = 1_000_000
+)
+
+// growth shows what a request costs a daemon that remembers much, beside one that remembers one job.
+func (b *bench) growth(folder string) error {
+	if err := b.growthOfVerify(); err != nil {
+		return err
+	}
+	young, err := startDaemon(b.program, b.user, filepath.Join(folder, "young"), "KEEP_JOBS = 1")
+	if err != nil {
+		return err
+	}
+	defer young.stop()
+	old, err := b.startLaden(filepath.Join(folder, "old"))
+	if err != nil {
+		return err
+	}
+	defer old.stop()
+	rounds, perRound := 9, 200
+	if b.quick {
+		rounds = 3
+	}
+	c := &contest{command: "true", clients: 1}
+	for _, d := range []*daemon{young, old} {
+		c.sides = append(c.sides, b.asContestant(d).side("true", 1, perRound))
+	}
+	if err := c.run(rounds); err != nil {
+		return err
+	}
+	ratio := c.sides[1].over(c.sides[0], ratioOfLatency)
+	b.report.figure("p50 with 10^4 jobs and 10^6 nonces over 1 job", ratio.String()+" x", "<= 1.10 x", ratio.median <= growthReach)
+	b.report.detail("%-14s %s", "1 job", c.sides[0].absolute())
+	b.report.detail("%-14s %s", "many", c.sides[1].absolute())
+	return nil
+}
+
+// startLaden has the nonces in the state folder before the daemon starts, as after a restart; the jobs
+// are run.
+func (b *bench) startLaden(folder string) (*daemon, error) {
+	if err := loadNonces(filepath.Join(folder, "state")); err != nil {
+		return nil, err
+	}
+	d, err := startDaemon(b.program, b.user, folder, fmt.Sprintf("KEEP_JOBS = %d", manyJobs))
+	if err != nil {
+		return nil, err
+	}
+	if _, err := b.client.do(b.asContestant(d).order("true", 16, manyJobs)); err != nil {
+		d.stop()
+		return nil, err
+	}
+	return d, nil
+}
+
+func loadNonces(folder string) error {
+	dir, err := state.OpenDir(folder)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = dir.Close() }()
+	nonces, _, err := state.OpenNonces(dir, 300*time.Second, time.Now)
+	if err != nil {
+		return err
+	}
+	for range manyNonces {
+		if err := nonces.Add(mark(), time.Now().Unix()); err != nil {
+			return err
+		}
+	}
+	return nonces.Close()
+}
+
+func mark() (m [16]byte) {
+	_, _ = rand.Read(m[:]) // never fails
+	return m
+}
+
+// growthOfVerify calls what checks a request, beside more and more nonces.
+func (b *bench) growthOfVerify() error {
+	counts := []int{1, 10_000, manyNonces}
+	rounds, perRound := 9, 2000
+	if b.quick {
+		rounds = 3
+	}
+	var verifiers []*sign.Verifier
+	for _, n := range counts {
+		v, err := newVerifier(n)
+		if err != nil {
+			return err
+		}
+		verifiers = append(verifiers, v)
+	}
+	each := make([][]float64, len(counts))
+	for i := -1; i < rounds; i++ {
+		for k, v := range verifiers {
+			took, err := verifyMany(v, perRound)
+			if err != nil {
+				return err
+			}
+			if i >= 0 {
+				each[k] = append(each[k], took.Seconds()*1e6/float64(perRound))
+			}
+		}
+	}
+	for k := range counts[1:] {
+		ratios := make([]float64, rounds)
+		for i := range ratios {
+			ratios[i] = each[k+1][i] / each[0][i]
+		}
+		ratio := spreadOf(ratios)
+		b.report.figure(fmt.Sprintf("checking a signature beside %d nonces over 1", counts[k+1]), ratio.String()+" x", "<= 1.25 x", ratio.median <= 1.25)
+	}
+	for k, n := range counts {
+		b.report.fact(fmt.Sprintf("checking a signature beside %s", plural(n, "nonce")), spreadOf(each[k]).String()+" µs")
+	}
+	return nil
+}
+
+func newVerifier(remembered int) (*sign.Verifier, error) {
+	cache := sign.NewNonceCache(300*time.Second, 2*manyNonces, time.Now, nil)
+	for range remembered {
+		cache.Restore(mark(), time.Now().Unix())
+	}
+	return sign.NewVerifier([][]byte{[]byte("key")}, 300*time.Second, time.Now, cache)
+}
+
+// verifyMany signs before the clock starts.
+func verifyMany(v *sign.Verifier, n int) (time.Duration, error) {
+	requests, signatures := make([]sign.Request, n), make([]string, n)
+	for i := range requests {
+		requests[i] = sign.Request{
+			Method: "POST", Path: "/shell", Nonce: rand.Text(),
+			Timestamp: fmt.Sprint(time.Now().Unix()), Body: []byte(`{"command":"true"}`),
+		}
+		signatures[i] = sign.Signature([]byte("key"), requests[i])
+	}
+	begin := time.Now()
+	for i, r := range requests {
+		if err := v.Verify(r, signatures[i]); err != nil {
+			return 0, fmt.Errorf("a request was refused: %w", err)
+		}
+	}
+	return time.Since(begin), nil
+}
