@@ -17,7 +17,7 @@ func (b *bench) gather(folder string) error {
 	return b.failed
 }
 
-// start keeps the first failure: without a worker there is nothing to measure.
+// startWorker keeps the first failure: without a worker there is nothing to measure.
 func (b *bench) startWorker(kind, user string) *worker {
 	w, err := startWorker(kind, user)
 	if err != nil {

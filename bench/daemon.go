@@ -154,11 +154,6 @@ func welcome(address string) error {
 // serving are both roles.
 func (d *daemon) serving() []process { return []process{d.executor, d.network} }
 
-// order is one for the client.
-func (d *daemon) order(command string, clients, commands int) order {
-	return order{Command: command, Clients: clients, Commands: commands, Address: d.address, Key: d.key}
-}
-
 // lastWords is the end of the daemon's journal.
 func (d *daemon) lastWords() string {
 	text, _ := os.ReadFile(d.log)

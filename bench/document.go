@@ -79,12 +79,15 @@ func writeLarge(d *strings.Builder, c *contest) {
 			fmt.Fprintf(d, "| %s | failed | |\n", s.name)
 			continue
 		}
-		peak := "-"
-		if s.peak > 0 {
-			peak = megabytes(s.peak)
-		}
-		fmt.Fprintf(d, "| %s | %s | %s |\n", s.name, s.spread(latency).times(1e3), peak)
+		fmt.Fprintf(d, "| %s | %s | %s |\n", s.name, s.spread(latency).times(1e3), s.peakText())
 	}
+}
+
+func (s *side) peakText() string {
+	if s.peak == 0 {
+		return "-"
+	}
+	return megabytes(s.peak)
 }
 
 // times is the spread in another unit, as whole numbers.

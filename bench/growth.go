@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"dataflux-func-sidecar/sign"
@@ -12,6 +13,11 @@ import (
 
 // growthReach is how much dearer a request may be beside many jobs and nonces: what noise there is.
 const growthReach = 1.10
+
+// verifyReach leaves more room: a map in use beyond the processor's caches costs a little more per look.
+const verifyReach = 1.25
+
+const verifications = 500 // in a round
 
 const (
 	manyJobs   = 10_000
@@ -94,42 +100,51 @@ func mark() (m [16]byte) {
 // growthOfVerify calls what checks a request, beside more and more nonces.
 func (b *bench) growthOfVerify() error {
 	counts := []int{1, 10_000, manyNonces}
-	rounds, perRound := 9, 2000
+	rounds := 20
 	if b.quick {
-		rounds = 3
+		rounds = 5
 	}
-	var verifiers []*sign.Verifier
-	for _, n := range counts {
-		v, err := newVerifier(n)
-		if err != nil {
-			return err
-		}
-		verifiers = append(verifiers, v)
+	full, err := newVerifier(manyNonces)
+	if err != nil {
+		return err
 	}
-	each := make([][]float64, len(counts))
+	each := make([][]float64, len(counts)) // in µs
 	for i := -1; i < rounds; i++ {
-		for k, v := range verifiers {
-			took, err := verifyMany(v, perRound)
+		for k, n := range counts {
+			took, err := verifyBeside(n, full)
 			if err != nil {
 				return err
 			}
 			if i >= 0 {
-				each[k] = append(each[k], took.Seconds()*1e6/float64(perRound))
+				each[k] = append(each[k], took.Seconds()*1e6/verifications)
 			}
 		}
 	}
-	for k := range counts[1:] {
+	for k, n := range counts[1:] {
 		ratios := make([]float64, rounds)
 		for i := range ratios {
 			ratios[i] = each[k+1][i] / each[0][i]
 		}
 		ratio := spreadOf(ratios)
-		b.report.figure(fmt.Sprintf("checking a signature beside %d nonces over 1", counts[k+1]), ratio.String()+" x", "<= 1.25 x", ratio.median <= 1.25)
+		b.report.figure(fmt.Sprintf("checking a signature beside %d nonces over 1", n), ratio.String()+" x", "<= 1.25 x", ratio.median <= verifyReach)
 	}
 	for k, n := range counts {
-		b.report.fact(fmt.Sprintf("checking a signature beside %s", plural(n, "nonce")), spreadOf(each[k]).String()+" µs")
+		b.report.fact("checking a signature beside "+plural(n, "nonce"), spreadOf(each[k]).String()+" µs")
 	}
 	return nil
+}
+
+// verifyBeside fills a fresh cache for few nonces: what is verified is remembered, and would make many
+// of them.
+func verifyBeside(remembered int, full *sign.Verifier) (time.Duration, error) {
+	v := full
+	if remembered < manyNonces {
+		var err error
+		if v, err = newVerifier(remembered); err != nil {
+			return 0, err
+		}
+	}
+	return verifyMany(v, verifications)
 }
 
 func newVerifier(remembered int) (*sign.Verifier, error) {
@@ -150,6 +165,7 @@ func verifyMany(v *sign.Verifier, n int) (time.Duration, error) {
 		}
 		signatures[i] = sign.Signature([]byte("key"), requests[i])
 	}
+	runtime.GC() // what was made beforehand is not to be cleared away meanwhile
 	begin := time.Now()
 	for i, r := range requests {
 		if err := v.Verify(r, signatures[i]); err != nil {

@@ -29,7 +29,7 @@ func (b *bench) bootMachine() (*machine, error) {
 	}
 	m := &machine{name: fmt.Sprintf("dffs-bench-%d", os.Getpid()), key: rand.Text()}
 	m.outer = exec.Command("unshare", "--mount", "--propagation", "private", "--pid", "--fork",
-		"--kill-child=SIGKILL", "--mount-proc", "sh", "e2e/machine.sh", m.name, tree)
+		"--kill-child=SIGKILL", "--mount-proc", "sh", "e2e/machine.sh", m.name, tree, "unified")
 	m.outer.SysProcAttr, _ = dieWithUs("")
 	if err := m.outer.Start(); err != nil {
 		return nil, fmt.Errorf("cannot boot: %w", err)
@@ -100,7 +100,8 @@ func (m *machine) leader() (process, error) {
 // install unpacks what a release holds, and runs its script.
 func (m *machine) install(program string) error {
 	units, _ := filepath.Glob("units/dataflux-func-sidecar*.*")
-	for _, from := range append(units, "install.sh", program) {
+	pages, _ := filepath.Glob("man/*.?")
+	for _, from := range slices.Concat(units, pages, []string{"install.sh", program}) {
 		data, err := os.ReadFile(from)
 		if err != nil {
 			return fmt.Errorf("cannot copy what is installed: %w", err)

@@ -1,19 +1,30 @@
 // Command bench measures what a call costs, and prints each figure beside what it must reach.
-// `make bench` takes about a minute and a half, `go run ./bench -quick` half a minute for a first look.
+// `make bench` takes about seven minutes and writes docs/benchmark.md and docs/benchmark.svg;
+// `go run ./bench -quick` takes three for a first look, and writes nothing.
 //
 // It must never change the host: it starts a daemon of its own with a key of its own in a temporary
-// folder. It must never decide about a build either: its exit status is 0 whatever it finds.
+// folder, and so the peers, which it never installs. It must never decide about a build either: its
+// exit status is 0 whatever it finds.
 //
 // How to read it. The yardstick is a bare loop in Go: os/exec runs the same commands by the same shell
 // as the same user with the same environment into two bytes.Buffer, in a process of its own. Rounds of
-// the loop and of the daemon alternate, and each ratio compares two neighbours, so that whatever else
-// the machine does falls upon both; a ratio is the median of its rounds, and what follows it in
-// brackets is the range of them. The client is a third process, also charged to the daemon, as the loop
-// needs none: one thread of raw system calls over connections that stay open, with requests that were
-// signed before the clock started. What any daemon would cost tells the line "loop behind a socket":
-// the same loop in one process, called by the same client, without HTTP, signatures or journal. The daemon's journal is text in a file; what journald itself takes
-// is not in the figures. "CPU" is what /proc tells of the processes themselves, in µs per command;
-// "commands" is what the shells took, which nobody can save. MB are millions of bytes.
+// all who take part alternate, with the daemon right behind the loop, and each ratio compares two rounds
+// of one turn, so that whatever else the machine does falls upon both; a ratio is the median of its
+// rounds, and what follows it in brackets is the range of them. The client is a third process, also
+// charged to the daemon, as the loop needs none: one thread of raw system calls over connections that
+// stay open, with requests that were signed before the clock started. What any daemon would cost tells
+// the line "loop on socket": the same loop in one process, called by the same client, without HTTP,
+// signatures or journal. The other two limits are loops that skip what the yardstick does: in C with
+// vfork and without output, and in Go with memory files instead of pipes. The daemon's journal is text
+// in a file; what journald itself takes is not in the figures.
+//
+// The peers are what a user would take instead. webhook checks a signature of the body and answers with
+// the output, called by the same client; it remembers no nonces and writes no journal. OpenSSH has one
+// connection that stays open, and a client process per command, since that is how `ssh` is used; it does
+// a quarter of the commands of each round. Its memory is the server's alone.
+//
+// "CPU" is what /proc tells of the processes themselves, in µs per command; "commands" is what the shells
+// took, which nobody can save, and with OpenSSH what its clients took. MB are millions of bytes.
 package main
 
 import (

@@ -138,8 +138,8 @@ func (s *openssh) start(address string) (err error) {
 	if err := s.master.Start(); err != nil {
 		return fmt.Errorf("cannot connect: %w", err)
 	}
-	return await(func() error {
-		_, err := runAway(append(s.prefix(), "true"))
+	return await(func() error { // without a master, a client would connect by itself
+		_, err := runAway([]string{"ssh", "-F", filepath.Join(s.folder, "ssh_config"), "-O", "check", "bench"})
 		return err
 	})
 }

@@ -14,7 +14,7 @@ const (
 
 // sleepers has a thousand commands run at once, each for a client of its own.
 func (b *bench) sleepers() error {
-	rounds := 3
+	rounds := 2
 	if b.quick {
 		rounds = 1
 	}

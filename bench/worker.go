@@ -49,8 +49,6 @@ type outcome struct {
 	Address string // of the server
 }
 
-func (o outcome) perSecond(commands int) float64 { return float64(commands) / o.Elapsed.Seconds() }
-
 func (o *outcome) latencies(all []time.Duration) {
 	slices.Sort(all)
 	o.Median, o.P99 = all[len(all)/2], all[len(all)*99/100]
