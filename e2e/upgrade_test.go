@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/binary"
 	"hash/crc32"
 	"io"
@@ -134,7 +135,7 @@ func (m *machine) checkDelivered(stdout string) {
 		received <- string(body)
 	})}
 	go func() { _ = server.Serve(receiver) }()
-	defer func() { _ = server.Close() }()
+	defer func() { _ = server.Shutdown(context.Background()) }() // which lets the answer leave: without it the callback comes again
 	want := `{"kwargs":{"stdout":"` + stdout + `\n","stderr":""}}`
 	select {
 	case got := <-received:
