@@ -23,11 +23,12 @@ func (r *report) document(host string, versions []string) string {
 
 Written by `+"`make bench`"+`, which measures anew. [bench/main.go](../bench/main.go) says how to read it.
 
-Measured %s on %s. Load %s at the start, %s at the end; the bench itself makes about 1 to 2 while it runs.
+Measured %s on %s. Load %s at the start, %s at the end; the bench itself makes more while it runs, a thousand commands at once among it.
 Peers: %s.
+%s
 
 ![Commands per second and p99 by clients](benchmark.svg)
-`, r.began.UTC().Format("2006-01-02 15:04 UTC"), host, r.load[0], r.load[1], orNone(versions))
+`, r.began.UTC().Format("2006-01-02 15:04 UTC"), host, r.load[0], r.load[1], orNone(versions), r.remark)
 	d.WriteString(whoIsWho)
 	for _, c := range r.contests {
 		writeContest(&d, c)

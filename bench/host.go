@@ -12,8 +12,9 @@ import (
 // thisHost describes what was measured on, without naming it.
 func thisHost() string {
 	release, _ := os.ReadFile("/proc/sys/kernel/osrelease")
+	version, _, _ := strings.Cut(strings.TrimSpace(string(release)), "-") // what follows names a distribution's or a host's own build
 	return fmt.Sprintf("%d cores (%s), %.0f GB of memory, Linux %s, %s", runtime.NumCPU(), model(),
-		float64(memory("MemTotal"))/1e9, strings.TrimSpace(string(release)), runtime.Version())
+		float64(memory("MemTotal"))/1e9, version, runtime.Version())
 }
 
 func model() string {

@@ -1,6 +1,6 @@
 // Command bench measures what a call costs, and prints each figure beside what it must reach.
-// `make bench` takes about seven minutes and writes docs/benchmark.md and docs/benchmark.svg;
-// `go run ./bench -quick` takes three for a first look, and writes nothing.
+// `make bench` takes about six minutes and writes docs/benchmark.md and docs/benchmark.svg;
+// `go run ./bench -quick` takes two for a first look, and writes nothing.
 //
 // It must never change the host: it starts a daemon of its own with a key of its own in a temporary
 // folder, and so the peers, which it never installs. It must never decide about a build either: its
@@ -46,6 +46,7 @@ func main() {
 	flag.StringVar(&o.user, "user", "nobody", "the `NAME` of the user that commands run as, when started as root")
 	flag.StringVar(&o.tree, "tree", "", "a Debian tree `FOLDER` with systemd to boot for the cold start (default: that of the end-to-end tests, if it is there)")
 	flag.StringVar(&o.docs, "docs", "docs", "the `FOLDER` to write benchmark.md and benchmark.svg to, unless -quick; empty: none")
+	flag.StringVar(&o.report.remark, "remark", "", "a `SENTENCE` for the document, such as what else the machine did")
 	flag.Parse()
 	if err := o.run(); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)

@@ -12,6 +12,7 @@ type report struct {
 	began    time.Time
 	took     time.Duration
 	load     [2]string // at the start and at the end
+	remark   string    // of who measured
 	figures  []figure
 	contests []*contest
 	large    []*contest
