@@ -31,7 +31,7 @@ fuzz: ## fuzz each target for FUZZTIME
 faults: ## the fault suite with 500 rounds instead of 50
 	SIDECAR_FAULT_ROUNDS=500 go test -C cmd/$(PROGRAM) -timeout 60m -run '^TestFaults$$'
 
-bench: build ## measure against a bare os/exec loop, in one run
+bench: build ## measure against a bare loop, webhook and OpenSSH, in one run; writes docs/benchmark.md
 	go run ./bench
 
 dist: ## write the release folder dist/; DOWNLOAD_URL=https://… becomes the default of download.sh
