@@ -11,6 +11,7 @@ import (
 
 	"dataflux-func-sidecar/client"
 	"dataflux-func-sidecar/config"
+	"dataflux-func-sidecar/host"
 )
 
 // answerTime bounds a call that this host makes to itself.
@@ -22,7 +23,7 @@ const restart = "systemctl restart dataflux-func-sidecar"
 func checkAnswers(p *patient) (found []finding) {
 	for _, address := range p.settings.Bind {
 		ip := address.AddrPort.Addr()
-		if address.Network == "tcp" && !ip.IsLoopback() && !ip.IsUnspecified() && !assigned(ip) {
+		if address.Network == "tcp" && !ip.IsLoopback() && !ip.IsUnspecified() && !host.Assigned(ip) {
 			continue // checkAddresses has said so
 		}
 		found = append(found, p.checkAnswer(address))

@@ -2,13 +2,12 @@ package main
 
 import (
 	"errors"
-	"net"
-	"net/netip"
 	"os"
 	"slices"
 	"strings"
 
 	"dataflux-func-sidecar/config"
+	"dataflux-func-sidecar/host"
 	"dataflux-func-sidecar/privsep"
 )
 
@@ -71,21 +70,10 @@ func checkAddress(address config.Address) finding {
 	switch {
 	case ip.IsUnspecified():
 		return unwise("BIND address %s takes connections on every address of this host: write the addresses that DataFlux Func uses, or have a firewall", address)
-	case ip.IsLoopback() && ip.Is4(), assigned(ip):
+	case ip.IsLoopback() && ip.Is4(), host.Assigned(ip):
 		return well("BIND address %s is an address of this host", address)
 	}
 	return unwise("BIND address %s is on no interface now (a Docker bridge comes with Docker): nothing to do if it will be, as the socket waits for it", address)
-}
-
-func assigned(ip netip.Addr) bool {
-	addresses, err := net.InterfaceAddrs()
-	if err != nil {
-		return false
-	}
-	return slices.ContainsFunc(addresses, func(a net.Addr) bool {
-		prefix, err := netip.ParsePrefix(a.String())
-		return err == nil && prefix.Addr().Unmap() == ip
-	})
 }
 
 // checkSocketFile finds what would keep systemd from making the socket: it
@@ -105,13 +93,13 @@ func checkSocketFile(path string) finding {
 
 // checkBridge finds the address that containers do not find this host under.
 func checkBridge(p *patient) []finding {
-	bridge := bridgeAddress()
-	followed := followBridge(p.settings.Bind, bridge)
+	bridge := host.BridgeAddress()
+	followed := host.FollowBridge(p.settings.Bind, bridge)
 	switch {
 	case !bridge.IsValid():
 		return nil
 	case !slices.Equal(followed, p.settings.Bind):
-		return []finding{unwise("BIND names %s, but docker0 has %s, and containers look for this host there", stockBridge, bridge).
+		return []finding{unwise("BIND names %s, but docker0 has %s, and containers look for this host there", host.StockBridge, bridge).
 			mendedBy("dataflux-func-sidecar configure --config " + config.ShellQuote(p.config) + " --bind " + config.JoinBind(followed) + " && " + config.ApplyBind)}
 	case slices.ContainsFunc(p.settings.Bind, func(a config.Address) bool { return a.AddrPort.Addr() == bridge }):
 		return []finding{well("containers on docker0 find this host under %s", bridge)}

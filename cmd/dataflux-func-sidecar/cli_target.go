@@ -11,6 +11,7 @@ import (
 
 	"dataflux-func-sidecar/client"
 	"dataflux-func-sidecar/config"
+	"dataflux-func-sidecar/host"
 	"dataflux-func-sidecar/privsep/message"
 )
 
@@ -143,7 +144,7 @@ func describeKey(what string, err error) error {
 func usableAddress(bind []config.Address) config.Address {
 	at := slices.IndexFunc(bind, func(a config.Address) bool {
 		ip := a.AddrPort.Addr()
-		return a.Network == "unix" || ip.IsLoopback() || ip.IsUnspecified() || assigned(ip)
+		return a.Network == "unix" || ip.IsLoopback() || ip.IsUnspecified() || host.Assigned(ip)
 	})
 	return bind[max(at, 0)]
 }
