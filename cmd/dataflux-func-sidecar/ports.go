@@ -10,6 +10,7 @@ import (
 
 	"dataflux-func-sidecar/config"
 	"dataflux-func-sidecar/host"
+	"dataflux-func-sidecar/units"
 )
 
 // portsCommand is for install.sh, which asks before it touches anything.
@@ -29,11 +30,11 @@ func runPorts(args []string, stderr io.Writer) int {
 	}
 	addresses, err := bindToBe(*path, *bind, given(flags, "bind"))
 	if err == nil {
-		var units []string
+		var held []string
 		if *active {
-			units = config.ListenStreams(withDropIns(filepath.Join(*unitDir, "dataflux-func-sidecar.socket")))
+			held = config.ListenStreams(units.WithDropIns(filepath.Join(*unitDir, units.Socket)))
 		}
-		err = host.RefuseTaken(addresses, units)
+		err = host.RefuseTaken(addresses, held)
 	}
 	if err != nil {
 		sayFailures(stderr, err)

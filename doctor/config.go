@@ -1,4 +1,4 @@
-package main
+package doctor
 
 import (
 	"errors"
@@ -12,22 +12,22 @@ import (
 )
 
 // load reads the configuration and finds the user, on whom several checks rely.
-func (p *patient) load() ([]finding, error) {
-	settings, err := config.Load(p.config)
+func (p *patient) load() ([]Finding, error) {
+	settings, err := config.Load(p.Config)
 	if err != nil {
-		var found []finding
-		for _, one := range findings(err) {
+		var found []Finding
+		for _, one := range config.Failures(err) {
 			message, command, _ := strings.Cut(one.Error(), ": run ")
 			found = append(found, failed("%s", message).mendedBy(command))
 		}
 		return found, err
 	}
 	p.settings = settings
-	p.account, _ = privsep.LookupUser(p.user) // checkUser says what is wrong
-	return []finding{well("%s is valid, and only its owner can read or write it", p.config)}, nil
+	p.account, _ = privsep.LookupUser(p.User) // checkUser says what is wrong
+	return []Finding{well("%s is valid, and only its owner can read or write it", p.Config)}, nil
 }
 
-func checkKeys(p *patient) (found []finding) {
+func checkKeys(p *patient) (found []Finding) {
 	keys := p.settings.Keys
 	for i, key := range keys {
 		switch {
@@ -54,7 +54,7 @@ func oneByte(key config.Key) bool {
 	return true
 }
 
-func checkAddresses(p *patient) (found []finding) {
+func checkAddresses(p *patient) (found []Finding) {
 	for _, address := range p.settings.Bind {
 		if address.Network == "unix" {
 			found = append(found, checkSocketFile(address.Path))
@@ -65,7 +65,7 @@ func checkAddresses(p *patient) (found []finding) {
 	return found
 }
 
-func checkAddress(address config.Address) finding {
+func checkAddress(address config.Address) Finding {
 	ip := address.AddrPort.Addr()
 	switch {
 	case ip.IsUnspecified():
@@ -78,7 +78,7 @@ func checkAddress(address config.Address) finding {
 
 // checkSocketFile finds what would keep systemd from making the socket: it
 // replaces a socket that is there, and nothing else.
-func checkSocketFile(path string) finding {
+func checkSocketFile(path string) Finding {
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
@@ -92,17 +92,17 @@ func checkSocketFile(path string) finding {
 }
 
 // checkBridge finds the address that containers do not find this host under.
-func checkBridge(p *patient) []finding {
+func checkBridge(p *patient) []Finding {
 	bridge := host.BridgeAddress()
 	followed := host.FollowBridge(p.settings.Bind, bridge)
 	switch {
 	case !bridge.IsValid():
 		return nil
 	case !slices.Equal(followed, p.settings.Bind):
-		return []finding{unwise("BIND names %s, but docker0 has %s, and containers look for this host there", host.StockBridge, bridge).
-			mendedBy("dataflux-func-sidecar configure --config " + config.ShellQuote(p.config) + " --bind " + config.JoinBind(followed) + " && " + config.ApplyBind)}
+		return []Finding{unwise("BIND names %s, but docker0 has %s, and containers look for this host there", host.StockBridge, bridge).
+			mendedBy("dataflux-func-sidecar configure --config " + config.ShellQuote(p.Config) + " --bind " + config.JoinBind(followed) + " && " + config.ApplyBind)}
 	case slices.ContainsFunc(p.settings.Bind, func(a config.Address) bool { return a.AddrPort.Addr() == bridge }):
-		return []finding{well("containers on docker0 find this host under %s", bridge)}
+		return []Finding{well("containers on docker0 find this host under %s", bridge)}
 	}
 	return nil
 }
