@@ -33,19 +33,23 @@ func appendInside(to, text []byte) (appended []byte, isText bool) {
 // them that it does not, utf8.RuneError for a byte that is not UTF-8. At the end of text its size is zero.
 func ordinary(text []byte) (run int, next rune, size int) {
 	for run < len(text) {
-		if text[run] < utf8.RuneSelf {
-			n := ordinaryASCII(text[run:])
+		rest := text[run:]
+		switch {
+		case rest[0] < utf8.RuneSelf:
+			n := ordinaryASCII(rest)
 			if n == 0 {
-				return run, rune(text[run]), 1
+				return run, rune(rest[0]), 1
 			}
 			run += n
-			continue
+		case isEastAsian(rest):
+			run += 3
+		default:
+			next, size = utf8.DecodeRune(rest)
+			if size == 1 || next == lineSeparator || next == paragraphSeparator {
+				return run, next, size
+			}
+			run += size
 		}
-		next, size = utf8.DecodeRune(text[run:])
-		if size == 1 || next == lineSeparator || next == paragraphSeparator {
-			return run, next, size
-		}
-		run += size
 	}
 	return run, 0, 0
 }
@@ -55,6 +59,12 @@ const (
 	lineSeparator      = '\u2028'
 	paragraphSeparator = '\u2029'
 )
+
+// isEastAsian is a shortcut for what most text that is not ASCII consists of: it says whether text begins
+// with a character from U+3000 to U+CFFF, of which each is three bytes and none is special.
+func isEastAsian(text []byte) bool {
+	return len(text) >= 3 && 0xe3 <= text[0] && text[0] <= 0xec && text[1]&0xc0 == 0x80 && text[2]&0xc0 == 0x80
+}
 
 // ordinaryASCII is how many ASCII bytes at the beginning of text JSON takes as they are.
 func ordinaryASCII(text []byte) (n int) {

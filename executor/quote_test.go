@@ -24,10 +24,12 @@ func FuzzTextIsQuotedAsTheLibraryDoes(f *testing.F) {
 	for _, seed := range []string{
 		"", "plain", "2026-11-23 a line of a log\nand another one\n", "\x00\x01\b\f\n\r\t\x1f \x7f", `"\/<>&'`, "1234567\"", "12345678\\",
 		"你好世界", "größer", "🙂🙃", "a\u2028b\u2029c", "\ufffd", "\xff", "\xe4\xbd", "\xf0\x9f\x99", "a\xe4b", "\xed\xa0\x80", "\xc0\x80", "\xf4\x90\x80\x80",
+		"\u2fff\u3000\ucfff\ud000", "\xe4A\x80", "\xe4\x80A", "\xe3\xc0\x80", "\xec\x80\xc0",
 		strings.Repeat("seven..", 9) + "\xe2\x80\xa8" + strings.Repeat("\x80", 9),
 	} {
 		f.Add([]byte(seed), 3)
 	}
+	f.Add([]byte(strings.Repeat("世", blockSize)), 3*blockSize) // torn between blocks
 	f.Fuzz(func(t *testing.T, text []byte, size int) {
 		want := byTheLibrary(text)
 		if got := quoteJSON(string(text)); got != want {

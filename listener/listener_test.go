@@ -1,10 +1,12 @@
 package listener
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -95,6 +97,28 @@ func TestAnAnswerInPiecesIsCreditedAsItLeaves(t *testing.T) {
 	r.send(message.Frame{Kind: message.Data, ID: 1, Last: true, Payload: []byte("two")})
 	if _, body := r.readAnswer(conn); body != "one two" {
 		t.Errorf("got %q", body)
+	}
+}
+
+func TestAPieceOfAnAnswerDoesNotWaitForTheNext(t *testing.T) {
+	r := newRig(t, usualLimits())
+	conn := r.dial()
+	_, _ = io.WriteString(conn, signedRequest("{}"))
+	r.expect(message.Request)
+	r.send(message.Frame{Kind: message.Answer, ID: 1, Payload: message.Head{Status: 200, ContentType: "a/b", Length: -1, Body: []byte("one\n")}.Encode()})
+	r.expect(message.Credit)
+	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatalf("the answer did not begin: %v", err)
+	}
+	body := bufio.NewReader(response.Body)
+	for _, piece := range []string{"two\n", "three\n", "four\n"} {
+		if _, err := body.ReadString('\n'); err != nil {
+			t.Fatalf("before %q was sent, what came before it did not arrive: %v", piece, err)
+		}
+		r.send(message.Frame{Kind: message.Data, ID: 1, Payload: []byte(piece)})
+		r.expect(message.Credit)
 	}
 }
 
