@@ -147,6 +147,7 @@ func (h *handler) relay(w http.ResponseWriter, ctx context.Context, id uint64, a
 			return f.Last, err
 		}
 		h.role.credit(id, len(piece))
+		h.role.conn.Reuse(f.Payload)
 		if f, err = answer.take(ctx); err != nil {
 			return false, err
 		}
