@@ -2,10 +2,10 @@ package executor
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -108,20 +108,15 @@ func notice(r *exec.Result) string {
 	return strings.Join(notices, "; ")
 }
 
-// quoteJSON leaves <, > and & as they are: the answer is no HTML.
-func quoteJSON(text string) string {
-	var quoted strings.Builder
-	e := json.NewEncoder(&quoted)
-	e.SetEscapeHTML(false)
-	_ = e.Encode(text) // a string always has a JSON form
-	return strings.TrimSuffix(quoted.String(), "\n")
-}
-
 // encoder writes pieces of JSON until the first error.
 type encoder struct {
-	w   io.Writer
-	err error
+	w      io.Writer
+	err    error
+	quoted []byte // a block of text, on its way to w
 }
+
+// blockSize is how much text is quoted at once: little enough to stay in the processor's cache.
+const blockSize = 4 << 10
 
 func (e *encoder) raw(text string) {
 	if e.err == nil {
@@ -154,33 +149,31 @@ func (e *encoder) output(o *exec.Output) (isText bool) {
 // were none of these. Characters may be torn between chunks; one torn by a cut at the end does not count.
 func (e *encoder) text(chunks iter.Seq[[]byte], truncated bool) (isText bool) {
 	isText = true
-	var torn []byte
+	var text []byte // what comes next, from the first byte of a character on
 	e.raw(`"`)
 	for chunk := range chunks {
-		text := chunk
-		if len(torn) > 0 {
-			text = append(torn, chunk...)
+		for block := range slices.Chunk(chunk, blockSize) {
+			text = append(text, block...)
+			whole := wholeCharacters(text)
+			isText = e.characters(text[:whole]) && isText
+			text = text[:copy(text, text[whole:])]
 		}
-		whole := wholeCharacters(text)
-		isText = isText && utf8.Valid(text[:whole])
-		e.characters(text[:whole])
-		torn = append([]byte(nil), text[whole:]...)
 	}
-	if len(torn) > 0 && !truncated {
-		isText = false
-		e.characters(torn)
+	if len(text) > 0 && !truncated {
+		isText = e.characters(text) && isText
 	}
 	e.raw(`"`)
 	return isText
 }
 
-// characters writes text as the inside of a JSON string.
-func (e *encoder) characters(text []byte) {
-	if e.err != nil || len(text) == 0 {
-		return
+// characters writes text as the inside of a JSON string, and says whether it is UTF-8.
+func (e *encoder) characters(text []byte) (isText bool) {
+	if e.err != nil {
+		return false
 	}
-	quoted := quoteJSON(string(text))
-	e.raw(quoted[1 : len(quoted)-1])
+	e.quoted, isText = appendInside(e.quoted[:0], text)
+	_, e.err = e.w.Write(e.quoted)
+	return isText
 }
 
 func (e *encoder) base64(o *exec.Output) {

@@ -142,10 +142,12 @@ func (h *handler) relay(w http.ResponseWriter, ctx context.Context, id uint64, a
 	writeHead(w, head)
 	piece := head.Body
 	for {
-		if err := writePiece(w, piece, f.Last); err != nil || f.Last {
+		pause := !f.Last && answer.isEmpty() // this may be all that comes for a while
+		if err := writePiece(w, piece, pause); err != nil || f.Last {
 			return f.Last, err
 		}
 		h.role.credit(id, len(piece))
+		h.role.conn.Reuse(f.Payload)
 		if f, err = answer.take(ctx); err != nil {
 			return false, err
 		}
@@ -169,16 +171,12 @@ func writeHead(w http.ResponseWriter, head message.Head) {
 	w.WriteHeader(int(head.Status))
 }
 
-// writePiece gives a slow reader time for each piece. A piece before the last is flushed: it may be
-// all that comes for a while.
-func writePiece(w http.ResponseWriter, piece []byte, last bool) error {
+// writePiece gives a slow reader time for each piece.
+func writePiece(w http.ResponseWriter, piece []byte, flush bool) error {
 	control := http.NewResponseController(w)
 	_ = control.SetWriteDeadline(time.Now().Add(writeTimeout))
-	if _, err := w.Write(piece); err != nil {
+	if _, err := w.Write(piece); err != nil || !flush {
 		return err
-	}
-	if last {
-		return nil
 	}
 	return control.Flush()
 }

@@ -52,3 +52,10 @@ func (i *inbox) next() (message.Frame, bool) {
 	i.frames = i.frames[1:]
 	return f, true
 }
+
+// isEmpty says that nothing waits to be taken right now.
+func (i *inbox) isEmpty() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return len(i.frames) == 0
+}

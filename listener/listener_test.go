@@ -1,10 +1,13 @@
 package listener
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -95,6 +98,61 @@ func TestAnAnswerInPiecesIsCreditedAsItLeaves(t *testing.T) {
 	r.send(message.Frame{Kind: message.Data, ID: 1, Last: true, Payload: []byte("two")})
 	if _, body := r.readAnswer(conn); body != "one two" {
 		t.Errorf("got %q", body)
+	}
+}
+
+func TestAPieceOfAnAnswerDoesNotWaitForTheNext(t *testing.T) {
+	r := newRig(t, usualLimits())
+	conn := r.dial()
+	_, _ = io.WriteString(conn, signedRequest("{}"))
+	r.expect(message.Request)
+	r.send(message.Frame{Kind: message.Answer, ID: 1, Payload: message.Head{Status: 200, ContentType: "a/b", Length: -1, Body: []byte("one\n")}.Encode()})
+	r.expect(message.Credit)
+	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatalf("the answer did not begin: %v", err)
+	}
+	body := bufio.NewReader(response.Body)
+	for _, piece := range []string{"two\n", "three\n", "four\n"} {
+		if _, err := body.ReadString('\n'); err != nil {
+			t.Fatalf("before %q was sent, what came before it did not arrive: %v", piece, err)
+		}
+		r.send(message.Frame{Kind: message.Data, ID: 1, Payload: []byte(piece)})
+		r.expect(message.Credit)
+	}
+}
+
+func TestLargeAnswersAreWholeAndDoNotMix(t *testing.T) {
+	const pieces = 30
+	r := newRig(t, usualLimits())
+	conns := []net.Conn{r.dial(), r.dial()}
+	for _, conn := range conns {
+		_, _ = io.WriteString(conn, signedRequest("{}"))
+		id := r.expect(message.Request).ID
+		r.send(message.Frame{Kind: message.Answer, ID: id, Payload: message.Head{Status: 200, ContentType: "a/b", Length: -1}.Encode()})
+	}
+	go func() {
+		for i := range 2 * pieces {
+			payload := bytes.Repeat([]byte{byte(i)}, message.MaxData)
+			_ = r.executor.Send(message.Frame{Kind: message.Data, ID: uint64(1 + i%2), Last: i/2 == pieces-1, Payload: payload})
+		}
+	}()
+	go func() { // the credits
+		for {
+			if _, err := r.executor.Receive(); err != nil {
+				return
+			}
+		}
+	}()
+	for which, conn := range conns {
+		_, body := r.readAnswer(conn)
+		for i := range pieces {
+			want := strings.Repeat(string([]byte{byte(2*i + which)}), message.MaxData)
+			if len(body) != pieces*message.MaxData || body[i*message.MaxData:][:message.MaxData] != want {
+				t.Fatalf("piece %d of answer %d is not what was sent; %d bytes came", i, which+1, len(body))
+			}
+		}
 	}
 }
 

@@ -13,6 +13,7 @@ type Conn struct {
 	stream io.ReadWriteCloser
 	reader *bufio.Reader
 	table  Table
+	spare  spare
 
 	mu     sync.Mutex
 	buffer []byte
@@ -58,7 +59,7 @@ func (c *Conn) Receive() (Frame, error) {
 	if err != nil || length == 0 {
 		return f, err
 	}
-	f.Payload = make([]byte, length)
+	f.Payload = c.spare.payload(length)
 	if _, err := io.ReadFull(c.reader, f.Payload); err != nil {
 		return Frame{}, cutShort(fmt.Errorf("%w after the header", err))
 	}

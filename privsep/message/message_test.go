@@ -39,6 +39,25 @@ func TestFramesArriveAsTheyWereSent(t *testing.T) {
 	}
 }
 
+func TestWhatIsReusedIsTheNextPayloadAndNothingElse(t *testing.T) {
+	executor, network := pair(t)
+	sizes := []int{MaxData, MaxData, 10, MaxData, MaxData - 1, MaxData}
+	go func() {
+		for i, size := range sizes {
+			_ = executor.Send(Frame{Kind: Data, ID: 1, Payload: bytes.Repeat([]byte{byte(i)}, size)})
+		}
+	}()
+	for i, size := range sizes {
+		f, err := network.Receive()
+		if err != nil || !bytes.Equal(f.Payload, bytes.Repeat([]byte{byte(i)}, size)) {
+			t.Fatalf("frame %d has %d bytes, %v; want %d", i, len(f.Payload), err, size)
+		}
+		network.Reuse(f.Payload)
+		network.Reuse(make([]byte, MaxData+1))
+		network.Reuse(nil)
+	}
+}
+
 // stream reads from fixed bytes; the channel's peer is whoever wrote them.
 type stream struct{ io.Reader }
 
