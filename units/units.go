@@ -12,7 +12,10 @@ var files embed.FS
 
 // Names lists the units, the one that people start first.
 func Names() []string {
-	return []string{"dataflux-func-sidecar.service", "dataflux-func-sidecar.socket", "dataflux-func-sidecar-ports.service"}
+	return []string{
+		"dataflux-func-sidecar.service", "dataflux-func-sidecar.socket", "dataflux-func-sidecar-ports.service",
+		"dataflux-func-sidecar-metrics.socket",
+	}
 }
 
 // Same says whether text is that of the unit in this version. A package's has the program in /usr/bin, where

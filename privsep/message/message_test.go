@@ -70,6 +70,7 @@ func TestALyingPeerIsFoundOutByTheHeaderAlone(t *testing.T) {
 		"one byte too long":      raw(Credit, 0, 5, "abcde"),
 		"4 GiB":                  raw(Request, 0, 1<<32-1, ""),
 		"payload where none is":  raw(Hangup, 0, 1, "x"),
+		"a scrape with payload":  raw(Scrape, 0, 1, "x"),
 	}
 	for name, bytes := range cases {
 		if _, err := receive(bytes, FromNetwork()); !errors.Is(err, ErrProtocol) {
@@ -104,7 +105,7 @@ func TestEveryPermittedKindHasALimitAtWhichItPassesAndAboveWhichItFails(t *testi
 }
 
 func TestPayloadsSurviveTheRoundTrip(t *testing.T) {
-	limits := Limits{MaxBody: 1 << 20, MaxConnections: 3, CallbackTimeout: time.Minute}
+	limits := Limits{MaxBody: 1 << 20, MaxConnections: 3, CallbackTimeout: time.Minute, MetricsSockets: 2}
 	if got, err := DecodeLimits(limits.Encode()); err != nil || got != limits {
 		t.Errorf("Limits: %+v, %v", got, err)
 	}

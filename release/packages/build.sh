@@ -35,7 +35,7 @@ PARTS=$PWD/release/packages
 
 # The units of install.sh, with the program where packages have it. That one line is all that differs.
 write_units() {
-	for unit in "$NAME.socket" "$NAME.service" "$NAME-ports.service"; do
+	for unit in "$NAME.socket" "$NAME.service" "$NAME-ports.service" "$NAME-metrics.socket"; do
 		sed "s|^ExecStart=/usr/local/bin/$NAME |ExecStart=/usr/bin/$NAME |" "units/$unit" >"$WORK/$unit"
 		! grep /usr/local "$WORK/$unit" >&2 || fail "units/$unit names /usr/local elsewhere than in its ExecStart="
 	done
