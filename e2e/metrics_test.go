@@ -19,7 +19,7 @@ func TestEveryHostServesMetricsOnceTheyAreSwitchedOn(t *testing.T) {
 	m := boot(t)
 	m.placeCheckout()
 	before := m.remains()
-	m.install()
+	m.install("--bind", defaultAddress)
 	m.checkNoMetrics()
 	if enabled, _ := m.try("systemctl", "is-enabled", metrics); enabled != "disabled" {
 		t.Errorf("%s is %s after the installation", metrics, enabled)
@@ -63,7 +63,7 @@ func (m *machine) underLoad(script string) {
 func (m *machine) checkMetrics(address string) {
 	m.t.Helper()
 	page := m.run("curl", "-sS", "--max-time", "20", "http://"+address+"/metrics")
-	for _, part := range []string{"dataflux_func_sidecar_build_info{version=\"", "\ndataflux_func_sidecar_network_role_starts_total 1\n"} {
+	for _, part := range []string{"dataflux_func_sidecar_build_info{version=\"", "\ndataflux_func_sidecar_network_role_starts_total 1"} {
 		if !strings.Contains(page, part) {
 			m.t.Errorf("no %q in\n%s", part, page)
 		}

@@ -32,7 +32,11 @@ func (s *Session) begin(id uint64) (*stream, error) {
 		return nil, fmt.Errorf("%w: request %d came after %d", message.ErrProtocol, id, s.lastRequest)
 	}
 	s.lastRequest = id
-	if len(s.streams) >= int(s.executor.limits.MaxConnections)+message.MaxScrapes+s.executor.courier.mostPosts() {
+	most := int(s.executor.limits.MaxConnections) + s.executor.courier.mostPosts()
+	if s.executor.limits.MetricsSockets > 0 {
+		most += message.MaxScrapes
+	}
+	if len(s.streams) >= most {
 		return nil, fmt.Errorf("%w: more requests at once than connections", message.ErrProtocol)
 	}
 	st := newStream(s, id)

@@ -13,10 +13,9 @@ func checkMetrics(p *patient) []finding {
 	unit := p.systemd[metricsUnit]
 	enabled := slices.Contains([]string{"enabled", "enabled-runtime"}, unit["UnitFileState"])
 	switch active := unit["ActiveState"] == "active"; {
-	case enabled && unit["ActiveState"] == "failed":
-		return []finding{unwise("%s could not be started (%s), so there are no metrics; it says why: journalctl -u %s -n 5", metricsUnit, unit["Result"], metricsUnit)}
 	case enabled && !active:
-		return []finding{unwise("%s is enabled, but the service has started without it, so there are no metrics", metricsUnit).mendedBy(restart)}
+		return []finding{unwise("%s is enabled and %s: the service has started without it, so there are no metrics. If a restart does not help, it says why: "+
+			"journalctl -u %s -n 5", metricsUnit, unit["ActiveState"], metricsUnit).mendedBy(restart)}
 	case active && !enabled:
 		return []finding{unwise("%s is active and not enabled, so there are no metrics from the next boot on", metricsUnit).mendedBy("systemctl enable " + metricsUnit)}
 	case active:

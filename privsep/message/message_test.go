@@ -155,6 +155,7 @@ func TestAfterAFailedSendNothingMoreIsSent(t *testing.T) {
 
 func FuzzReceive(f *testing.F) {
 	f.Add(raw(Credit, 0, 4, "abcd"))
+	f.Add(append(raw(Scrape, 0, 0, ""), raw(Scrape, 1, 1, "x")...))
 	f.Add(raw(Request, 0, 12, "\x00\x00\x00\x04POST\xff\xff\xff\xff"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		conn := NewConn(stream{bytes.NewReader(data)}, FromNetwork())
