@@ -26,7 +26,7 @@ type Session struct {
 	lastRequest uint64
 	lastPost    uint64
 	lastPing    uint64
-	scrapes     int // those that are not answered yet
+	scrapes     int                // those that are not answered yet
 	streams     map[uint64]*stream // answers and callbacks that are being sent; the latter with PostFlag
 	outcomes    map[uint64]chan message.Outcome
 }

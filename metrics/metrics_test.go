@@ -66,9 +66,10 @@ for f in families(sys.stdin.read()):
     for s in f.samples:
         print(f.type, f.documentation.encode(), s.name, sorted(s.labels.items()), s.value)
 `
-	missing := exec.Command("python3", "-c", "import prometheus_client").Run()
+	const python = "/usr/bin/python3" // Debian's, whichever comes first in PATH
+	missing := exec.Command(python, "-c", "import prometheus_client").Run()
 	need(t, missing == nil, "there is no Python with prometheus_client (Debian: python3-prometheus-client)")
-	parser := exec.Command("python3", "-c", script)
+	parser := exec.Command(python, "-c", script)
 	parser.Stdin = strings.NewReader(string(example().Bytes()))
 	out, err := parser.CombinedOutput()
 	if err != nil {
