@@ -37,25 +37,24 @@ func (s *Session) answerScrape(st *stream) {
 }
 
 // page is all that is told of this process. What is counted is counted from its start on, and nothing here
-// comes from what a caller chose.
+// comes from what a caller chose. docs/operations.md has the same names and texts; a test compares them.
 func (e *Executor) page() []byte {
 	const prefix = "dataflux_func_sidecar_"
 	var p metrics.Page
 	t := e.tally
 	running, queued, _, pending := e.Counts()
-	p.Info(prefix+"build_info", "The version of this program.", "version", t.version)
+	p.Info(prefix+"build_info", "The version of the program.", "version", t.version)
 	p.Gauge(prefix+"start_time_seconds", "When the executor started, in seconds since 1970.", float64(t.started.UnixMilli())/1e3)
-	p.Counters(prefix+"requests_total", "Requests on the addresses of BIND by the HTTP status of their answers, none if the caller had gone before. "+
-		"Refusals of the network role come within 5 s. Not counted: GET /, and who was refused before there was a request.", t.requests)
+	p.Counters(prefix+"requests_total", "Requests on the addresses of BIND by the HTTP status of their answers; none: the caller had gone before.", t.requests)
 	p.Gauge(prefix+"commands_running", "Commands that run or are about to start.", float64(running))
-	p.Gauge(prefix+"commands_queued", "Commands that wait for a place (MAX_QUEUED).", float64(queued))
-	p.Counters(prefix+"commands_total", "Commands that have ended. Succeeded: by themselves, with exit status 0. Not started: they were accepted for a place, and then could not be or were not to be started.", t.commands)
-	p.Histogram(prefix+"command_duration_seconds", "How long the commands ran that have ended, without the time in the queue.", t.durations)
-	p.Counters(prefix+"output_bytes_total", "Bytes that commands wrote until their end.", t.output)
-	p.Counters(prefix+"output_cut_bytes_total", "Bytes of these that were not kept (MAX_OUTPUT).", t.cut)
-	p.Gauge(prefix+"callbacks_pending", "Callbacks that are promised and not settled, those of running commands included.", float64(pending))
-	p.Counters(prefix+"callbacks_total", "Callbacks that are settled: delivered, or lost after CALLBACK_EXPIRY or by damage.", t.callbacks)
-	p.Counter(prefix+"callback_failures_total", "Attempts to deliver a callback that failed. Most are repeated.", &t.callbackFailures)
+	p.Gauge(prefix+"commands_queued", "Commands that wait for their turn.", float64(queued))
+	p.Counters(prefix+"commands_total", "Commands that have ended; succeeded: by themselves, with exit status 0.", t.commands)
+	p.Histogram(prefix+"command_duration_seconds", "How long commands ran that have ended, without their time in the queue.", t.durations)
+	p.Counters(prefix+"output_bytes_total", "Bytes that commands had written when they ended.", t.output)
+	p.Counters(prefix+"output_cut_bytes_total", "Bytes of these that were dropped, as they were above MAX_OUTPUT.", t.cut)
+	p.Gauge(prefix+"callbacks_pending", "Callbacks that are owed, those of running commands included.", float64(pending))
+	p.Counters(prefix+"callbacks_total", "Callbacks that are settled; lost: after CALLBACK_EXPIRY, or damaged on disk.", t.callbacks)
+	p.Counter(prefix+"callback_failures_total", "Attempts to deliver a callback that failed.", &t.callbackFailures)
 	p.Gauge(prefix+"nonces", "Nonces and job ids that are remembered against replays.", float64(e.verifier.Remembered()))
 	p.Counter(prefix+"network_role_starts_total", "Starts of the network role, the first one included.", &t.roleStarts)
 	return p.Bytes()

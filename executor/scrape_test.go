@@ -3,6 +3,8 @@ package executor
 import (
 	"errors"
 	"fmt"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -121,4 +123,47 @@ func TestCountingARequestAllocatesNothing(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
+}
+
+// The table in docs/operations.md is what the page says of itself.
+func TestTheDocumentsHaveEveryMetricAndNoOther(t *testing.T) {
+	document, err := os.ReadFile("../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := tableOf(newRigWithMetrics(t).scrape())
+	_, got, _ := strings.Cut(string(document), "| metric | type | labels | tells |\n|---|---|---|---|\n")
+	if got, _, _ = strings.Cut(got, "\n\n"); got != want {
+		t.Errorf("docs/operations.md has\n%s\nthe page is\n%s", got, want)
+	}
+}
+
+// tableOf makes a row of each family, with the values that its label has.
+func tableOf(page string) string {
+	const begin = "# HELP dataflux_func_sidecar_"
+	var rows []string
+	for family := range strings.SplitSeq(strings.TrimPrefix(page, begin), begin) {
+		name, rest, _ := strings.Cut(family, " ")
+		help, rest, _ := strings.Cut(rest, "\n# TYPE dataflux_func_sidecar_"+name+" ")
+		kind, samples, _ := strings.Cut(rest, "\n")
+		rows = append(rows, fmt.Sprintf("| `%s` | %s | %s | %s |", name, kind, labelsOf(samples), help))
+	}
+	return strings.Join(rows, "\n")
+}
+
+// labelsOf leaves out the bounds of buckets and what the version is.
+func labelsOf(samples string) string {
+	var values []string
+	found := regexp.MustCompile(`\{(.+)="(.+)"\}`).FindAllStringSubmatch(samples, -1)
+	if len(found) == 0 || found[0][1] == "le" {
+		return "-"
+	}
+	label := "`" + found[0][1] + "`"
+	if label == "`version`" {
+		return label
+	}
+	for _, match := range found {
+		values = append(values, "`"+match[2]+"`")
+	}
+	return label + ": " + strings.Join(values, ", ")
 }
