@@ -34,13 +34,17 @@ func TestDebianPackageFromInstallationToPurge(t *testing.T) {
 	key := m.secretKey()
 	m.checkServes()
 	m.checkPackageIsIn(key, said)
+	m.checkNoMetrics()
+	m.sh(switchOn)
 	m.checkUpgradeUnderLoad(next)
+	m.checkMetrics(metricsAddress)
 	m.checkBrokenConfigurationStopsAnUpgrade(next)
 	m.checkUpgradeMovesSocketsToANewBind(next)
 	m.checkDisabledStaysDisabled(next)
 	m.checkRemoveKeepsWhatIsTheUsers(key)
 	m.apt("install", next)
 	m.checkAnswers("127.0.0.1:8300")
+	m.checkMetrics(metricsAddress) // a removal is no word against what the administrator has enabled
 	if m.secretKey() != key {
 		t.Error("another key after it was removed and installed again")
 	}
@@ -150,7 +154,7 @@ func (m *machine) checkRemoveKeepsWhatIsTheUsers(key string) {
 	m.t.Helper()
 	m.apt("remove", packageName)
 	m.checkRefuses("127.0.0.1:8300")
-	for _, unit := range []string{service, socket, ports} {
+	for _, unit := range []string{service, socket, ports, metrics} {
 		if state := m.state(unit); state != "inactive" {
 			m.t.Errorf("%s is %s after it was removed", unit, state)
 		}
