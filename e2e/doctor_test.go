@@ -146,6 +146,8 @@ func TestCheckKnowsAnInstallationFromAPackage(t *testing.T) {
 	m.apt("install", m.placePackage(thesePackages, debName(thisVersion, arch)))
 	m.sh("dataflux-func-sidecar configure --bind 127.0.0.1:8099 && " + apply)
 	m.wantWell("after the package's installation")
+	m.run("systemctl", "mask", metrics)
+	m.wantWell("without any metrics for good")
 	for _, path := range []string{"/usr/bin/dataflux-func-sidecar is root's", "/usr/lib/systemd/system/" + service + " is the one of version"} {
 		if out := m.run("dataflux-func-sidecar", "check"); !strings.Contains(out, "ok: "+path) && !strings.Contains(out, "ok: /lib"+strings.TrimPrefix(path, "/usr/lib")) {
 			t.Errorf("no word of %s in\n%s", path, out)

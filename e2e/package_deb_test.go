@@ -198,6 +198,10 @@ func TestDebianPackageInAnImageLeavesTheKeyToTheFirstStart(t *testing.T) {
 	m.reboot()
 	m.checkServes()
 	m.sh("dataflux-func-sidecar check")
+	m.run("systemctl", "preset-all", "--preset-mode=enable-only") // as a first boot without /etc/machine-id does
+	if enabled, _ := m.try("systemctl", "is-enabled", metrics); enabled != "disabled" {
+		t.Errorf("a first boot makes that %s of %s", enabled, metrics)
+	}
 
 	m.sh("rm /etc/dataflux-func-sidecar; systemctl restart " + service + " || true")
 	m.eventually("a lost configuration is not replaced", func() bool {

@@ -108,7 +108,7 @@ GOFLAGS='' GOBIN=$WORK go install "$NFPM"
 write_units
 write_scripts
 write_documents
-cp "$PARTS/sysusers.conf" "$PARTS/first-start.conf" "$PARTS/copyright" "$PARTS/lintian-overrides" \
+cp "$PARTS/sysusers.conf" "$PARTS/first-start.conf" "$PARTS/metrics.preset" "$PARTS/copyright" "$PARTS/lintian-overrides" \
 	README.md PROTOCOL.md SECURITY.md STATE.md config/reference.toml "units/$NAME.catalog" \
 	"completions/$NAME.bash" "completions/_$NAME" "$WORK"
 pack deb amd64 "${NAME}_$VERSION-1_amd64.deb"
