@@ -10,10 +10,10 @@ type step struct {
 // steps begin on a machine that serves a release folder to itself and has nothing else.
 func steps() []step {
 	const (
-		away      = `! ss -ltn | grep 18099 && systemctl stop dataflux-func-sidecar; dataflux-func-sidecar configure --bind 127.0.0.1:8099,192.0.2.7:8099; systemctl daemon-reload; systemctl start dataflux-func-sidecar`
-		treeIsUp  = `until pgrep -fx 'sleep 60' && pgrep -fx 'sleep 50' && pgrep -fx 'sleep 30'; do sleep 0.1; done`
+		away         = `! ss -ltn | grep 18099 && systemctl stop dataflux-func-sidecar; dataflux-func-sidecar configure --bind 127.0.0.1:8099,192.0.2.7:8099; systemctl daemon-reload; systemctl start dataflux-func-sidecar`
+		treeIsUp     = `until pgrep -fx 'sleep 60' && pgrep -fx 'sleep 50' && pgrep -fx 'sleep 30'; do sleep 0.1; done`
 		otherMetrics = `ip addr add 192.0.2.7/32 dev lo; mkdir /etc/systemd/system/dataflux-func-sidecar-metrics.socket.d; printf '[Socket]\nListenStream=\nListenStream=192.0.2.7:18099\n' > /etc/systemd/system/dataflux-func-sidecar-metrics.socket.d/override.conf; systemctl daemon-reload`
-		keyInFile = `echo a-key-of-the-documents-test > key`
+		keyInFile    = `echo a-key-of-the-documents-test > key`
 	)
 	return []step{
 		{command: "curl -fsSO https://YOUR-SERVER/download.sh"},

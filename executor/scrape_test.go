@@ -102,12 +102,12 @@ func TestEveryScrapeMakesRoomForTheNext(t *testing.T) {
 }
 
 func TestEachEndOfACommandHasItsCounter(t *testing.T) {
-	for want, r := range map[int]exec.Result{
+	for want, r := range map[int]*exec.Result{
 		commandSucceeded: {}, commandTimedOut: {Ended: exec.TimedOut}, commandCancelled: {Ended: exec.Cancelled, Signal: 9},
 		commandStopped: {Ended: exec.Stopped}, commandFailed: {ExitCode: -1, Signal: 9},
 	} {
-		if got := resultOf(&r); got != want {
-			t.Errorf("%+v: %d, want %d", r, got, want)
+		if got := resultOf(r); got != want {
+			t.Errorf("ended %s, signal %d: %d, want %d", r.Ended, r.Signal, got, want)
 		}
 	}
 	if got := resultOf(&exec.Result{ExitCode: 255}); got != commandFailed {
