@@ -108,6 +108,14 @@ func (m *machine) checkMetricsComeAndGoWithTheService() {
 	if after := m.sh(sockets); after != before || before == "" {
 		m.t.Errorf("over a restart the socket was %q and is %q", before, after)
 	}
+	m.run("kill", "-9", m.executor())
+	m.checkAnswersSoon(defaultAddress)
+	m.checkMetrics(metricsAddress)
+	for range 8 { // in a row, as nothing of the stop before may reach the start after it
+		m.run("systemctl", "stop", service)
+		m.run("systemctl", "start", service)
+	}
+	m.checkMetrics(metricsAddress)
 	m.run("systemctl", "stop", service)
 	m.checkRefuses(defaultAddress)
 	m.checkNoMetrics()

@@ -64,3 +64,19 @@ func TestAStartThatCouldServeNoCommandsOrNoMetricsIsRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestMetricsStayPlainWhereTheRestSpeaksTLS(t *testing.T) {
+	t.Parallel()
+	d, c := newTLSDaemon(t)
+	d.metrics = strings.Replace(d.address, ":8099", ":18099", 1)
+	d.start()
+	if a := d.tlsShell(c, "echo served"); a.status != 200 {
+		t.Errorf("got %d %s", a.status, a.body)
+	}
+	d.awaitLog("listening on " + d.address + " (TLS on " + d.address + ") (metrics on " + d.metrics + ")")
+	d.exchange("GET / HTTP/1.1\r\nHost: h\r\n\r\n").wantRefusal(t, 400, "https")
+	d.awaitSample(`requests_total{status="400"} 1`)
+	if n := d.scrape()["requests_total{status=200}"]; n != 1 {
+		t.Errorf("%v calls over TLS are counted", n)
+	}
+}

@@ -76,6 +76,11 @@ func (after samples) since(before samples) samples {
 	return changed
 }
 
+func (d *daemon) awaitSample(line string) {
+	d.t.Helper()
+	d.eventually(line, func() bool { return strings.Contains(d.page(), "\ndataflux_func_sidecar_"+line+"\n") })
+}
+
 func startDaemonWithMetrics(t *testing.T, lines ...string) *daemon {
 	t.Helper()
 	d := newDaemon(t, strconv.Quote(testKey), lines...)
@@ -98,9 +103,8 @@ func TestEachOutcomeIsCountedOnceAndNothingOfACallIsTold(t *testing.T) {
 	d.beRefused()
 	d.callBack(t)
 	d.hangUp()
-	var after samples
-	refusedUnread := func(s samples) float64 { return s["requests_total{status=415}"] }
-	d.eventually("the network role has told of its refusals", func() bool { after = d.scrape(); return refusedUnread(after) > 0 })
+	d.awaitSample(`requests_total{status="415"} 1`) // the network role has told of its refusals
+	after := d.scrape()
 	want := samples{
 		"requests_total{status=200}": 5 + 4 + 1, "requests_total{status=400}": 2, "requests_total{status=401}": 2 + 2,
 		"requests_total{status=404}": 1, "requests_total{status=405}": 1 + 1, "requests_total{status=409}": 1,
@@ -148,7 +152,8 @@ func (d *daemon) fillTheQueue() {
 			d.t.Errorf("cancel: %d %s", a.status, a.body)
 		}
 	}
-	d.eventually("nothing runs", func() bool { now := d.scrape(); return now["commands_running"]+now["commands_queued"] == 0 })
+	d.awaitSample("commands_running 0")
+	d.awaitSample("commands_queued 0")
 	d.try200(fields{"command": "sleep 60", "jobId": canary + "-waiting"}).wantRefusal(d.t, 409, "cancelled")
 }
 
@@ -181,7 +186,7 @@ func (d *daemon) callBack(t *testing.T) {
 	if pending := d.scrape()["callbacks_pending"]; pending != 1 {
 		t.Errorf("%v callbacks are pending, want 1", pending)
 	}
-	d.eventually("the callback is delivered", func() bool { return d.scrape()["callbacks_pending"] == 0 })
+	d.awaitSample("callbacks_pending 0")
 }
 
 // hangUp leaves before there is an answer.
@@ -190,7 +195,7 @@ func (d *daemon) hangUp() {
 	w := d.dial().put(d.sign("POST", "/shell", `{"command":"sleep 1; : canary-left"}`).raw())
 	d.awaitLog("canary-left")
 	_ = w.Close()
-	d.eventually("its end is counted", func() bool { return d.scrape()["requests_total{status=none}"] > 0 })
+	d.awaitSample(`requests_total{status="none"} 1`)
 }
 
 func TestCountersOutliveTheNetworkRole(t *testing.T) {
