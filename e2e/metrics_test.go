@@ -41,6 +41,7 @@ func TestEveryHostServesMetricsOnceTheyAreSwitchedOn(t *testing.T) {
 	m.checkNoMetrics()
 
 	m.sh(switchOn)
+	m.write("/etc/systemd/system/"+metrics+".d/override.conf", "[Socket]\nBacklog=16\n")
 	m.uninstall("--purge")
 	m.checkNoMetrics()
 	if changed := difference(before, m.remains()); changed != "" {
