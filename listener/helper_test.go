@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,6 +21,7 @@ type rig struct {
 	metrics  string // where those are served, if the limits say that they are
 	executor *message.Conn
 	ended    chan error
+	worked   atomic.Int64 // the requests that the latest Ping was told of
 }
 
 func newRig(t *testing.T, limits message.Limits) *rig {
@@ -39,7 +41,8 @@ func newRigWithTLS(t *testing.T, limits message.Limits, identity message.Identit
 	}
 	t.Cleanup(func() { _ = a.Close() })
 	go func() {
-		r.ended <- NewRole(message.NewConn(b, message.FromExecutor()), "banner\n", func(bool, int) {}).Run(listeners, 7)
+		rest := func(_ bool, requests int) { r.worked.Store(int64(requests)) }
+		r.ended <- NewRole(message.NewConn(b, message.FromExecutor()), "banner\n", rest).Run(listeners, 7)
 	}()
 	if identity.Listeners != nil {
 		r.send(message.Frame{Kind: message.Certified, Payload: identity.Encode()})

@@ -58,6 +58,22 @@ func TestAScrapeIsAnsweredWithWhatTheExecutorSends(t *testing.T) {
 	}
 }
 
+// Else a Prometheus that asks every few seconds would keep the memory of a burst from being given back.
+func TestScrapesAreNoWorkThatMemoryIsGivenBackAfter(t *testing.T) {
+	r := newRigWithMetrics(t)
+	_, _ = io.WriteString(r.dial(), signedRequest(`{}`))
+	r.send(page(r.expect(message.Request).ID, "answered"))
+	for range 3 {
+		conn := r.ask(scrapeRequest)
+		r.send(page(r.expect(message.Scrape).ID, "up 1\n"))
+		r.readAnswer(conn)
+	}
+	r.send(message.Frame{Kind: message.Ping, ID: 1})
+	if r.expect(message.Pong); r.worked.Load() != 1 {
+		t.Errorf("%d requests are told of, want 1", r.worked.Load())
+	}
+}
+
 func readUpTo(conn net.Conn, end string) string {
 	var text strings.Builder
 	for b := make([]byte, 1); !strings.HasSuffix(text.String(), end); {

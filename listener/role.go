@@ -25,7 +25,8 @@ type Role struct {
 	rest func(idle bool, requests int)
 
 	mu      sync.Mutex
-	last    uint64            // the latest request's id
+	last    uint64            // the latest id of a request or a scrape
+	scrapes int               // how many of these ids were scrapes
 	answers map[uint64]*inbox // requests that wait for an answer or its rest
 	posts   map[uint64]*inbox // callbacks whose body is still arriving
 	refused map[uint16]*pendingRefusal
@@ -134,11 +135,12 @@ func (r *Role) take(ctx context.Context, f message.Frame, drain func(), poster *
 	return fmt.Errorf("%w: a second Setup, or Certified after it", message.ErrProtocol)
 }
 
-// load is whether no request waits for its answer, and how many there have been.
+// load is whether no request waits for its answer, and how many there have been. Scrapes come at all times
+// and leave little behind: they are not what memory is given back after.
 func (r *Role) load() (idle bool, requests int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.answers) == 0, int(r.last)
+	return len(r.answers) == 0, int(r.last) - r.scrapes
 }
 
 // deliver hands an answer's or callback's frame to whoever waits for it. One for a caller who has
@@ -175,6 +177,9 @@ func (r *Role) ask(kind message.Kind, payload []byte) (uint64, *inbox, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.last++
+	if kind == message.Scrape {
+		r.scrapes++
+	}
 	id, answer := r.last, newInbox()
 	r.answers[id] = answer
 	return id, answer, r.conn.Send(message.Frame{Kind: kind, ID: id, Payload: payload})

@@ -59,8 +59,7 @@ func (p *Page) Histogram(name, help string, h *Histogram) {
 }
 
 func (p *Page) begin(name, help, kind string) {
-	help = strings.NewReplacer(`\`, `\\`, "\n", `\n`).Replace(help)
-	p.text = append(p.text, "# HELP "+name+" "+help+"\n# TYPE "+name+" "+kind+"\n"...)
+	p.text = append(p.text, "# HELP "+name+" "+escaped(help)+"\n# TYPE "+name+" "+kind+"\n"...)
 }
 
 // whole adds a sample whose value is a whole number.
@@ -73,10 +72,14 @@ func (p *Page) whole(name, label, value string, n uint64) {
 func (p *Page) sample(name, label, value string) {
 	p.text = append(p.text, name...)
 	if label != "" {
-		value = strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`).Replace(value)
-		p.text = append(p.text, "{"+label+`="`+value+`"}`...)
+		p.text = append(p.text, "{"+label+`="`+strings.ReplaceAll(escaped(value), `"`, `\"`)+`"}`...)
 	}
 	p.text = append(p.text, ' ')
+}
+
+// escaped is for help; in the value of a label quotes are escaped as well.
+func escaped(text string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(text, `\`, `\\`), "\n", `\n`)
 }
 
 func (p *Page) number(value float64) []byte { return append(p.text, formatted(value)...) }
