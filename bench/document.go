@@ -24,11 +24,9 @@ func (r *report) document(host string, versions []string) string {
 Written by `+"`make bench`"+`, which measures anew. [bench/main.go](../bench/main.go) says how to read it.
 
 Measured %s on %s. Load %s at the start, %s at the end; the bench itself makes more while it runs, a thousand commands at once among it.
-Peers: %s.
 %s
-
 ![Commands per second and p99 by clients](benchmark.svg)
-`, r.began.UTC().Format("2006-01-02 15:04 UTC"), host, r.load[0], r.load[1], orNone(versions), r.remark)
+`, r.began.UTC().Format("2006-01-02 15:04 UTC"), host, r.load[0], r.load[1], paragraph("Peers: "+orNone(versions)+".", r.remark))
 	d.WriteString(whoIsWho)
 	for _, c := range r.contests {
 		writeContest(&d, c)
@@ -53,6 +51,17 @@ const whoIsWho = `
 
 Values are medians of rounds in which all take turns, with the range over the rounds in brackets.
 `
+
+// paragraph leaves out lines that say nothing.
+func paragraph(lines ...string) string {
+	var text strings.Builder
+	for _, line := range lines {
+		if line != "" {
+			text.WriteString(line + "\n")
+		}
+	}
+	return text.String()
+}
 
 func orNone(list []string) string {
 	if len(list) == 0 {

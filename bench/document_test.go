@@ -43,6 +43,9 @@ func TestTheDocumentHasEachContestantsMediansAndSaysWhatWasMissed(t *testing.T) 
 			t.Errorf("there is no %q in\n%s", want, text)
 		}
 	}
+	if strings.Contains(text, "\n\n\n") {
+		t.Errorf("two empty lines in a row in\n%s", text)
+	}
 }
 
 func TestWhoFailedIsInNoRatioAndIsSaid(t *testing.T) {

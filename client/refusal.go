@@ -19,6 +19,15 @@ const longestRefusal = 64 << 10
 // ErrStranger means that something answered, and that it is no Sidecar.
 var ErrStranger = errors.New("what answers there is no Sidecar")
 
+// ErrNoTLS means that https:// was asked of something that speaks plain HTTP.
+var ErrNoTLS = http.ErrSchemeMismatch
+
+// Statuses of a Refusal that callers tell apart.
+const (
+	Unauthorized = http.StatusUnauthorized       // the signature does not hold
+	Busy         = http.StatusServiceUnavailable // try again later
+)
+
 // Unreachable is a request that got no answer, or not the whole of it.
 type Unreachable struct {
 	Target Target
@@ -34,6 +43,12 @@ func (e *Unreachable) Error() string {
 }
 
 func (e *Unreachable) Unwrap() error { return e.Err }
+
+// MayHaveArrived says whether the request of an error may be carried out all the same.
+func MayHaveArrived(err error) bool {
+	unreachable, ok := errors.AsType[*Unreachable](err)
+	return ok && unreachable.Sent
+}
 
 // Refusal is an answer that says why a request was not carried out.
 type Refusal struct {

@@ -90,3 +90,16 @@ func ShellQuote(path string) string {
 	}
 	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }
+
+// Failures takes the errors apart that reading a configuration has joined.
+func Failures(err error) []error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	var all []error
+	for _, one := range joined.Unwrap() {
+		all = append(all, Failures(one)...)
+	}
+	return all
+}

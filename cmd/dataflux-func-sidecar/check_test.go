@@ -7,9 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"dataflux-func-sidecar/config"
 )
@@ -125,31 +122,4 @@ func TestCheckLooksAtSocketFiles(t *testing.T) {
 	defer l.Close()
 	p.write("SECRET_KEY=\"" + givenKey + "\"\nWORKDIR=\"/\"\nBIND=\"" + file + "," + sock + "\"\n")
 	wantAll(t, p.check(1), "failure: BIND address "+file+" is a file and no socket", "ok: BIND address "+sock+" is a socket")
-}
-
-// What a test cannot bring about on the host that it shares with others.
-func TestCheckJudgesTheHost(t *testing.T) {
-	for _, test := range []struct {
-		finding finding
-		level   level
-		says    string
-	}{
-		{judgeSeccomp("kill_process errno allow"), levelOK, "seccomp is there"},
-		{judgeSeccomp(""), levelFailure, "CONFIG_SECCOMP_FILTER"},
-		{judgeLandlock(7, nil), levelOK, "in version 7"},
-		{judgeLandlock(4, nil), levelOK, "from version 6"},
-		{judgeLandlock(0, unix.ENOSYS), levelWarning, "use Linux 5.13"},
-		{judgeDumps("0"), levelOK, "suid_dumpable is 0"},
-		{judgeDumps("2"), levelOK, "suid_dumpable is 2"},
-		{judgeDumps("1"), levelWarning, "run sysctl -w fs.suid_dumpable=0"},
-		{judgeClock(unix.TIME_OK, nil, time.Minute), levelOK, "is synchronised"},
-		{judgeClock(unix.TIME_INS, nil, time.Minute), levelOK, "is synchronised"},
-		{judgeClock(unix.TIME_ERROR, nil, time.Minute), levelWarning, "TIME_WINDOW (1m0s): run timedatectl set-ntp true"},
-		{judgeClock(0, unix.EPERM, time.Minute), levelOK, "host of this container"},
-		{judgeClock(0, unix.ENOSYS, time.Minute), levelWarning, "cannot ask"},
-	} {
-		if test.finding.Level != test.level || !strings.Contains(test.finding.String(), test.says) {
-			t.Errorf("%s, want %s with %q", test.finding, test.level, test.says)
-		}
-	}
 }

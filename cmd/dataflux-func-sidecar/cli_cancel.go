@@ -55,7 +55,7 @@ func runCancel(args []string, t terminal) int {
 	for _, id := range o.ids {
 		data, err := cancelJob(c, id)
 		if err != nil {
-			t.say("%s", explain(err, source))
+			t.say("%s", client.Explain(err, source))
 			status = 1
 			continue
 		}
@@ -80,7 +80,7 @@ func cancelJob(c *client.Client, id string) (json.RawMessage, error) {
 func cancelled(id string, data json.RawMessage) string {
 	var job client.Job
 	if json.Unmarshal(data, &job) == nil && job.State == "ended" {
-		return fmt.Sprintf("%s: had ended already: %s", id, ending(job))
+		return fmt.Sprintf("%s: had ended already: %s", id, job.Ending())
 	}
 	return id + ": is being ended"
 }

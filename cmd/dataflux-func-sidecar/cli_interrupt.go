@@ -59,7 +59,7 @@ func (s *shellCall) cancel(ctx context.Context) {
 }
 
 func (s *shellCall) sayWhatGoesOn(err error) {
-	if err != nil && !mayHaveArrived(err) {
+	if err != nil && !client.MayHaveArrived(err) {
 		s.say("interrupted before the command was sent")
 		return
 	}

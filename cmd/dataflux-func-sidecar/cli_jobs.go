@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"dataflux-func-sidecar/client"
 )
@@ -84,7 +82,7 @@ func runJobs(args []string, t terminal) int {
 	ctx, stop := context.WithTimeout(context.Background(), lookTime)
 	defer stop()
 	if err := o.show(ctx, c, t.stdout); err != nil {
-		t.say("%s", explain(err, source))
+		t.say("%s", client.Explain(err, source))
 		return 1
 	}
 	return 0
@@ -99,7 +97,7 @@ func (t terminal) followJob(c *client.Client, id, keySource string) int {
 		job, err = c.Job(ctx, id)
 	}
 	if err != nil {
-		t.say("%s", explain(err, keySource))
+		t.say("%s", client.Explain(err, keySource))
 		return statusFailed
 	}
 	if job.StdoutTruncated || job.StderrTruncated {
@@ -138,7 +136,7 @@ func printJobs(to io.Writer, jobs []client.Job, now time.Time) error {
 	table := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "ID\tSTATE\tAGE\tDURATION\tEXIT\tCOMMAND")
 	for _, j := range jobs {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", j.JobID, j.State, rough(now.Sub(j.AcceptedAt)), duration(j, now), ending(j), oneLine(j.Command, shownCommand))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", j.JobID, j.State, rough(now.Sub(j.AcceptedAt)), duration(j, now), j.Ending(), client.OneLine(j.Command, shownCommand))
 	}
 	return table.Flush()
 }
@@ -147,13 +145,13 @@ func printJob(to io.Writer, j client.Job, now time.Time) error {
 	table := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	for _, line := range []struct{ name, text string }{
 		{"Job", j.JobID},
-		{"Command", oneLine(j.Command, 0)},
+		{"Command", client.OneLine(j.Command, 0)},
 		{"State", j.State},
 		{"Accepted", instant(j.AcceptedAt)},
 		{"Started", instant(j.StartedAt)},
 		{"Ended", instant(j.EndedAt)},
 		{"Duration", duration(j, now)},
-		{"Exit", ending(j)},
+		{"Exit", j.Ending()},
 		{"Stdout", amount(j.StdoutBytes, j.StdoutTruncated)},
 		{"Stderr", amount(j.StderrBytes, j.StderrTruncated)},
 		{"Processes", strings.Trim(fmt.Sprint(j.Processes), "[]")},
@@ -202,39 +200,4 @@ func rough(d time.Duration) string {
 		return d.Round(time.Second).String()
 	}
 	return fmt.Sprintf("%dd", d/(24*time.Hour))
-}
-
-// ending is the exit status as it was, or what took its place.
-func ending(j client.Job) string {
-	text := "-"
-	switch {
-	case j.Failure != "":
-		return "not started: " + oneLine(j.Failure, shownCommand)
-	case j.ExitCode != nil:
-		text = strconv.Itoa(*j.ExitCode)
-	case j.Signal != nil:
-		text = *j.Signal
-	}
-	if j.Ended != "" && j.Ended != "exited" {
-		text += " (" + j.Ended + ")"
-	}
-	return text
-}
-
-// oneLine shows a text of others so that it can neither break the table nor steer the terminal.
-func oneLine(text string, most int) string {
-	var line strings.Builder
-	count := 0
-	for _, r := range text {
-		if count++; most > 0 && count > most {
-			return line.String() + "…"
-		}
-		if unicode.IsPrint(r) {
-			line.WriteRune(r)
-			continue
-		}
-		quoted := strconv.QuoteRune(r)
-		line.WriteString(quoted[1 : len(quoted)-1])
-	}
-	return line.String()
 }

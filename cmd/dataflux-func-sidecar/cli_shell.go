@@ -55,7 +55,7 @@ func runShell(args []string, t terminal) int {
 	case stopped != 0:
 		return statusSignal + int(stopped)
 	case err != nil:
-		t.say("%s", explain(err, source))
+		t.say("%s", client.Explain(err, source))
 		s.sayWhatMayGoOn(err)
 		return statusFailed
 	case o.noWait:
@@ -176,13 +176,8 @@ func milliseconds(n int64) time.Duration { return time.Duration(n) * time.Millis
 
 // sayWhatMayGoOn is for an answer that is missing although the request may have arrived.
 func (s *shellCall) sayWhatMayGoOn(err error) {
-	if mayHaveArrived(err) {
+	if client.MayHaveArrived(err) {
 		s.say("the command may run all the same, as job %s", s.command.JobID)
 		s.say("to look: %s", s.again("jobs", s.command.JobID))
 	}
-}
-
-func mayHaveArrived(err error) bool {
-	var unreachable *client.Unreachable
-	return errors.As(err, &unreachable) && unreachable.Sent
 }

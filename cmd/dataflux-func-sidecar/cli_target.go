@@ -3,15 +3,12 @@ package main
 import (
 	"bytes"
 	"crypto/x509"
-	"encoding/pem"
 	"flag"
 	"fmt"
 	"os"
-	"slices"
 
 	"dataflux-func-sidecar/client"
 	"dataflux-func-sidecar/config"
-	"dataflux-func-sidecar/privsep/message"
 )
 
 // keyVariable holds the key where there is no configuration, as in a container or a CI job.
@@ -54,7 +51,7 @@ func (o *targetOptions) target() (client.Target, error) {
 		if err != nil {
 			return client.Target{}, fmt.Errorf("%w (or name the Sidecar with --url)", err)
 		}
-		target, err := targetOf(settings, usableAddress(settings.Bind))
+		target, err := client.TargetOf(settings, client.UsableAddress(settings.Bind))
 		if err != nil || o.ca == "" {
 			return target, err
 		}
@@ -65,28 +62,6 @@ func (o *targetOptions) target() (client.Target, error) {
 		return target, fmt.Errorf("--url %w", err)
 	}
 	return o.trust(target)
-}
-
-// targetOf is how a listening address is called from this host. Who reads the configuration can read the
-// certificate too, which proves more than its names, and those may all be names of other interfaces.
-func targetOf(settings config.Config, a config.Address) (client.Target, error) {
-	target, err := client.ParseTarget(urlOf(settings, a))
-	if err != nil || !settings.SpeaksTLS(a) {
-		return target, err
-	}
-	text, _, err := readSmall(settings.TLSCertificate, message.MaxCertificate)
-	if err != nil {
-		return target, fmt.Errorf("TLS_CERTIFICATE: %w", err)
-	}
-	block, _ := pem.Decode(text)
-	if block == nil {
-		return target, fmt.Errorf("TLS_CERTIFICATE: %s holds no certificate in the PEM form", settings.TLSCertificate)
-	}
-	certificate, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		return target, fmt.Errorf("TLS_CERTIFICATE: %s holds no certificate that can be read", settings.TLSCertificate)
-	}
-	return target.WithCertificate(certificate), nil
 }
 
 func (o *targetOptions) trust(target client.Target) (client.Target, error) {
@@ -137,31 +112,4 @@ func describeKey(what string, err error) error {
 		return nil
 	}
 	return fmt.Errorf("%s %w", what, err)
-}
-
-// usableAddress is the first that this host itself can connect to: docker0 may not be there.
-func usableAddress(bind []config.Address) config.Address {
-	at := slices.IndexFunc(bind, func(a config.Address) bool {
-		ip := a.AddrPort.Addr()
-		return a.Network == "unix" || ip.IsLoopback() || ip.IsUnspecified() || assigned(ip)
-	})
-	return bind[max(at, 0)]
-}
-
-// urlOf is the URL of a listening address for callers on this host.
-func urlOf(settings config.Config, a config.Address) string {
-	if a.Network == "unix" {
-		return "unix:" + a.Path
-	}
-	host := a.String()
-	switch ip := a.AddrPort.Addr(); {
-	case ip.IsUnspecified() && ip.Is4():
-		host = fmt.Sprintf("127.0.0.1:%d", a.AddrPort.Port())
-	case ip.IsUnspecified():
-		host = fmt.Sprintf("[::1]:%d", a.AddrPort.Port())
-	}
-	if settings.SpeaksTLS(a) {
-		return "https://" + host
-	}
-	return "http://" + host
 }

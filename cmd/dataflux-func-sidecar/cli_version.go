@@ -43,7 +43,7 @@ func runVersion(args []string, t terminal) int {
 	v := versions{Version: version, ReleaseDate: releaseDate}
 	if o.url != "" {
 		if v.Remote, err = o.askVersion(); err != nil {
-			t.say("%s", explain(err, ""))
+			t.say("%s", client.Explain(err, ""))
 			return 1
 		}
 	}
@@ -81,6 +81,6 @@ func (t terminal) printVersions(v versions, asJSON bool) {
 	}
 	fmt.Fprintf(t.stdout, "dataflux-func-sidecar %s (released %s)\n", v.Version, v.ReleaseDate)
 	if v.Remote != nil {
-		fmt.Fprintf(t.stdout, "%s: %s (released %s)\n", v.Remote.URL, oneLine(v.Remote.Version, 0), oneLine(v.Remote.ReleaseDate, 0))
+		fmt.Fprintf(t.stdout, "%s: %s (released %s)\n", v.Remote.URL, client.OneLine(v.Remote.Version, 0), client.OneLine(v.Remote.ReleaseDate, 0))
 	}
 }

@@ -204,22 +204,9 @@ func (c *configuring) noteKept(info os.FileInfo) {
 }
 
 func sayFailures(w io.Writer, err error) {
-	for _, failure := range findings(err) {
+	for _, failure := range config.Failures(err) {
 		fmt.Fprintln(w, failure)
 	}
-}
-
-// findings takes joined errors apart.
-func findings(err error) []error {
-	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok {
-		return []error{err}
-	}
-	var all []error
-	for _, one := range joined.Unwrap() {
-		all = append(all, findings(one)...)
-	}
-	return all
 }
 
 // summaryText is the end of an installation as the manual shows it.

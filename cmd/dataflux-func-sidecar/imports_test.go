@@ -27,10 +27,13 @@ func ours() map[string][]string {
 		"privsep/message": nil,
 		"listener":        {"privsep/message"}, // the network role: no key, no verdict, no command
 		"executor":        {"exec", "journal", "metrics", "privsep/message", "sign", "state"},
-		"state":           nil,      // knows nothing of what the bytes in its files mean
-		"client":          {"sign"}, // calls a Sidecar for the command line
-		"release":         nil,      // scripts, and tests of them
-		"units":           nil,      // texts of the units
+		"state":           nil,                                                                     // knows nothing of what the bytes in its files mean
+		"certificate":     {"config", "privsep/message"},                                           // no more than the channel carries
+		"client":          {"certificate", "config", "host", "sign"},                               // calls a Sidecar for the command line
+		"doctor":          {"certificate", "client", "config", "exec", "host", "privsep", "units"}, // looks, and asks the running service
+		"host":            {"config"},
+		"release":         nil, // scripts, and tests of them
+		"units":           nil, // texts of the units
 	}
 }
 

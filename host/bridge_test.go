@@ -1,4 +1,4 @@
-package main
+package host
 
 import (
 	"net/netip"
@@ -8,10 +8,11 @@ import (
 )
 
 func TestTheAddressOfDocker0TakesThePlaceOfTheStockOne(t *testing.T) {
+	stock := config.JoinBind(config.Default().Bind)
 	for _, one := range []struct{ bind, bridge, want string }{
-		{stockBind, "10.200.0.1", "127.0.0.1:8099,10.200.0.1:8099"},
-		{stockBind, "172.17.0.1", stockBind},
-		{stockBind, "", stockBind}, // no docker0
+		{stock, "10.200.0.1", "127.0.0.1:8099,10.200.0.1:8099"},
+		{stock, "172.17.0.1", stock},
+		{stock, "", stock}, // no docker0
 		{"172.17.0.1:9000,172.17.0.1:9001", "10.200.0.1", "10.200.0.1:9000,10.200.0.1:9001"},
 		{"127.0.0.1:8099,192.0.2.7:8099", "10.200.0.1", "127.0.0.1:8099,192.0.2.7:8099"},
 		{"0.0.0.0:8099", "10.200.0.1", "0.0.0.0:8099"},
@@ -27,7 +28,7 @@ func TestTheAddressOfDocker0TakesThePlaceOfTheStockOne(t *testing.T) {
 		if one.bridge != "" {
 			bridge = netip.MustParseAddr(one.bridge)
 		}
-		if got := config.JoinBind(followBridge(bind, bridge)); got != one.want {
+		if got := config.JoinBind(FollowBridge(bind, bridge)); got != one.want {
 			t.Errorf("%s with docker0 at %q: %s, want %s", one.bind, one.bridge, got, one.want)
 		}
 	}

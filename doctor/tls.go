@@ -1,4 +1,4 @@
-package main
+package doctor
 
 import (
 	"crypto/x509"
@@ -6,7 +6,9 @@ import (
 	"strings"
 	"time"
 
+	"dataflux-func-sidecar/certificate"
 	"dataflux-func-sidecar/config"
+	"dataflux-func-sidecar/units"
 )
 
 // renewalTime is how long before its end a certificate should have been renewed: authorities that renew by
@@ -14,38 +16,38 @@ import (
 const renewalTime = 21 * 24 * time.Hour
 
 // checkTLS finds what keeps the service from starting, or callers from trusting it.
-func checkTLS(p *patient) []finding {
+func checkTLS(p *patient) []Finding {
 	if p.settings.TLSCertificate == "" {
 		return nil
 	}
-	files, err := readTLS(p.settings)
+	pair, err := certificate.Load(p.settings)
 	if err != nil {
 		message, command, _ := strings.Cut(err.Error(), ": run ")
-		return []finding{failed("%s", message).mendedBy(command)}
+		return []Finding{failed("%s", message).mendedBy(command)}
 	}
-	found := []finding{well("TLS_KEY is the key of TLS_CERTIFICATE, and only its owner can read it"), files.timely(time.Now())}
-	return append(found, checkNames(files.pair.Leaf, p.settings)...)
+	found := []Finding{well("TLS_KEY is the key of TLS_CERTIFICATE, and only its owner can read it"), timely(pair, time.Now())}
+	return append(found, checkNames(pair.Leaf, p.settings)...)
 }
 
-func (f tlsFiles) timely(now time.Time) finding {
-	if wrong := f.untimely(now); wrong != "" {
-		return failed("the TLS certificate %s: callers refuse it: renew it, then run %s", wrong, restart)
+func timely(pair certificate.Pair, now time.Time) Finding {
+	if wrong := pair.Untimely(now); wrong != "" {
+		return failed("the TLS certificate %s: callers refuse it: renew it, then run %s", wrong, units.Restart)
 	}
-	left := f.pair.Leaf.NotAfter.Sub(now)
+	left := pair.Leaf.NotAfter.Sub(now)
 	if left < renewalTime {
-		return unwise("the TLS certificate expires in %d days: renew it, then run %s", int(left.Hours()/24), restart)
+		return unwise("the TLS certificate expires in %d days: renew it, then run %s", int(left.Hours()/24), units.Restart)
 	}
 	return well("the TLS certificate is valid for %d more days", int(left.Hours()/24))
 }
 
 // checkNames finds addresses that the certificate is not for. With names in it, callers may well use those.
-func checkNames(leaf *x509.Certificate, settings config.Config) (found []finding) {
+func checkNames(leaf *x509.Certificate, settings config.Config) (found []Finding) {
 	names := append([]string{}, leaf.DNSNames...)
 	for _, ip := range leaf.IPAddresses {
 		names = append(names, ip.String())
 	}
 	if len(names) == 0 {
-		return []finding{failed("the TLS certificate has no subjectAltName, so callers take it for no host: have it made for the name or address that DataFlux Func uses")}
+		return []Finding{failed("the TLS certificate has no subjectAltName, so callers take it for no host: have it made for the name or address that DataFlux Func uses")}
 	}
 	found = append(found, well("the TLS certificate is for %s", strings.Join(names, ", ")))
 	for _, a := range settings.Bind {

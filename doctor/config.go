@@ -1,34 +1,33 @@
-package main
+package doctor
 
 import (
 	"errors"
-	"net"
-	"net/netip"
 	"os"
 	"slices"
 	"strings"
 
 	"dataflux-func-sidecar/config"
+	"dataflux-func-sidecar/host"
 	"dataflux-func-sidecar/privsep"
 )
 
 // load reads the configuration and finds the user, on whom several checks rely.
-func (p *patient) load() ([]finding, error) {
-	settings, err := config.Load(p.config)
+func (p *patient) load() ([]Finding, error) {
+	settings, err := config.Load(p.Config)
 	if err != nil {
-		var found []finding
-		for _, one := range findings(err) {
+		var found []Finding
+		for _, one := range config.Failures(err) {
 			message, command, _ := strings.Cut(one.Error(), ": run ")
 			found = append(found, failed("%s", message).mendedBy(command))
 		}
 		return found, err
 	}
 	p.settings = settings
-	p.account, _ = privsep.LookupUser(p.user) // checkUser says what is wrong
-	return []finding{well("%s is valid, and only its owner can read or write it", p.config)}, nil
+	p.account, _ = privsep.LookupUser(p.User) // checkUser says what is wrong
+	return []Finding{well("%s is valid, and only its owner can read or write it", p.Config)}, nil
 }
 
-func checkKeys(p *patient) (found []finding) {
+func checkKeys(p *patient) (found []Finding) {
 	keys := p.settings.Keys
 	for i, key := range keys {
 		switch {
@@ -55,7 +54,7 @@ func oneByte(key config.Key) bool {
 	return true
 }
 
-func checkAddresses(p *patient) (found []finding) {
+func checkAddresses(p *patient) (found []Finding) {
 	for _, address := range p.settings.Bind {
 		if address.Network == "unix" {
 			found = append(found, checkSocketFile(address.Path))
@@ -66,31 +65,20 @@ func checkAddresses(p *patient) (found []finding) {
 	return found
 }
 
-func checkAddress(address config.Address) finding {
+func checkAddress(address config.Address) Finding {
 	ip := address.AddrPort.Addr()
 	switch {
 	case ip.IsUnspecified():
 		return unwise("BIND address %s takes connections on every address of this host: write the addresses that DataFlux Func uses, or have a firewall", address)
-	case ip.IsLoopback() && ip.Is4(), assigned(ip):
+	case ip.IsLoopback() && ip.Is4(), host.Assigned(ip):
 		return well("BIND address %s is an address of this host", address)
 	}
 	return unwise("BIND address %s is on no interface now (a Docker bridge comes with Docker): nothing to do if it will be, as the socket waits for it", address)
 }
 
-func assigned(ip netip.Addr) bool {
-	addresses, err := net.InterfaceAddrs()
-	if err != nil {
-		return false
-	}
-	return slices.ContainsFunc(addresses, func(a net.Addr) bool {
-		prefix, err := netip.ParsePrefix(a.String())
-		return err == nil && prefix.Addr().Unmap() == ip
-	})
-}
-
 // checkSocketFile finds what would keep systemd from making the socket: it
 // replaces a socket that is there, and nothing else.
-func checkSocketFile(path string) finding {
+func checkSocketFile(path string) Finding {
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
@@ -104,17 +92,17 @@ func checkSocketFile(path string) finding {
 }
 
 // checkBridge finds the address that containers do not find this host under.
-func checkBridge(p *patient) []finding {
-	bridge := bridgeAddress()
-	followed := followBridge(p.settings.Bind, bridge)
+func checkBridge(p *patient) []Finding {
+	bridge := host.BridgeAddress()
+	followed := host.FollowBridge(p.settings.Bind, bridge)
 	switch {
 	case !bridge.IsValid():
 		return nil
 	case !slices.Equal(followed, p.settings.Bind):
-		return []finding{unwise("BIND names %s, but docker0 has %s, and containers look for this host there", stockBridge, bridge).
-			mendedBy("dataflux-func-sidecar configure --config " + config.ShellQuote(p.config) + " --bind " + config.JoinBind(followed) + " && " + config.ApplyBind)}
+		return []Finding{unwise("BIND names %s, but docker0 has %s, and containers look for this host there", host.StockBridge, bridge).
+			mendedBy("dataflux-func-sidecar configure --config " + config.ShellQuote(p.Config) + " --bind " + config.JoinBind(followed) + " && " + config.ApplyBind)}
 	case slices.ContainsFunc(p.settings.Bind, func(a config.Address) bool { return a.AddrPort.Addr() == bridge }):
-		return []finding{well("containers on docker0 find this host under %s", bridge)}
+		return []Finding{well("containers on docker0 find this host under %s", bridge)}
 	}
 	return nil
 }

@@ -1,0 +1,36 @@
+package doctor
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// What a test cannot bring about on the host that it shares with others.
+func TestTheHostIsJudged(t *testing.T) {
+	for _, test := range []struct {
+		finding Finding
+		level   Level
+		says    string
+	}{
+		{judgeSeccomp("kill_process errno allow"), OK, "seccomp is there"},
+		{judgeSeccomp(""), Failure, "CONFIG_SECCOMP_FILTER"},
+		{judgeLandlock(7, nil), OK, "in version 7"},
+		{judgeLandlock(4, nil), OK, "from version 6"},
+		{judgeLandlock(0, unix.ENOSYS), Warning, "use Linux 5.13"},
+		{judgeDumps("0"), OK, "suid_dumpable is 0"},
+		{judgeDumps("2"), OK, "suid_dumpable is 2"},
+		{judgeDumps("1"), Warning, "run sysctl -w fs.suid_dumpable=0"},
+		{judgeClock(unix.TIME_OK, nil, time.Minute), OK, "is synchronised"},
+		{judgeClock(unix.TIME_INS, nil, time.Minute), OK, "is synchronised"},
+		{judgeClock(unix.TIME_ERROR, nil, time.Minute), Warning, "TIME_WINDOW (1m0s): run timedatectl set-ntp true"},
+		{judgeClock(0, unix.EPERM, time.Minute), OK, "host of this container"},
+		{judgeClock(0, unix.ENOSYS, time.Minute), Warning, "cannot ask"},
+	} {
+		if test.finding.Level != test.level || !strings.Contains(test.finding.String(), test.says) {
+			t.Errorf("%s, want %s with %q", test.finding, test.level, test.says)
+		}
+	}
+}

@@ -1,0 +1,5 @@
+// Package host looks at the machine that it runs on: under which addresses it can be reached, which
+// sockets hold one of them, and whose those are.
+//
+// It must never change anything, nor connect to anybody.
+package host
