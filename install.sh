@@ -20,7 +20,7 @@ PROGRAM=$BIN_DIR/$NAME
 CONFIG=/etc/$NAME
 STATE_DIR=/var/lib/$NAME
 UNIT_DIR=/etc/systemd/system
-UNITS="$NAME.socket $NAME-ports.service $NAME.service"
+UNITS="$NAME.socket $NAME-metrics.socket $NAME-ports.service $NAME.service"
 CATALOG_DIR=/usr/lib/systemd/catalog
 MAN_DIR=/usr/local/share/man
 RUN_USER=dffs
@@ -438,7 +438,8 @@ stop_service() {
 
 # Also where an interrupted removal left links to units that are gone.
 disable_units() {
-	for link in "$UNIT_DIR"/*.wants/"$NAME".*; do rm -f "$link"; done
+	for link in "$UNIT_DIR"/*.wants/"$NAME".* "$UNIT_DIR"/*.wants/"$NAME"-*.socket; do rm -f "$link"; done
+	rmdir "$UNIT_DIR/$NAME.service.wants" 2>/dev/null || true # of the metrics; others' wishes stay
 }
 
 # The program goes last, so that whoever is interrupted can run this again.
@@ -468,7 +469,7 @@ installed() {
 # What --uninstall leaves, and --purge does not. A wildcard that matches nothing is no file.
 kept() {
 	for path in "$CONFIG" "$CONFIG".original* "${CONFIG%/*}/.$NAME".*.tmp "$STATE_DIR" \
-		"$UNIT_DIR/$NAME.service.bak" "$UNIT_DIR/$NAME".*.d; do
+		"$UNIT_DIR/$NAME.service.bak" "$UNIT_DIR/$NAME".*.d "$UNIT_DIR/$NAME"-*.d; do
 		if is_there "$path"; then say "$path"; fi
 	done
 }

@@ -30,11 +30,11 @@ _dataflux_func_sidecar() {
 		_dataflux_func_sidecar_offer -u
 		return
 		;;
-	--bind | --url | --env | --timeout | --callback | --job-id) return ;;
+	--bind | --metrics | --url | --env | --timeout | --callback | --job-id) return ;;
 	esac
 	local remote='--url --config --secret-key-file --ca --json --help'
 	case ${COMP_WORDS[1]} in
-	serve) _dataflux_func_sidecar_offer -W '--bind --config --state-dir --user --help' ;;
+	serve) _dataflux_func_sidecar_offer -W '--bind --config --metrics --state-dir --user --help' ;;
 	shell)
 		_dataflux_func_sidecar_offer -W "$remote --env --workdir --timeout --callback --job-id --no-wait --follow --cancel-on-interrupt"
 		;;

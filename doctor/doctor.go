@@ -71,6 +71,7 @@ func checks() []check {
 		{"clock", onHost, checkClock},
 		{"units", live, checkUnitFiles},
 		{"service", live, checkService},
+		{"metrics", live, checkMetrics},
 		{"freshness", live, checkFreshness},
 		{"answers", calling, checkAnswers},
 		{"call", calling, checkCall},

@@ -20,6 +20,8 @@ func checkUnitFiles(p *patient) (found []Finding) {
 		path := unit["FragmentPath"]
 		text, err := os.ReadFile(path)
 		switch {
+		case unit["LoadState"] == "masked" && name == units.Metrics:
+			found = append(found, well("%s is masked, so there are no metrics", name))
 		case unit["LoadState"] == "masked":
 			found = append(found, failed("%s is masked", name).mendedBy("systemctl unmask "+name+" && systemctl start dataflux-func-sidecar"))
 		case path == "" || err != nil:

@@ -75,6 +75,9 @@ func faults() []fault {
 				"i=0; while [ $i -lt 100 ] && ! ss -ltn | grep -q 127.0.0.1:8099; do sleep 0.1; i=$((i+1)); done",
 			"answers", "failure", "something else than a Sidecar answers", "systemctl stop stranger; systemctl start dataflux-func-sidecar",
 		},
+		{"metrics that the service was not given", "systemctl enable --quiet " + metrics, "metrics", "warning", "has started without it", ""},
+		{"metrics until the next boot", "systemctl disable --quiet " + metrics, "metrics", "warning", "active and not enabled", ""},
+		{"a socket that the service keeps", "systemctl disable --quiet --now " + metrics, "metrics", "warning", "keeps the socket", ""},
 		{"missing WORKDIR", `echo 'WORKDIR="/srv/new"' >> ` + configuration, "workdir", "failure", "is missing", ""},
 		{"closed WORKDIR", `install -d -m 0700 /srv/closed; echo 'WORKDIR="/srv/closed"' >> ` + configuration, "workdir", "failure", "cannot enter", "chmod 0755 /srv/closed"},
 		{"closed SHELL", `install -d -m 0700 /srv/bin; cp /bin/sh /srv/bin/sh; echo 'SHELL="/srv/bin/sh"' >> ` + configuration, "shell", "failure", "cannot execute", "chmod 0755 /srv/bin"},
@@ -143,6 +146,8 @@ func TestCheckKnowsAnInstallationFromAPackage(t *testing.T) {
 	m.apt("install", m.placePackage(thesePackages, debName(thisVersion, arch)))
 	m.sh("dataflux-func-sidecar configure --bind 127.0.0.1:8099 && " + apply)
 	m.wantWell("after the package's installation")
+	m.run("systemctl", "mask", metrics)
+	m.wantWell("without any metrics for good")
 	for _, path := range []string{"/usr/bin/dataflux-func-sidecar is root's", "/usr/lib/systemd/system/" + service + " is the one of version"} {
 		if out := m.run("dataflux-func-sidecar", "check"); !strings.Contains(out, "ok: "+path) && !strings.Contains(out, "ok: /lib"+strings.TrimPrefix(path, "/usr/lib")) {
 			t.Errorf("no word of %s in\n%s", path, out)

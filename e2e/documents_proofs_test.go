@@ -10,9 +10,10 @@ type step struct {
 // steps begin on a machine that serves a release folder to itself and has nothing else.
 func steps() []step {
 	const (
-		away      = `systemctl stop dataflux-func-sidecar; ip addr add 192.0.2.7/32 dev lo; dataflux-func-sidecar configure --bind 127.0.0.1:8099,192.0.2.7:8099; systemctl daemon-reload; systemctl start dataflux-func-sidecar`
-		treeIsUp  = `until pgrep -fx 'sleep 60' && pgrep -fx 'sleep 50' && pgrep -fx 'sleep 30'; do sleep 0.1; done`
-		keyInFile = `echo a-key-of-the-documents-test > key`
+		away         = `! ss -ltn | grep 18099 && systemctl stop dataflux-func-sidecar; dataflux-func-sidecar configure --bind 127.0.0.1:8099,192.0.2.7:8099; systemctl daemon-reload; systemctl start dataflux-func-sidecar`
+		treeIsUp     = `until pgrep -fx 'sleep 60' && pgrep -fx 'sleep 50' && pgrep -fx 'sleep 30'; do sleep 0.1; done`
+		otherMetrics = `ip addr add 192.0.2.7/32 dev lo; mkdir /etc/systemd/system/dataflux-func-sidecar-metrics.socket.d; printf '[Socket]\nListenStream=\nListenStream=192.0.2.7:18099\n' > /etc/systemd/system/dataflux-func-sidecar-metrics.socket.d/override.conf; systemctl daemon-reload`
+		keyInFile    = `echo a-key-of-the-documents-test > key`
 	)
 	return []step{
 		{command: "curl -fsSO https://YOUR-SERVER/download.sh"},
@@ -61,6 +62,11 @@ func steps() []step {
 		{command: "systemctl show -p StatusText -p NRestarts dataflux-func-sidecar", says: "StatusText=Serving"},
 		{command: "curl -fsS http://127.0.0.1:8099", says: "Welcome"},
 		{command: "sudo journalctl -u dataflux-func-sidecar", says: "Command finished after"},
+
+		{command: "sudo systemctl enable dataflux-func-sidecar-metrics.socket && sudo systemctl restart dataflux-func-sidecar"},
+		{command: "curl -fsS http://127.0.0.1:18099/metrics", says: `dataflux_func_sidecar_build_info{version="1.`},
+		{command: "sudo systemctl stop dataflux-func-sidecar-metrics.socket && sudo systemctl restart dataflux-func-sidecar", before: otherMetrics},
+		{command: "sudo systemctl disable --now dataflux-func-sidecar-metrics.socket && sudo systemctl restart dataflux-func-sidecar", before: "curl -fsS http://192.0.2.7:18099/metrics"},
 
 		{command: "sudo ./install.sh --secret-key-file ./key", before: keyInFile, says: "a-key-of-the-documents-test"},
 		{command: "dataflux-func-sidecar shell --url http://192.0.2.7:8099 --secret-key-file ./key 'uptime'", before: away, says: "load average"},

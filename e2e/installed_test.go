@@ -10,6 +10,7 @@ const (
 	service  = "dataflux-func-sidecar.service"
 	socket   = "dataflux-func-sidecar.socket"
 	ports    = "dataflux-func-sidecar-ports.service"
+	metrics  = "dataflux-func-sidecar-metrics.socket"
 	checkout = "/root/checkout"
 )
 
@@ -54,7 +55,7 @@ func (m *machine) placeRelease(folder string) {
 
 func (m *machine) placeParts(units, man string) {
 	m.t.Helper()
-	for _, unit := range []string{service, socket, ports, "dataflux-func-sidecar.catalog"} {
+	for _, unit := range []string{service, socket, ports, metrics, "dataflux-func-sidecar.catalog"} {
 		m.place("../units/"+unit, units+"/"+unit, 0o644)
 	}
 	for _, page := range []string{"dataflux-func-sidecar.8", "dataflux-func-sidecar.5"} {

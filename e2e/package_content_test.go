@@ -35,6 +35,8 @@ func inBoth() []string {
 	return []string{
 		"-rwx--x--x /usr/bin/dataflux-func-sidecar",
 		"-rw-r--r-- /usr/lib/systemd/catalog/dataflux-func-sidecar.catalog",
+		"-rw-r--r-- /usr/lib/systemd/system-preset/80-dataflux-func-sidecar.preset",
+		"-rw-r--r-- /usr/lib/systemd/system/dataflux-func-sidecar-metrics.socket",
 		"-rw-r--r-- /usr/lib/systemd/system/dataflux-func-sidecar-ports.service",
 		"-rw-r--r-- /usr/lib/systemd/system/dataflux-func-sidecar.service",
 		"-rw-r--r-- /usr/lib/systemd/system/dataflux-func-sidecar.service.d/first-start.conf",

@@ -34,13 +34,17 @@ func TestDebianPackageFromInstallationToPurge(t *testing.T) {
 	key := m.secretKey()
 	m.checkServes()
 	m.checkPackageIsIn(key, said)
+	m.checkNoMetrics()
+	m.sh(switchOn)
 	m.checkUpgradeUnderLoad(next)
+	m.checkMetrics(metricsAddress)
 	m.checkBrokenConfigurationStopsAnUpgrade(next)
 	m.checkUpgradeMovesSocketsToANewBind(next)
 	m.checkDisabledStaysDisabled(next)
 	m.checkRemoveKeepsWhatIsTheUsers(key)
 	m.apt("install", next)
 	m.checkAnswers("127.0.0.1:8300")
+	m.checkMetrics(metricsAddress) // a removal is no word against what the administrator has enabled
 	if m.secretKey() != key {
 		t.Error("another key after it was removed and installed again")
 	}
@@ -57,7 +61,7 @@ func (m *machine) checkPackageIsIn(key, said string) {
 	if !strings.Contains(said, "configure --print-summary") {
 		m.t.Errorf("it does not say how to see the key:\n%s", said)
 	}
-	if said := m.run("systemd-analyze", "verify", service, socket, ports); said != "" {
+	if said := m.run("systemd-analyze", "verify", service, socket, ports, metrics); said != "" {
 		m.t.Errorf("systemd-analyze verify says:\n%s", said)
 	}
 	if said := m.run("dataflux-func-sidecar", "check"); strings.Contains(said, "install.sh") {
@@ -150,7 +154,7 @@ func (m *machine) checkRemoveKeepsWhatIsTheUsers(key string) {
 	m.t.Helper()
 	m.apt("remove", packageName)
 	m.checkRefuses("127.0.0.1:8300")
-	for _, unit := range []string{service, socket, ports} {
+	for _, unit := range []string{service, socket, ports, metrics} {
 		if state := m.state(unit); state != "inactive" {
 			m.t.Errorf("%s is %s after it was removed", unit, state)
 		}
@@ -194,6 +198,10 @@ func TestDebianPackageInAnImageLeavesTheKeyToTheFirstStart(t *testing.T) {
 	m.reboot()
 	m.checkServes()
 	m.sh("dataflux-func-sidecar check")
+	m.run("systemctl", "preset-all", "--preset-mode=enable-only") // as a first boot without /etc/machine-id does
+	if enabled, _ := m.try("systemctl", "is-enabled", metrics); enabled != "disabled" {
+		t.Errorf("a first boot makes that %s of %s", enabled, metrics)
+	}
 
 	m.sh("rm /etc/dataflux-func-sidecar; systemctl restart " + service + " || true")
 	m.eventually("a lost configuration is not replaced", func() bool {

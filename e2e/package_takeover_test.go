@@ -49,7 +49,7 @@ func (m *machine) checkOriginalIsKept(said string) {
 
 func (m *machine) checkUnitsAreThePackages() {
 	m.t.Helper()
-	for _, unit := range []string{service, socket, ports} {
+	for _, unit := range []string{service, socket, ports, metrics} {
 		if path := m.run("systemctl", "show", "--value", "-p", "FragmentPath", unit); !strings.HasSuffix("/usr"+strings.TrimPrefix(path, "/usr"), "/usr/lib/systemd/system/"+unit) {
 			m.t.Errorf("%s is at %s", unit, path)
 		}
@@ -62,6 +62,7 @@ func (m *machine) checkUnitsAreThePackages() {
 // checkTakesOverFromInstallSh installs the package of the next version over a running installation.
 func (m *machine) checkTakesOverFromInstallSh(install func() string) {
 	m.t.Helper()
+	m.sh(switchOn)
 	sockets, configuration := m.listening(), m.run("cat", "/etc/dataflux-func-sidecar")
 	const look = `getent passwd dffs; stat -c '%a %U %G' "$(getent passwd dffs | cut -d: -f6)"`
 	user := m.sh(look)
@@ -82,6 +83,8 @@ func (m *machine) checkTakesOverFromInstallSh(install func() string) {
 	}
 	m.checkServesNext()
 	m.checkUnitsAreThePackages()
+	m.checkMetrics(metricsAddress)
+	m.sh("systemctl is-enabled --quiet " + metrics + " && test -e /etc/systemd/system/" + service + ".wants/" + metrics)
 	if left := m.sh("find /usr/local /etc/systemd/system -name '*dataflux-func-sidecar*' -type f"); left != "" || !strings.Contains(said, "took over from install.sh") {
 		m.t.Errorf("left behind: %s\n%s", left, said)
 	}

@@ -34,6 +34,7 @@ type courier struct {
 	callbacks Callbacks
 	session   func(context.Context) (*Session, error)
 	log       *journal.Log
+	tally     *tally
 	stopped   context.Context
 	stopNow   context.CancelFunc
 
@@ -46,12 +47,12 @@ type courier struct {
 	gates   map[string]*gate
 }
 
-func newCourier(c Callbacks, session func(context.Context) (*Session, error), log *journal.Log) *courier {
+func newCourier(c Callbacks, session func(context.Context) (*Session, error), log *journal.Log, tally *tally) *courier {
 	ctx, cancel := context.WithCancel(context.Background())
 	drained := make(chan struct{})
 	close(drained)
 	return &courier{
-		callbacks: c, session: session, log: log, stopped: ctx, stopNow: cancel,
+		callbacks: c, session: session, log: log, tally: tally, stopped: ctx, stopNow: cancel,
 		closed: make(chan struct{}), drained: drained, gates: map[string]*gate{},
 	}
 }
@@ -158,11 +159,13 @@ func (c *courier) store(d *delivery) {
 // resume takes up what an earlier process promised.
 func (c *courier) resume(found state.FoundDeliveries) {
 	for _, id := range found.Lost {
+		c.tally.callbacks.Add(callbackLost, 1)
 		c.log.Write(journal.CallbackLost(), "Callback lost: its records in the state files are damaged", journal.Fields{journal.JobID: id})
 	}
 	for _, p := range found.Pending {
 		u, err := url.Parse(p.Job.URL)
 		if err != nil {
+			c.tally.callbacks.Add(callbackLost, 1)
 			c.log.Write(journal.CallbackLost(), "Callback lost: its URL in the state files cannot be read", journal.Fields{journal.JobID: p.Job.ID})
 			_ = c.callbacks.Ledger.Done(p.Job.ID)
 			continue

@@ -20,11 +20,16 @@ func (c *courier) deliverWithRetries(d *delivery) (settled bool) {
 	for attempt := 1; ; attempt++ {
 		outcome, err := c.attemptThroughGate(d, attempt)
 		if err == nil && outcome.Status >= 200 && outcome.Status < 300 {
+			c.tally.callbacks.Add(callbackDelivered, 1)
 			c.report(journal.CallbackDelivered(), d, attempt, fmt.Sprintf("Callback delivered to %s (HTTP %d)", d.receiver(), outcome.Status))
 			return true
 		}
+		if !errors.Is(err, errStopping) {
+			c.tally.callbackFailures.Add(1)
+		}
 		left := time.Until(d.expires)
 		if left <= 0 {
+			c.tally.callbacks.Add(callbackLost, 1)
 			c.report(journal.CallbackLost(), d, attempt, fmt.Sprintf("Callback to %s given up after CALLBACK_EXPIRY (%s): %s", d.receiver(), c.callbacks.Expiry, why(outcome, err)))
 			return true
 		}
@@ -45,6 +50,7 @@ func (c *courier) leaveBehind(d *delivery, attempt int, reason string) (settled 
 		c.report(journal.CallbackKept(), d, attempt, fmt.Sprintf("Callback to %s is kept for the next start: %s", d.receiver(), reason))
 		return false
 	}
+	c.tally.callbacks.Add(callbackLost, 1)
 	c.report(journal.CallbackLost(), d, attempt, fmt.Sprintf("Callback to %s lost, as the daemon stops and the disk did not take it: %s", d.receiver(), reason))
 	return true
 }

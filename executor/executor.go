@@ -52,6 +52,7 @@ type Options struct {
 	Callbacks Callbacks
 	Limits    message.Limits
 	Log       *journal.Log
+	Version   string // for the metrics
 }
 
 // Executor carries out verified requests. Commands outlive the network role that brought them.
@@ -63,6 +64,7 @@ type Executor struct {
 	runner   *exec.Runner
 	jobs     *jobs
 	courier  *courier
+	tally    *tally
 	// strangers sums up, for the journal, who came without a valid signature.
 	strangers *strangers
 	// verifying bounds how many requests are checked at once, whatever the network role sends.
@@ -84,11 +86,11 @@ func New(o Options) (*Executor, error) {
 	}
 	e := &Executor{
 		verifier: o.Verifier, commands: o.Commands, limits: o.Limits, log: o.Log,
-		runner: runner, jobs: newJobs(o.Jobs),
+		runner: runner, jobs: newJobs(o.Jobs), tally: newTally(o.Version),
 		verifying: make(chan struct{}, 64), changed: make(chan struct{}),
 	}
 	e.strangers = &strangers{tell: func(count int, remote, reason string) { e.logRefusal(count, statusUnauthorized, remote, reason) }}
-	e.courier = newCourier(o.Callbacks, e.session, o.Log)
+	e.courier = newCourier(o.Callbacks, e.session, o.Log, e.tally)
 	e.reclaim(o.Callbacks.Found)
 	e.courier.resume(o.Callbacks.Found)
 	return e, nil

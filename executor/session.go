@@ -26,12 +26,14 @@ type Session struct {
 	lastRequest uint64
 	lastPost    uint64
 	lastPing    uint64
+	scrapes     int                // those that are not answered yet
 	streams     map[uint64]*stream // answers and callbacks that are being sent; the latter with PostFlag
 	outcomes    map[uint64]chan message.Outcome
 }
 
 // Connect begins a conversation over conn.
 func (e *Executor) Connect(conn *message.Conn) *Session {
+	e.tally.roleStarts.Add(1)
 	return &Session{
 		executor: e, conn: conn,
 		ready: make(chan struct{}), drained: make(chan struct{}), ended: make(chan struct{}), pong: make(chan uint64, 1),
@@ -98,6 +100,8 @@ func (s *Session) take(f message.Frame) error {
 		return s.takeReady(f)
 	case message.Request:
 		return s.takeRequest(f)
+	case message.Scrape:
+		return s.takeScrape(f.ID)
 	case message.Credit:
 		return s.takeCredit(f)
 	case message.Hangup:
@@ -141,18 +145,12 @@ func (s *Session) takeRequest(f message.Frame) error {
 		return err
 	}
 	s.mu.Lock()
-	if f.ID != s.lastRequest+1 || f.ID&message.PostFlag != 0 {
-		s.mu.Unlock()
-		return fmt.Errorf("%w: request %d came after %d", message.ErrProtocol, f.ID, s.lastRequest)
-	}
-	s.lastRequest = f.ID
-	if len(s.streams) >= int(s.executor.limits.MaxConnections)+s.executor.courier.mostPosts() {
-		s.mu.Unlock()
-		return fmt.Errorf("%w: more requests at once than connections", message.ErrProtocol)
-	}
-	st := newStream(s, f.ID)
-	s.streams[f.ID] = st
+	st, err := s.begin(f.ID)
 	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	st.tally = s.executor.tally
 	s.executor.verifying <- struct{}{}
 	go s.executor.serve(call, st)
 	return nil
@@ -213,6 +211,7 @@ func (s *Session) takeRefused(f message.Frame) error {
 	if err != nil {
 		return err
 	}
+	s.executor.tally.refused(r.Status, r.Count)
 	s.executor.logRefusal(int(r.Count), int(r.Status), address(r.Remote), r.Reason)
 	return nil
 }

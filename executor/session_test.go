@@ -32,6 +32,7 @@ func TestANetworkRoleThatLiesIsEnded(t *testing.T) {
 		"the end of a stream":           {{Kind: message.Pong, ID: 1, Last: true}},
 		"an answer, which is not its":   {{Kind: message.Answer, ID: 1, Payload: message.Head{Status: 200}.Encode()}},
 		"a Setup, which is not its own": {{Kind: message.Setup}},
+		"a scrape without a socket":     {{Kind: message.Scrape, ID: 1}},
 	}
 	for name, frames := range cases {
 		t.Run(name, func(t *testing.T) {

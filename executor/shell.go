@@ -118,6 +118,7 @@ func (e *Executor) carry(j *job, timestamp string, st *stream) *refusal {
 func (e *Executor) follow(j *job, st *stream) {
 	defer e.close(j)
 	e.jobs.leavePlace() // its place is free from now on, however slowly the answer is read
+	e.tally.ended(j.process.Result())
 	if j.request.callbackURL != nil {
 		e.courier.dispatch(j, ran{j.process.Result()})
 	}
@@ -137,6 +138,7 @@ func (e *Executor) close(j *job) {
 
 // fail ends a job that was never started. If it had been accepted, its callback and the journal tell.
 func (e *Executor) fail(j *job, why *refusal, accepted bool) {
+	e.tally.commands.Add(commandNotStarted, 1)
 	switch {
 	case j.request.callbackURL == nil:
 	case accepted:

@@ -17,12 +17,31 @@ type stream struct {
 	session *Session
 	id      uint64
 	changed *sync.Cond // on session.mu
+	tally   *tally     // counts the answer; nil for what is no answer to a request
 	credit  int
 	gone    bool
 }
 
 func newStream(s *Session, id uint64) *stream {
 	return &stream{session: s, id: id, changed: sync.NewCond(&s.mu), credit: message.Window}
+}
+
+// begin needs s.mu. It opens the stream of an answer.
+func (s *Session) begin(id uint64) (*stream, error) {
+	if id != s.lastRequest+1 || id&message.PostFlag != 0 {
+		return nil, fmt.Errorf("%w: request %d came after %d", message.ErrProtocol, id, s.lastRequest)
+	}
+	s.lastRequest = id
+	most := int(s.executor.limits.MaxConnections) + s.executor.courier.mostPosts()
+	if s.executor.limits.MetricsSockets > 0 {
+		most += message.MaxScrapes
+	}
+	if len(s.streams) >= most {
+		return nil, fmt.Errorf("%w: more requests at once than connections", message.ErrProtocol)
+	}
+	st := newStream(s, id)
+	s.streams[id] = st
+	return st, nil
 }
 
 // addCredit and abandon need session.mu.
@@ -63,6 +82,21 @@ func (st *stream) reserve(n int, last bool) error {
 		delete(st.session.streams, st.id)
 	}
 	return nil
+}
+
+// count notes the outcome of a request before the caller can know it, so that whoever has an answer finds
+// it counted.
+func (st *stream) count(status uint16) {
+	if st.tally == nil {
+		return
+	}
+	st.session.mu.Lock()
+	gone := st.gone
+	st.session.mu.Unlock()
+	if gone {
+		status = 0
+	}
+	st.tally.answered(status)
 }
 
 // close ends a stream that stays unfinished.
@@ -115,6 +149,7 @@ func answerTo(st *stream, head message.Head) *chunks {
 		f := message.Frame{Kind: message.Data, Last: last, Payload: piece}
 		if !begun {
 			begun = true
+			st.count(head.Status)
 			head.Length, head.Body = -1, piece
 			if last {
 				head.Length = int64(len(piece))

@@ -34,6 +34,12 @@ func RefuseTaken(addresses []config.Address, units []string) error {
 	return errors.Join(taken...)
 }
 
+// ServiceHas says whether this service has an address open.
+func ServiceHas(address config.Address) bool {
+	sockets, _ := inTheWay(address)
+	return slices.ContainsFunc(sockets, func(s heldSocket) bool { return s.ours(nil) })
+}
+
 // refuseFile finds what systemd would not replace by a socket, unlike an earlier socket.
 func refuseFile(address config.Address) error {
 	if address.Network != "unix" {

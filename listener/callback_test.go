@@ -103,7 +103,7 @@ func TestAnErrorDoesNotRepeatTheURL(t *testing.T) {
 
 func TestAnUntrustedCertificateIsRefused(t *testing.T) {
 	receiver := httptest.NewTLSServer(http.NotFoundHandler())
-	receiver.Config.ErrorLog = newServer(nil, usualLimits()).http.ErrorLog
+	receiver.Config.ErrorLog = newServer(nil, nil, 1).http.ErrorLog
 	defer receiver.Close()
 	if outcome := newRig(t, usualLimits()).deliver(receiver.URL, "{}"); !strings.Contains(outcome.Error, "certificate") {
 		t.Errorf("got %+v", outcome)

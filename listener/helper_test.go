@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,8 +18,10 @@ import (
 type rig struct {
 	t        *testing.T
 	address  string
+	metrics  string // where those are served, if the limits say that they are
 	executor *message.Conn
 	ended    chan error
+	worked   atomic.Int64 // the requests that the latest Ping was told of
 }
 
 func newRig(t *testing.T, limits message.Limits) *rig {
@@ -29,15 +32,17 @@ func newRig(t *testing.T, limits message.Limits) *rig {
 // newRigWithTLS speaks it if there is anything in the identity.
 func newRigWithTLS(t *testing.T, limits message.Limits, identity message.Identity) *rig {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	listeners := []net.Listener{listen(t)}
 	a, b := net.Pipe()
-	r := &rig{t: t, address: l.Addr().String(), executor: message.NewConn(a, message.FromNetwork()), ended: make(chan error, 1)}
-	t.Cleanup(func() { _ = a.Close(); _ = l.Close() })
+	r := &rig{t: t, address: listeners[0].Addr().String(), executor: message.NewConn(a, message.FromNetwork()), ended: make(chan error, 1)}
+	if limits.MetricsSockets > 0 {
+		listeners = append(listeners, listen(t))
+		r.metrics = listeners[1].Addr().String()
+	}
+	t.Cleanup(func() { _ = a.Close() })
 	go func() {
-		r.ended <- NewRole(message.NewConn(b, message.FromExecutor()), "banner\n", func(bool, int) {}).Run([]net.Listener{l}, 7)
+		rest := func(_ bool, requests int) { r.worked.Store(int64(requests)) }
+		r.ended <- NewRole(message.NewConn(b, message.FromExecutor()), "banner\n", rest).Run(listeners, 7)
 	}()
 	if identity.Listeners != nil {
 		r.send(message.Frame{Kind: message.Certified, Payload: identity.Encode()})
@@ -47,6 +52,16 @@ func newRigWithTLS(t *testing.T, limits message.Limits, identity message.Identit
 		t.Fatalf("the first frame is of kind %d, want Ready", f.Kind)
 	}
 	return r
+}
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l
 }
 
 func usualLimits() message.Limits {
@@ -84,7 +99,12 @@ func (r *rig) expect(kind message.Kind) message.Frame {
 
 func (r *rig) dial() net.Conn {
 	r.t.Helper()
-	conn, err := net.Dial("tcp", r.address)
+	return r.dialTo(r.address)
+}
+
+func (r *rig) dialTo(address string) net.Conn {
+	r.t.Helper()
+	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -33,8 +33,13 @@ func envelope(text string) []byte {
 	return append(append([]byte(`{"ok":false,"message":`), quoted...), `,"data":null}`...)
 }
 
-// refuse answers without the executor, and closes the connection.
+// refuse answers without the executor, which hears of it later, and closes the connection.
 func (h *handler) refuse(w http.ResponseWriter, r *http.Request, why *refusal) {
+	sendRefusal(w, r, why)
+	h.role.noteRefusal(uint16(why.status), remote(r), why.message)
+}
+
+func sendRefusal(w http.ResponseWriter, r *http.Request, why *refusal) {
 	discardBody(w, r)
 	header := w.Header()
 	header.Set("Content-Type", "application/json")
@@ -48,7 +53,6 @@ func (h *handler) refuse(w http.ResponseWriter, r *http.Request, why *refusal) {
 	setChallenge(header, why.status)
 	w.WriteHeader(why.status)
 	_, _ = w.Write(envelope(why.message))
-	h.role.noteRefusal(uint16(why.status), remote(r), why.message)
 }
 
 // discardBody takes what the caller still sends, within bounds: most clients read no answer before they

@@ -25,7 +25,8 @@ type Role struct {
 	rest func(idle bool, requests int)
 
 	mu      sync.Mutex
-	last    uint64            // the latest request's id
+	last    uint64            // the latest id of a request or a scrape
+	scrapes int               // how many of these ids were scrapes
 	answers map[uint64]*inbox // requests that wait for an answer or its rest
 	posts   map[uint64]*inbox // callbacks whose body is still arriving
 	refused map[uint16]*pendingRefusal
@@ -47,23 +48,31 @@ func (r *Role) Run(listeners []net.Listener, landlock int) error {
 	if err != nil {
 		return err
 	}
+	if int(limits.MetricsSockets) > len(listeners) {
+		return fmt.Errorf("%w: Setup names %d sockets for metrics, there are %d", message.ErrProtocol, limits.MetricsSockets, len(listeners))
+	}
 	secured, err := speakTLS(identity, len(listeners))
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	server := newServer(r, limits)
-	failed := make(chan error, len(listeners))
+	commands, forMetrics := newServer(r, newHandler(r, limits.MaxBody), int(limits.MaxConnections)), newMetricsServer(r)
+	failed := make(chan error, len(listeners)+1)
 	if err := r.conn.Send(message.Frame{Kind: message.Ready, Payload: []byte{byte(landlock)}}); err != nil {
 		return err
 	}
 	// Only now: callers may wait in the backlog already, and no request may come before Ready.
 	for i, l := range listeners {
+		server := commands
+		if i >= len(listeners)-int(limits.MetricsSockets) {
+			server = forMetrics
+		}
 		go func() { failed <- server.serve(l, secured[i]) }()
 	}
 	go r.reportRefusals(ctx)
-	go func() { failed <- r.converse(ctx, server, newPoster(r, limits.CallbackTimeout)) }()
+	drain := func() { r.drain(commands, forMetrics) }
+	go func() { failed <- r.converse(ctx, drain, newPoster(r, limits.CallbackTimeout)) }()
 	for {
 		if err := <-failed; err != errServerClosed {
 			return err
@@ -89,14 +98,14 @@ func (r *Role) receiveSetup() (identity message.Identity, limits message.Limits,
 }
 
 // converse takes the executor's frames until the channel ends. It never waits on a caller.
-func (r *Role) converse(ctx context.Context, server *server, poster *poster) error {
+func (r *Role) converse(ctx context.Context, drain func(), poster *poster) error {
 	for {
 		f, err := r.conn.Receive()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err == nil {
-			err = r.take(ctx, f, server, poster)
+			err = r.take(ctx, f, drain, poster)
 		}
 		if err != nil {
 			return err
@@ -104,7 +113,7 @@ func (r *Role) converse(ctx context.Context, server *server, poster *poster) err
 	}
 }
 
-func (r *Role) take(ctx context.Context, f message.Frame, server *server, poster *poster) error {
+func (r *Role) take(ctx context.Context, f message.Frame, drain func(), poster *poster) error {
 	switch f.Kind {
 	case message.Answer, message.Data:
 		r.deliver(f)
@@ -120,17 +129,18 @@ func (r *Role) take(ctx context.Context, f message.Frame, server *server, poster
 		r.rest(r.load())
 		return r.conn.Send(message.Frame{Kind: message.Pong, ID: f.ID})
 	case message.Drain:
-		go r.drain(server)
+		go drain()
 		return nil
 	}
 	return fmt.Errorf("%w: a second Setup, or Certified after it", message.ErrProtocol)
 }
 
-// load is whether no request waits for its answer, and how many there have been.
+// load is whether no request waits for its answer, and how many there have been. Scrapes come at all times
+// and leave little behind: they are not what memory is given back after.
 func (r *Role) load() (idle bool, requests int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.answers) == 0, int(r.last)
+	return len(r.answers) == 0, int(r.last) - r.scrapes
 }
 
 // deliver hands an answer's or callback's frame to whoever waits for it. One for a caller who has
@@ -147,21 +157,32 @@ func (r *Role) deliver(f message.Frame) {
 	}
 }
 
-func (r *Role) drain(server *server) {
-	server.shutdown()
+func (r *Role) drain(servers ...*server) {
+	var all sync.WaitGroup
+	for _, s := range servers {
+		all.Go(s.shutdown)
+	}
+	all.Wait()
 	_ = r.conn.Send(message.Frame{Kind: message.Drained})
 }
 
-// request sends call to the executor and returns where its answer arrives. Ids rise by one in the
-// order of sending, which the executor checks; hence the lock around both.
+// request sends call to the executor and returns where its answer arrives.
 func (r *Role) request(call message.Call) (uint64, *inbox, error) {
-	payload := call.Encode()
+	return r.ask(message.Request, call.Encode())
+}
+
+// ask begins a stream. Ids rise by one in the order of sending, which the executor checks; hence the lock
+// around both.
+func (r *Role) ask(kind message.Kind, payload []byte) (uint64, *inbox, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.last++
+	if kind == message.Scrape {
+		r.scrapes++
+	}
 	id, answer := r.last, newInbox()
 	r.answers[id] = answer
-	return id, answer, r.conn.Send(message.Frame{Kind: message.Request, ID: id, Payload: payload})
+	return id, answer, r.conn.Send(message.Frame{Kind: kind, ID: id, Payload: payload})
 }
 
 // release forgets a request; if its answer has not fully arrived, the executor is told to send no more.

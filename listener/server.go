@@ -10,8 +10,6 @@ import (
 	"net/http"
 	"sync"
 	"time"
-
-	"dataflux-func-sidecar/privsep/message"
 )
 
 // How long a caller may take for each step. None of these limits how long an answer is waited for.
@@ -42,12 +40,13 @@ type server struct {
 	listeners []net.Listener
 }
 
-func newServer(role *Role, limits message.Limits) *server {
+// newServer takes at most that many connections at once.
+func newServer(role *Role, handler http.Handler, connections int) *server {
 	return &server{
 		role:  role,
-		limit: newConnectionLimit(int(limits.MaxConnections)),
+		limit: newConnectionLimit(connections),
 		http: &http.Server{
-			Handler:           newHandler(role, limits.MaxBody),
+			Handler:           handler,
 			ReadHeaderTimeout: headerTimeout,
 			IdleTimeout:       idleTimeout,
 			MaxHeaderBytes:    maxHeader,

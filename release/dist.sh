@@ -10,8 +10,8 @@ export LC_ALL=C TZ=UTC
 
 NAME=dataflux-func-sidecar
 SCRIPTS="install.sh release/run-sidecar.sh release/download.sh"
-FILES="units/$NAME.service units/$NAME.socket units/$NAME-ports.service units/$NAME.catalog
-	man/$NAME.8 man/$NAME.5"
+FILES="units/$NAME.service units/$NAME.socket units/$NAME-ports.service units/$NAME-metrics.socket
+	units/$NAME.catalog man/$NAME.8 man/$NAME.5"
 
 fail() {
 	printf 'dist.sh: %s\n' "$*" >&2

@@ -23,7 +23,7 @@ func TestTheReleaseFolderHoldsWhatInstallersLookFor(t *testing.T) {
 		"linux-amd64": "drwxr-xr-x", "linux-amd64/" + name + ".tar.gz": "-rw-r--r--",
 		"linux-arm": "drwxr-xr-x", "linux-arm/" + name + ".tar.gz": "-rw-r--r--",
 		"install.sh": "-rwxr-xr-x", "run-sidecar.sh": "-rwxr-xr-x", "download.sh": "-rwxr-xr-x",
-		name + ".service": "-rw-r--r--", name + ".socket": "-rw-r--r--", name + "-ports.service": "-rw-r--r--",
+		name + ".service": "-rw-r--r--", name + ".socket": "-rw-r--r--", name + "-ports.service": "-rw-r--r--", name + "-metrics.socket": "-rw-r--r--",
 		name + ".catalog": "-rw-r--r--", name + ".8": "-rw-r--r--", name + ".5": "-rw-r--r--",
 		"version": "-rw-r--r--", "sha256sums": "-rw-r--r--",
 	}

@@ -107,6 +107,13 @@ func (c *NonceCache) remember(mark fingerprint, timestamp int64) error {
 	return nil
 }
 
+// Remembered is how many nonces there are at present.
+func (c *NonceCache) Remembered() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.size
+}
+
 func (c *NonceCache) has(mark fingerprint) bool {
 	for _, g := range c.generations {
 		if _, used := g.nonces[mark]; used {

@@ -78,6 +78,9 @@ func (v *Verifier) Claim(name, timestamp string) error {
 	return v.nonces.Use(name, at)
 }
 
+// Remembered is how many nonces and claimed names are remembered at present.
+func (v *Verifier) Remembered() int { return v.nonces.Remembered() }
+
 // matchesAnyKey always computes every MAC: the time taken must not tell which key matched.
 func (v *Verifier) matchesAnyKey(r Request, claimed []byte) bool {
 	matched := false

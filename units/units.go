@@ -13,6 +13,7 @@ const (
 	Service = "dataflux-func-sidecar.service"
 	Socket  = "dataflux-func-sidecar.socket"
 	Ports   = "dataflux-func-sidecar-ports.service"
+	Metrics = "dataflux-func-sidecar-metrics.socket"
 )
 
 // Restart makes the service read its configuration anew.
@@ -23,7 +24,7 @@ var files embed.FS
 
 // Names lists the units, the one that people start first.
 func Names() []string {
-	return []string{Service, Socket, Ports}
+	return []string{Service, Socket, Ports, Metrics}
 }
 
 // Same says whether text is that of the unit in this version. A package's has the program in /usr/bin, where

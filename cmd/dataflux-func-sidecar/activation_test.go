@@ -14,6 +14,12 @@ import (
 // launchWithSockets starts the daemon as a service manager does: with open files from number 3 on.
 func (d *daemon) launchWithSockets(files []*os.File, args ...string) {
 	d.t.Helper()
+	d.launchWithNamedSockets(files, "canary", args...)
+}
+
+// launchWithNamedSockets takes the names as systemd gives them, with colons between.
+func (d *daemon) launchWithNamedSockets(files []*os.File, names string, args ...string) {
+	d.t.Helper()
 	log, err := os.OpenFile(d.logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		d.t.Fatal(err)
@@ -26,7 +32,7 @@ func (d *daemon) launchWithSockets(files []*os.File, args ...string) {
 	// The shell only knows its own id, which becomes the daemon's.
 	cmd := exec.Command("/bin/sh", append([]string{"-c", `LISTEN_PID=$$ exec "$0" "$@"`, program(d.t)}, args...)...)
 	cmd.Stderr, cmd.Dir, cmd.ExtraFiles = log, "/", files
-	cmd.Env = append(daemonEnvironment(), fmt.Sprintf("LISTEN_FDS=%d", len(files)))
+	cmd.Env = append(daemonEnvironment(), fmt.Sprintf("LISTEN_FDS=%d", len(files)), "LISTEN_FDNAMES="+names)
 	d.follow(cmd)
 }
 

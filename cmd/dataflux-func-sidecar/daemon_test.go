@@ -23,6 +23,7 @@ var daemonCount atomic.Int32
 type daemon struct {
 	t       testing.TB
 	address string
+	metrics string // the address for them; empty: none
 	key     string // requests are signed with
 	config  string
 	logPath string
@@ -83,6 +84,9 @@ func (d *daemon) launch() {
 	}
 	defer func() { _ = log.Close() }()
 	args := []string{"serve", "--config", d.config, "--bind", d.address, "--state-dir", d.stateDir()}
+	if d.metrics != "" {
+		args = append(args, "--metrics", d.metrics)
+	}
 	if os.Geteuid() == 0 {
 		args = append(args, "--user", "nobody")
 	}

@@ -20,12 +20,13 @@ func ours() map[string][]string {
 		"sign":            nil, // knows of requests only what is signed
 		"exec":            nil, // knows nothing of requests, keys or the network
 		"journal":         nil,
+		"metrics":         nil, // counts, and knows nothing of what
 		"config":          nil,
 		"connector":       nil, // scripts for Func, in Python
 		"privsep":         nil, // starts roles, and does not know what they do
 		"privsep/message": nil,
 		"listener":        {"privsep/message"}, // the network role: no key, no verdict, no command
-		"executor":        {"exec", "journal", "privsep/message", "sign", "state"},
+		"executor":        {"exec", "journal", "metrics", "privsep/message", "sign", "state"},
 		"state":           nil,                                                                     // knows nothing of what the bytes in its files mean
 		"certificate":     {"config", "privsep/message"},                                           // no more than the channel carries
 		"client":          {"certificate", "config", "host", "sign"},                               // calls a Sidecar for the command line

@@ -32,6 +32,7 @@ type serveOptions struct {
 	stateDir   string
 	user       string
 	bind       string
+	metrics    string
 }
 
 func runServe(args []string, stderr io.Writer) int {
@@ -42,6 +43,7 @@ func runServe(args []string, stderr io.Writer) int {
 	flags.StringVar(&o.stateDir, "state-dir", stateDirectory(), "the `DIR` for what must survive a restart")
 	flags.StringVar(&o.user, "user", "dffs", "the `NAME` of the user that commands run as, when started as root")
 	flags.StringVar(&o.bind, "bind", "", "listen on `ADDRESSES` (separated by commas) when no sockets are handed over")
+	flags.StringVar(&o.metrics, "metrics", "", "with --bind: serve metrics for Prometheus on `ADDRESSES` of their own")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return 0
@@ -83,7 +85,7 @@ func serve(o serveOptions, log *journal.Log) error {
 	if err != nil {
 		return err
 	}
-	if sockets, err = completeSockets(sockets, o.bind, settings, log); err != nil {
+	if sockets, err = completeSockets(sockets, o, settings, log); err != nil {
 		return err
 	}
 	identity, err := identityOf(settings, sockets, log)
@@ -98,7 +100,8 @@ func serve(o serveOptions, log *journal.Log) error {
 	if err != nil {
 		return err
 	}
-	e, err := newExecutor(settings, user, kept, log)
+	_, forMetrics := divided(sockets)
+	e, err := newExecutor(settings, user, kept, len(forMetrics), log)
 	if err != nil {
 		return err
 	}
@@ -115,28 +118,6 @@ func serve(o serveOptions, log *journal.Log) error {
 // at any time. Measured at four times the cores: 10 to 20 % more commands from 4 callers on.
 func tuneScheduler() {
 	runtime.GOMAXPROCS(max(runtime.NumCPU(), min(4*runtime.NumCPU(), 16)))
-}
-
-// completeSockets compares the sockets that were handed over with BIND, or opens those of --bind.
-func completeSockets(sockets []socket, bind string, settings config.Config, log *journal.Log) ([]socket, error) {
-	if len(sockets) > 0 {
-		if bind != "" {
-			return nil, errors.New("--bind is for a start by hand, but systemd handed sockets over: change BIND in the configuration instead")
-		}
-		if how := differsFrom(settings.Bind, addressesOf(sockets)); how != "" {
-			log.Write(journal.Degraded(), fmt.Sprintf("The listening sockets differ from BIND: serving %s. To follow BIND, run as root: "+
-				"dataflux-func-sidecar configure && %s", how, config.ApplyBind), nil)
-		}
-		return sockets, nil
-	}
-	if bind == "" {
-		return nil, errors.New("no listening sockets were handed over: start it with `systemctl start dataflux-func-sidecar`, or by hand with --bind ADDRESSES")
-	}
-	addresses, err := config.ParseBind(bind)
-	if err != nil {
-		return nil, fmt.Errorf("--bind: %w", err)
-	}
-	return openSockets(addresses)
 }
 
 // cgroups are those that commands get, or why there are none.
@@ -173,7 +154,7 @@ func runUser(name string, log *journal.Log) (privsep.User, error) {
 	return user, err
 }
 
-func newExecutor(settings config.Config, user privsep.User, kept *durable, log *journal.Log) (*executor.Executor, error) {
+func newExecutor(settings config.Config, user privsep.User, kept *durable, metricsSockets int, log *journal.Log) (*executor.Executor, error) {
 	nonces := sign.NewNonceCache(settings.TimeWindow, maxNonces, time.Now, kept.nonces)
 	kept.restore(nonces, log)
 	verifier, err := sign.NewVerifier(rawKeys(settings.Keys), settings.TimeWindow, time.Now, nonces)
@@ -207,8 +188,9 @@ func newExecutor(settings config.Config, user privsep.User, kept *durable, log *
 		},
 		Limits: message.Limits{
 			MaxBody: uint32(settings.MaxBody), MaxConnections: uint32(settings.MaxRunning + settings.MaxQueued + spareConnections), CallbackTimeout: settings.CallbackTimeout,
+			MetricsSockets: uint32(metricsSockets),
 		},
-		Log: log,
+		Log: log, Version: version,
 	})
 }
 

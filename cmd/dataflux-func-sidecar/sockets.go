@@ -13,15 +13,21 @@ import (
 	"golang.org/x/sys/unix"
 
 	"dataflux-func-sidecar/config"
+	"dataflux-func-sidecar/journal"
 )
 
 // socket is a listening socket that the network role will serve.
 type socket struct {
 	file    *os.File
 	address config.Address
+	metrics bool // it serves metrics and nothing else
 }
 
-// inheritedSockets takes what systemd hands over, every one of it, or says which cannot be used.
+// metricsSocket is what the socket unit of the metrics calls its sockets.
+const metricsSocket = "metrics"
+
+// inheritedSockets takes what systemd hands over, every one of it, or says which cannot be used. Those for
+// metrics come last.
 func inheritedSockets() ([]socket, error) {
 	var sockets []socket
 	for i, f := range activation.Files(true) {
@@ -32,12 +38,25 @@ func inheritedSockets() ([]socket, error) {
 		if err != nil {
 			return nil, fmt.Errorf("cannot use socket %d that was handed over: %w: use ListenStream= lines only", i+1, err)
 		}
-		sockets = append(sockets, socket{f, address})
+		sockets = append(sockets, socket{f, address, f.Name() == metricsSocket})
 	}
-	return sockets, nil
+	ordinary, forMetrics := divided(sockets)
+	return slices.Concat(ordinary, forMetrics), nil
 }
 
-// inspect asks the kernel what a descriptor is; names of sockets are not known on old systemd.
+// divided tells the sockets for metrics from the others.
+func divided(sockets []socket) (ordinary, forMetrics []socket) {
+	for _, s := range sockets {
+		if s.metrics {
+			forMetrics = append(forMetrics, s)
+		} else {
+			ordinary = append(ordinary, s)
+		}
+	}
+	return ordinary, forMetrics
+}
+
+// inspect asks the kernel what a descriptor is; old systemd gives sockets no names.
 func inspect(f *os.File) (config.Address, error) {
 	raw, err := f.SyscallConn()
 	if err != nil {
@@ -77,15 +96,56 @@ func tcpAddress(ip netip.Addr, port int) config.Address {
 	return config.Address{Network: "tcp", AddrPort: netip.AddrPortFrom(ip, uint16(port))}
 }
 
+// completeSockets compares the sockets that were handed over with BIND, or opens those of --bind.
+func completeSockets(sockets []socket, o serveOptions, settings config.Config, log *journal.Log) ([]socket, error) {
+	if len(sockets) == 0 {
+		return socketsByHand(o)
+	}
+	ordinary, _ := divided(sockets)
+	switch {
+	case o.bind != "":
+		return nil, errors.New("--bind is for a start by hand, but systemd handed sockets over: change BIND in the configuration instead")
+	case o.metrics != "":
+		return nil, errors.New("--metrics is for a start by hand, but systemd handed sockets over: enable dataflux-func-sidecar-metrics.socket instead")
+	case len(ordinary) == 0:
+		return nil, errors.New("no listening sockets were handed over but those for metrics: start it with `systemctl start dataflux-func-sidecar`")
+	}
+	if how := differsFrom(settings.Bind, addressesOf(ordinary)); how != "" {
+		log.Write(journal.Degraded(), fmt.Sprintf("The listening sockets differ from BIND: serving %s. To follow BIND, run as root: "+
+			"dataflux-func-sidecar configure && %s", how, config.ApplyBind), nil)
+	}
+	return sockets, nil
+}
+
+// socketsByHand opens those of --bind and --metrics.
+func socketsByHand(o serveOptions) ([]socket, error) {
+	if o.bind == "" {
+		return nil, errors.New("no listening sockets were handed over: start it with `systemctl start dataflux-func-sidecar`, or by hand with --bind ADDRESSES")
+	}
+	addresses, err := config.ParseBind(o.bind)
+	if err != nil {
+		return nil, fmt.Errorf("--bind: %w", err)
+	}
+	sockets, err := openSockets(addresses, false)
+	if err != nil || o.metrics == "" {
+		return sockets, err
+	}
+	if addresses, err = config.ParseBind(o.metrics); err != nil {
+		return nil, fmt.Errorf("--metrics: %w", err)
+	}
+	forMetrics, err := openSockets(addresses, true)
+	return slices.Concat(sockets, forMetrics), err
+}
+
 // openSockets listens by itself, for a start without systemd.
-func openSockets(addresses []config.Address) ([]socket, error) {
+func openSockets(addresses []config.Address, forMetrics bool) ([]socket, error) {
 	var sockets []socket
 	for _, a := range addresses {
 		f, err := listen(a)
 		if err != nil {
 			return nil, fmt.Errorf("cannot listen on %s: %w", a, err)
 		}
-		sockets = append(sockets, socket{f, a})
+		sockets = append(sockets, socket{f, a, forMetrics})
 	}
 	return sockets, nil
 }

@@ -17,7 +17,7 @@ import (
 func identityOf(settings config.Config, sockets []socket, log *journal.Log) (*message.Identity, error) {
 	speak, any := make([]bool, len(sockets)), false
 	for i, s := range sockets {
-		speak[i] = settings.SpeaksTLS(s.address)
+		speak[i] = !s.metrics && settings.SpeaksTLS(s.address)
 		any = any || speak[i]
 	}
 	if !any {
@@ -40,17 +40,24 @@ func (s *supervisor) certify(conn *message.Conn) {
 	}
 }
 
-// where lists what is listened on, and which of it speaks TLS.
+// where lists what is listened on, which of it speaks TLS, and where the metrics are.
 func (s *supervisor) where() string {
-	where := config.JoinBind(addressesOf(s.sockets))
-	if s.identity == nil {
-		return where
+	ordinary, forMetrics := divided(s.sockets)
+	where := config.JoinBind(addressesOf(ordinary))
+	if s.identity != nil {
+		where += fmt.Sprintf(" (TLS on %s)", config.JoinBind(s.secured()))
 	}
-	var secured []config.Address
+	if len(forMetrics) > 0 {
+		where += fmt.Sprintf(" (metrics on %s)", config.JoinBind(addressesOf(forMetrics)))
+	}
+	return where
+}
+
+func (s *supervisor) secured() (secured []config.Address) {
 	for i, speaks := range s.identity.Listeners {
 		if speaks {
 			secured = append(secured, s.sockets[i].address)
 		}
 	}
-	return fmt.Sprintf("%s (TLS on %s)", where, config.JoinBind(secured))
+	return secured
 }

@@ -14,6 +14,7 @@
 //	   ── Data(id)… ─────────────────────────────▶      the rest, within the credit
 //	   ◀──────────────────────── Credit(id)… ─────      bytes that have reached the caller
 //	   ◀───────────────────────── Hangup(id) ─────      the caller is gone: send no more
+//	   ◀───────────────────────── Scrape(id) ─────      metrics are asked for; ids as of Request, answered as it is
 //
 //	   ── Post(id) ──────────────────────────────▶      a callback; ids are the executor's own
 //	   ── Data(id | PostFlag)… ──────────────────▶      its body, within the credit
@@ -53,6 +54,7 @@ const (
 	Refused
 	Drain
 	Drained
+	Scrape
 )
 
 // Sizes in bytes.
@@ -64,6 +66,8 @@ const (
 	MaxBody = 16 << 20
 	// MaxData is the most that one Data frame or the first part of an Answer carries.
 	MaxData = 64 << 10
+	// MaxScrapes is how many Scrapes may wait for their answers, which are one frame each.
+	MaxScrapes = 2
 	// Window is how much of one stream may be on its way without a Credit. It bounds what a slow
 	// reader costs the network role.
 	Window = 256 << 10
@@ -79,7 +83,7 @@ type Table map[Kind]uint32
 func FromNetwork() Table {
 	return Table{
 		Ready: 1, Request: MaxHead + MaxBody, Credit: 4, Hangup: 0,
-		Posted: 2 << 10, Pong: 0, Refused: 1 << 10, Drained: 0,
+		Posted: 2 << 10, Pong: 0, Refused: 1 << 10, Drained: 0, Scrape: 0,
 	}
 }
 

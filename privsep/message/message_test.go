@@ -89,6 +89,7 @@ func TestALyingPeerIsFoundOutByTheHeaderAlone(t *testing.T) {
 		"one byte too long":      raw(Credit, 0, 5, "abcde"),
 		"4 GiB":                  raw(Request, 0, 1<<32-1, ""),
 		"payload where none is":  raw(Hangup, 0, 1, "x"),
+		"a scrape with payload":  raw(Scrape, 0, 1, "x"),
 	}
 	for name, bytes := range cases {
 		if _, err := receive(bytes, FromNetwork()); !errors.Is(err, ErrProtocol) {
@@ -123,7 +124,7 @@ func TestEveryPermittedKindHasALimitAtWhichItPassesAndAboveWhichItFails(t *testi
 }
 
 func TestPayloadsSurviveTheRoundTrip(t *testing.T) {
-	limits := Limits{MaxBody: 1 << 20, MaxConnections: 3, CallbackTimeout: time.Minute}
+	limits := Limits{MaxBody: 1 << 20, MaxConnections: 3, CallbackTimeout: time.Minute, MetricsSockets: 2}
 	if got, err := DecodeLimits(limits.Encode()); err != nil || got != limits {
 		t.Errorf("Limits: %+v, %v", got, err)
 	}
@@ -173,6 +174,7 @@ func TestAfterAFailedSendNothingMoreIsSent(t *testing.T) {
 
 func FuzzReceive(f *testing.F) {
 	f.Add(raw(Credit, 0, 4, "abcd"))
+	f.Add(append(raw(Scrape, 0, 0, ""), raw(Scrape, 1, 1, "x")...))
 	f.Add(raw(Request, 0, 12, "\x00\x00\x00\x04POST\xff\xff\xff\xff"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		conn := NewConn(stream{bytes.NewReader(data)}, FromNetwork())

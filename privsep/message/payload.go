@@ -11,6 +11,8 @@ type Limits struct {
 	MaxBody         uint32        // bytes of a request's body
 	MaxConnections  uint32        // callers connected at once
 	CallbackTimeout time.Duration // for one callback attempt, from dialling to the answer's head
+	// MetricsSockets is how many of the listening sockets, the last ones, serve metrics and nothing else.
+	MetricsSockets uint32
 }
 
 // Call is the payload of Request. Remote is the caller's address as text, empty on a Unix socket.
@@ -58,13 +60,17 @@ type Refusal struct {
 func (l Limits) Encode() []byte {
 	b := binary.BigEndian.AppendUint32(nil, l.MaxBody)
 	b = binary.BigEndian.AppendUint32(b, l.MaxConnections)
-	return binary.BigEndian.AppendUint64(b, uint64(l.CallbackTimeout))
+	b = binary.BigEndian.AppendUint64(b, uint64(l.CallbackTimeout))
+	return binary.BigEndian.AppendUint32(b, l.MetricsSockets)
 }
 
 // DecodeLimits is the reverse of Limits.Encode.
 func DecodeLimits(payload []byte) (Limits, error) {
 	d := decoder{rest: payload}
-	l := Limits{MaxBody: d.uint32(), MaxConnections: d.uint32(), CallbackTimeout: time.Duration(d.uint64())}
+	l := Limits{
+		MaxBody: d.uint32(), MaxConnections: d.uint32(), CallbackTimeout: time.Duration(d.uint64()),
+		MetricsSockets: d.uint32(),
+	}
 	return l, d.finish("Setup")
 }
 

@@ -35,7 +35,7 @@ PARTS=$PWD/release/packages
 
 # The units of install.sh, with the program where packages have it. That one line is all that differs.
 write_units() {
-	for unit in "$NAME.socket" "$NAME.service" "$NAME-ports.service"; do
+	for unit in "$NAME.socket" "$NAME.service" "$NAME-ports.service" "$NAME-metrics.socket"; do
 		sed "s|^ExecStart=/usr/local/bin/$NAME |ExecStart=/usr/bin/$NAME |" "units/$unit" >"$WORK/$unit"
 		! grep /usr/local "$WORK/$unit" >&2 || fail "units/$unit names /usr/local elsewhere than in its ExecStart="
 	done
@@ -108,7 +108,7 @@ GOFLAGS='' GOBIN=$WORK go install "$NFPM"
 write_units
 write_scripts
 write_documents
-cp "$PARTS/sysusers.conf" "$PARTS/first-start.conf" "$PARTS/copyright" "$PARTS/lintian-overrides" \
+cp "$PARTS/sysusers.conf" "$PARTS/first-start.conf" "$PARTS/metrics.preset" "$PARTS/copyright" "$PARTS/lintian-overrides" \
 	README.md PROTOCOL.md SECURITY.md STATE.md config/reference.toml "units/$NAME.catalog" \
 	"completions/$NAME.bash" "completions/_$NAME" "$WORK"
 pack deb amd64 "${NAME}_$VERSION-1_amd64.deb"

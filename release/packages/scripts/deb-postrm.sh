@@ -9,9 +9,10 @@ purge() {
 	fi
 	rm -f "/etc/$NAME" "/etc/$NAME.original" "/etc/$NAME.original."[0-9]* "/etc/.$NAME."*.tmp \
 		"/usr/local/bin/$NAME.bak" "$UNIT_DIR/$NAME.service.bak"
-	rm -f "$UNIT_DIR/$NAME.socket.d/bind.conf" "$UNIT_DIR/$NAME.service.d/allow-sudo.conf"
-	for folder in "$UNIT_DIR/$NAME.socket.d" "$UNIT_DIR/$NAME.service.d"; do
-		# An administrator's own drop-ins stay.
+	rm -f "$UNIT_DIR/$NAME.socket.d/bind.conf" "$UNIT_DIR/$NAME.service.d/allow-sudo.conf" \
+		"$UNIT_DIR/$NAME.service.wants/$NAME-metrics.socket"
+	for folder in "$UNIT_DIR/$NAME.socket.d" "$UNIT_DIR/$NAME.service.d" "$UNIT_DIR/$NAME.service.wants"; do
+		# An administrator's own files stay.
 		[ ! -d "$folder" ] || rmdir --ignore-fail-on-non-empty "$folder"
 	done
 	rm -rf "/var/lib/$NAME"

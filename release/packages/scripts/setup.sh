@@ -46,8 +46,10 @@ take_over() {
 
 # It goes on running until it is restarted, and the listening sockets are not touched.
 take_over_from_script() {
+	wish=$UNIT_DIR/$NAME.service.wants/$NAME-metrics.socket
+	if [ -L "$wish" ]; then ln -sf "/usr/lib/systemd/system/$NAME-metrics.socket" "$wish"; fi
 	rm -f "/usr/local/bin/$NAME" "/usr/local/share/man/man8/$NAME.8" "/usr/local/share/man/man5/$NAME.5" \
-		"$UNIT_DIR/$NAME.socket" "$UNIT_DIR/$NAME-ports.service" "$unit"
+		"$UNIT_DIR/$NAME.socket" "$UNIT_DIR/$NAME-ports.service" "$UNIT_DIR/$NAME-metrics.socket" "$unit"
 	say "took over from install.sh, with configuration and state as they were"
 }
 

@@ -1,0 +1,219 @@
+package listener
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"dataflux-func-sidecar/privsep/message"
+)
+
+func newRigWithMetrics(t *testing.T) *rig {
+	t.Helper()
+	limits := usualLimits()
+	limits.MetricsSockets = 1
+	return newRig(t, limits)
+}
+
+// ask sends a request to the address of the metrics.
+func (r *rig) ask(request string) net.Conn {
+	r.t.Helper()
+	conn := r.dialTo(r.metrics)
+	_, _ = io.WriteString(conn, request)
+	return conn
+}
+
+const scrapeRequest = "GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n"
+
+func page(id uint64, text string) message.Frame {
+	head := message.Head{Status: 200, ContentType: "text/plain; version=0.0.4; charset=utf-8", Length: int64(len(text)), Body: []byte(text)}
+	return message.Frame{Kind: message.Answer, Last: true, ID: id, Payload: head.Encode()}
+}
+
+func TestAScrapeIsAnsweredWithWhatTheExecutorSends(t *testing.T) {
+	r := newRigWithMetrics(t)
+	for i, method := range []string{"GET", "HEAD"} {
+		conn := r.ask(strings.Replace(scrapeRequest, "GET", method, 1))
+		f := r.expect(message.Scrape)
+		if f.ID != uint64(i+1) || len(f.Payload) > 0 {
+			t.Errorf("a scrape with id %d and %d bytes", f.ID, len(f.Payload))
+		}
+		r.send(page(f.ID, "up 1\n"))
+		raw, want := readUpTo(conn, "\r\n\r\n"), "up 1\n"
+		if !strings.HasPrefix(raw, "HTTP/1.1 200 ") || !strings.Contains(raw, "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n") || !strings.Contains(raw, "Content-Length: 5\r\n") {
+			t.Errorf("%s: got\n%s", method, raw)
+		}
+		if method == "HEAD" {
+			want = ""
+		}
+		_ = conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+		if body, _ := io.ReadAll(conn); string(body) != want {
+			t.Errorf("%s: the body is %q", method, body)
+		}
+	}
+}
+
+// Else a Prometheus that asks every few seconds would keep the memory of a burst from being given back.
+func TestScrapesAreNoWorkThatMemoryIsGivenBackAfter(t *testing.T) {
+	r := newRigWithMetrics(t)
+	_, _ = io.WriteString(r.dial(), signedRequest(`{}`))
+	r.send(page(r.expect(message.Request).ID, "answered"))
+	for range 3 {
+		conn := r.ask(scrapeRequest)
+		r.send(page(r.expect(message.Scrape).ID, "up 1\n"))
+		r.readAnswer(conn)
+	}
+	r.send(message.Frame{Kind: message.Ping, ID: 1})
+	if r.expect(message.Pong); r.worked.Load() != 1 {
+		t.Errorf("%d requests are told of, want 1", r.worked.Load())
+	}
+}
+
+func readUpTo(conn net.Conn, end string) string {
+	var text strings.Builder
+	for b := make([]byte, 1); !strings.HasSuffix(text.String(), end); {
+		if _, err := conn.Read(b); err != nil {
+			break
+		}
+		text.Write(b)
+	}
+	return text.String()
+}
+
+func TestTheAddressOfTheMetricsServesNothingElse(t *testing.T) {
+	r := newRigWithMetrics(t)
+	for request, status := range map[string]int{
+		signedRequest(`{"command":"true"}`):                       404,
+		"GET / HTTP/1.1\r\nHost: h\r\n\r\n":                       404,
+		"GET /metrics/ HTTP/1.1\r\nHost: h\r\n\r\n":               404,
+		"GET http://h/metrics HTTP/1.1\r\nHost: h\r\n\r\n":        404,
+		"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n":                   404,
+		"POST /metrics HTTP/1.1\r\nHost: h\r\n\r\n":               405,
+		"GET /metrics HTTP/1.1\r\n" + headers("Host: h", long()):  431,
+		"GET /metrics HTTP/1.1\r\n" + headers("Host: h", "no: ʌ"): 200,
+	} {
+		conn := r.ask(request)
+		if status == 200 {
+			r.send(page(r.expect(message.Scrape).ID, "up 1\n"))
+		}
+		response, body := r.readAnswer(conn)
+		if response.StatusCode != status || status != 200 && !strings.HasPrefix(body, `{"ok":false,"message":"`) {
+			t.Errorf("%.60q: %d %s, want %d", request, response.StatusCode, body, status)
+		}
+		if allow := response.Header.Get("Allow"); (allow == "GET, HEAD") != (status == 405) {
+			t.Errorf("%.60q: Allow is %q", request, allow)
+		}
+	}
+	// Nothing of that was a request: the next frame is that of an ordinary address.
+	_, _ = io.WriteString(r.dial(), signedRequest(`{}`))
+	if f := r.receive(); f.Kind != message.Request {
+		t.Errorf("a frame of kind %d came", f.Kind)
+	}
+}
+
+func long() string { return "X: " + strings.Repeat("x", 20<<10) }
+
+func TestAnOrdinaryAddressServesNoMetrics(t *testing.T) {
+	r := newRigWithMetrics(t)
+	if response, _ := r.raw(scrapeRequest); response.StatusCode != http.StatusUnauthorized {
+		t.Errorf("unsigned: %d", response.StatusCode)
+	}
+	_, _ = io.WriteString(r.dial(), "GET /metrics HTTP/1.1\r\nHost: h\r\n"+authHeaders+"\r\n")
+	if f := r.expect(message.Request); f.ID != 1 {
+		t.Errorf("signed: id %d", f.ID)
+	}
+}
+
+// The executor would end the role for one scrape too many, also when those who asked have gone meanwhile.
+func TestNoMoreScrapesAreUnderWayThanTheChannelTakes(t *testing.T) {
+	r := newRigWithMetrics(t)
+	var callers []net.Conn
+	for range message.MaxScrapes {
+		callers = append(callers, r.ask(scrapeRequest))
+	}
+	for i := range message.MaxScrapes {
+		if f := r.expect(message.Scrape); f.ID != uint64(i+1) {
+			t.Errorf("id %d", f.ID)
+		}
+	}
+	for _, c := range callers {
+		_ = c.Close()
+	}
+	time.Sleep(50 * time.Millisecond)
+	last := r.ask(scrapeRequest)
+	early := make(chan message.Frame, 1)
+	go func() {
+		f, _ := r.executor.Receive()
+		early <- f
+	}()
+	select {
+	case f := <-early:
+		t.Fatalf("a frame of kind %d came while %d scrapes were under way", f.Kind, message.MaxScrapes)
+	case <-time.After(200 * time.Millisecond):
+	}
+	r.send(page(1, "for nobody\n"))
+	f := <-early
+	if f.Kind != message.Scrape {
+		t.Fatalf("a frame of kind %d came, want the next scrape", f.Kind)
+	}
+	r.send(page(f.ID, "for the last one\n"))
+	if _, body := r.readAnswer(last); body != "for the last one\n" {
+		t.Errorf("got %s", body)
+	}
+}
+
+// Callers who keep connections open keep no scraper out, and scrapers no caller.
+func TestConnectionsForMetricsAreCountedByThemselves(t *testing.T) {
+	r := newRigWithMetrics(t)
+	for range 20 {
+		_, _ = fmt.Fprint(r.dial(), "GET")
+	}
+	for range mostScrapers - 1 {
+		_, _ = fmt.Fprint(r.ask("GET"), " ")
+	}
+	conn := r.ask(scrapeRequest)
+	r.send(page(r.expect(message.Scrape).ID, "up 1\n"))
+	if response, body := r.readAnswer(conn); response.StatusCode != 200 || body != "up 1\n" {
+		t.Errorf("the last scraper got %d %s", response.StatusCode, body)
+	}
+	response, _ := r.readAnswer(r.ask(scrapeRequest))
+	if response.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("one scraper too many got %d", response.StatusCode)
+	}
+}
+
+func TestADrainClosesTheAddressOfTheMetricsToo(t *testing.T) {
+	r := newRigWithMetrics(t)
+	conn := r.ask(scrapeRequest)
+	f := r.expect(message.Scrape)
+	r.send(message.Frame{Kind: message.Drain})
+	time.Sleep(50 * time.Millisecond)
+	r.send(page(f.ID, "the last one\n"))
+	if response, body := r.readAnswer(conn); response.StatusCode != 200 || body != "the last one\n" {
+		t.Errorf("got %d %s", response.StatusCode, body)
+	}
+	r.expect(message.Drained)
+	if late, err := net.Dial("tcp", r.metrics); err == nil {
+		_ = late.Close()
+		t.Error("a scraper could still connect")
+	}
+}
+
+func TestMoreSocketsForMetricsThanThereAreEndTheRole(t *testing.T) {
+	a, b := net.Pipe()
+	executor := message.NewConn(a, message.FromNetwork())
+	t.Cleanup(func() { _ = a.Close() })
+	ended := make(chan error, 1)
+	go func() {
+		ended <- NewRole(message.NewConn(b, message.FromExecutor()), "", func(bool, int) {}).Run([]net.Listener{listen(t)}, 0)
+	}()
+	_ = executor.Send(message.Frame{Kind: message.Setup, Payload: message.Limits{MaxBody: 1, MaxConnections: 1, MetricsSockets: 2}.Encode()})
+	if err := <-ended; !errors.Is(err, message.ErrProtocol) {
+		t.Errorf("ended with %v, want ErrProtocol", err)
+	}
+}
