@@ -65,7 +65,7 @@ func TestRefusalsOfTheNetworkRoleCountWithTheirNumberAndMakeNoLabels(t *testing.
 	}
 	page := r.scrape()
 	wantLines(t, page, `requests_total{status="401"} 9`, `requests_total{status="other"} 4294967299`, `requests_total{status="none"} 0`)
-	if n := strings.Count(page, "requests_total{"); n != len(statuses)+2 {
+	if n := strings.Count(page, "requests_total{"); n != len(newTally("").statuses)+2 {
 		t.Errorf("%d statuses are told of:\n%s", n, page)
 	}
 }

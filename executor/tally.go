@@ -9,15 +9,6 @@ import (
 	"dataflux-func-sidecar/metrics"
 )
 
-// statuses are those of PROTOCOL.md, with a counter each. Behind them come what else the network role may
-// report, and the requests whose callers had gone before there was an answer.
-var statuses = [...]uint16{200, 400, 401, 404, 405, 409, 413, 415, 500, 503}
-
-const (
-	otherStatus = len(statuses)
-	noAnswer    = len(statuses) + 1
-)
-
 // How commands end, in the order of their counters.
 const (
 	commandSucceeded = iota
@@ -39,7 +30,11 @@ type tally struct {
 	version string
 	started time.Time
 
-	requests         *metrics.Counters
+	// Those of PROTOCOL.md have a counter each. Behind them come what else the network role may report, and
+	// the requests whose callers had gone before there was an answer.
+	statuses []uint16
+	requests *metrics.Counters
+
 	commands         *metrics.Counters
 	durations        *metrics.Histogram
 	output, cut      *metrics.Counters // bytes, by stream
@@ -49,12 +44,12 @@ type tally struct {
 }
 
 func newTally(version string) *tally {
-	var names []string
+	statuses, names := []uint16{200, 400, 401, 404, 405, 409, 413, 415, 500, 503}, []string{}
 	for _, status := range statuses {
 		names = append(names, fmt.Sprint(status))
 	}
 	return &tally{
-		version: version, started: time.Now(),
+		version: version, started: time.Now(), statuses: statuses,
 		requests: metrics.NewCounters("status", append(names, "other", "none")...),
 		commands: metrics.NewCounters("result", "succeeded", "failed", "timed_out", "cancelled", "stopped", "not_started"),
 		durations: metrics.NewHistogram(10*time.Millisecond, 25*time.Millisecond, 50*time.Millisecond, 100*time.Millisecond,
@@ -69,7 +64,7 @@ func newTally(version string) *tally {
 // answered counts a request by its status, 0 if there was nobody left to answer.
 func (t *tally) answered(status uint16) {
 	if status == 0 {
-		t.requests.Add(noAnswer, 1)
+		t.requests.Add(len(t.statuses)+1, 1)
 		return
 	}
 	t.refused(status, 1)
@@ -78,9 +73,9 @@ func (t *tally) answered(status uint16) {
 // refused counts what the network role has answered by itself. Whatever status it names, there is no
 // counter but those made at the start.
 func (t *tally) refused(status uint16, count uint32) {
-	place := slices.Index(statuses[:], status)
+	place := slices.Index(t.statuses, status)
 	if place < 0 {
-		place = otherStatus
+		place = len(t.statuses)
 	}
 	t.requests.Add(place, uint64(count))
 }
