@@ -61,7 +61,7 @@ func (m *machine) checkPackageIsIn(key, said string) {
 	if !strings.Contains(said, "configure --print-summary") {
 		m.t.Errorf("it does not say how to see the key:\n%s", said)
 	}
-	if said := m.run("systemd-analyze", "verify", service, socket, ports, metrics); said != "" {
+	if said := m.run("systemd-analyze", "verify", "--man=no", service, socket, ports, metrics); said != "" {
 		m.t.Errorf("systemd-analyze verify says:\n%s", said)
 	}
 	if said := m.run("dataflux-func-sidecar", "check"); strings.Contains(said, "install.sh") {

@@ -68,6 +68,12 @@ write_documents() {
 	gzip -n -9 <"man/$NAME.8" >"$WORK/$NAME.8.gz"
 	gzip -n -9 <"man/$NAME.5" >"$WORK/$NAME.5.gz"
 	gzip -n -9 <CHANGELOG.md >"$WORK/changelog.gz"
+	mkdir -p "$WORK/doc/docs" "$WORK/doc/config" "$WORK/doc/connector"
+	cp README.md README.zh-CN.md COMPATIBILITY.md PROTOCOL.md SECURITY.md STATE.md "$WORK/doc"
+	cp docs/* "$WORK/doc/docs"
+	cp config/reference.toml "$WORK/doc/config"
+	cp connector/README.md connector/sidecar__*.py "$WORK/doc/connector"
+	chmod -R u=rwX,go=rX "$WORK/doc"
 	printf -- "- {semver: %s-1, date: %s, packager: '%s', deb: {urgency: medium, distributions: [unstable]},\n" \
 		"$VERSION" "$(date -u -d "@$SOURCE_DATE_EPOCH" +%FT%TZ)" "$MAINTAINER" >"$WORK/changelog.yaml"
 	printf "   changes: [{note: 'Version %s: what changed is in changelog.gz of the documentation.'}]}\n" \
@@ -109,8 +115,7 @@ write_units
 write_scripts
 write_documents
 cp "$PARTS/sysusers.conf" "$PARTS/first-start.conf" "$PARTS/metrics.preset" "$PARTS/copyright" "$PARTS/lintian-overrides" \
-	README.md PROTOCOL.md SECURITY.md STATE.md config/reference.toml "units/$NAME.catalog" \
-	"completions/$NAME.bash" "completions/_$NAME" "$WORK"
+	"units/$NAME.catalog" "completions/$NAME.bash" "completions/_$NAME" "$WORK"
 pack deb amd64 "${NAME}_$VERSION-1_amd64.deb"
 pack deb arm64 "${NAME}_$VERSION-1_arm64.deb"
 pack rpm amd64 "$NAME-$VERSION-1.x86_64.rpm"
