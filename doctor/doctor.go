@@ -1,7 +1,8 @@
 // Package doctor looks at everything that the service needs on this host, and says of each thing whether
 // it is well, and what mends it.
 //
-// It must never change anything, and never show a key. It starts no process but systemctl, to ask.
+// It must never change anything, and never show a key. It starts no process but systemctl, to ask, and has
+// the service itself run one command that changes nothing.
 package doctor
 
 import (
