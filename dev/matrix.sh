@@ -19,7 +19,7 @@ export SIDECAR_NO_SKIP=1
 cell() {
 	case $1 in
 	arm64-tests) CGO_ENABLED=0 GOARCH=arm64 go test -exec "$(command -v qemu-aarch64-static)" -count=1 -v -short -timeout 10m \
-		./client ./config ./journal ./listener ./privsep/message ./sign ;;
+		./certificate ./client ./config ./doctor ./host ./journal ./listener ./privsep/message ./sign ./units ;;
 	arm64) go test -tags matrix -count=1 -v -timeout 15m -run '^TestOnAnArm64Kernel$' ./e2e ;;
 	*) SIDECAR_E2E_SUITE=${1%/*} SIDECAR_E2E_CGROUP=${1#*/} \
 		go test -count=1 -v -timeout 40m -run "$tests" ./e2e ;;
