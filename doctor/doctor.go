@@ -19,7 +19,7 @@ const SystemUnits = "/etc/systemd/system"
 type Options struct {
 	Config     string // the configuration file
 	UnitDir    string // the directory of the systemd units; empty: do not look, for a start by hand
-	StateDir   string // the directory for what must survive a units.Restart
+	StateDir   string // the directory for what must survive a restart
 	User       string // whom commands run as
 	ConfigOnly bool   // look at what the configuration says, and not at this host
 	Offline    bool   // call nothing
@@ -111,9 +111,9 @@ func Examine(o Options, tell func(Finding)) {
 
 func (p *patient) scopes() map[scope]bool {
 	_, err := os.Stat("/run/systemd/system")
-	units, host := p.UnitDir != "", !p.ConfigOnly
+	here := !p.ConfigOnly
 	return map[scope]bool{
-		always: true, installed: units, onHost: host, calling: host && !p.Offline,
-		live: host && p.UnitDir == SystemUnits && err == nil,
+		always: true, installed: p.UnitDir != "", onHost: here, calling: here && !p.Offline,
+		live: here && p.UnitDir == SystemUnits && err == nil,
 	}
 }

@@ -36,8 +36,7 @@ func RefuseTaken(addresses []config.Address, units []string) error {
 
 // ServiceHas says whether this service has an address open.
 func ServiceHas(address config.Address) bool {
-	sockets, _ := inTheWay(address)
-	return slices.ContainsFunc(sockets, func(s heldSocket) bool { return s.ours(nil) })
+	return slices.ContainsFunc(socketsOn(address), func(s heldSocket) bool { return s.ours(nil) })
 }
 
 // refuseFile finds what systemd would not replace by a socket, unlike an earlier socket.
@@ -56,13 +55,20 @@ func refuseFile(address config.Address) error {
 func inTheWay(address config.Address) (sockets []heldSocket, busy bool) {
 	if address.Network == "unix" {
 		// A socket file that nobody listens on is a leftover; one that is in use, systemd would replace as well.
-		sockets = unixSockets(address.Path)
-		return withHolders(sockets), len(sockets) > 0
+		sockets = socketsOn(address)
+		return sockets, len(sockets) > 0
 	}
 	if !inUse(address) {
 		return nil, false
 	}
-	return withHolders(tcpSockets(address.AddrPort)), true
+	return socketsOn(address), true
+}
+
+func socketsOn(address config.Address) []heldSocket {
+	if address.Network == "unix" {
+		return withHolders(unixSockets(address.Path))
+	}
+	return withHolders(tcpSockets(address.AddrPort))
 }
 
 // inUse listens for a moment as systemd would: FreeBind takes addresses that are on no interface yet.
