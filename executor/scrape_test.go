@@ -125,6 +125,14 @@ func TestCountingARequestAllocatesNothing(t *testing.T) {
 	}
 }
 
+func BenchmarkCountingARequest(b *testing.B) {
+	tally, result := newTally("1"), &exec.Result{}
+	for b.Loop() {
+		tally.answered(200)
+		tally.ended(result)
+	}
+}
+
 // The table in docs/operations.md is what the page says of itself.
 func TestTheDocumentsHaveEveryMetricAndNoOther(t *testing.T) {
 	document, err := os.ReadFile("../docs/operations.md")
