@@ -65,6 +65,7 @@ type Executor struct {
 	jobs     *jobs
 	courier  *courier
 	tally    *tally
+	routes   map[string]map[string]handler
 	// strangers sums up, for the journal, who came without a valid signature.
 	strangers *strangers
 	// verifying bounds how many requests are checked at once, whatever the network role sends.
@@ -89,6 +90,7 @@ func New(o Options) (*Executor, error) {
 		runner: runner, jobs: newJobs(o.Jobs), tally: newTally(o.Version),
 		verifying: make(chan struct{}, 64), changed: make(chan struct{}),
 	}
+	e.routes = e.table()
 	e.strangers = &strangers{tell: func(count int, remote, reason string) { e.logRefusal(count, statusUnauthorized, remote, reason) }}
 	e.courier = newCourier(o.Callbacks, e.session, o.Log, e.tally)
 	e.reclaim(o.Callbacks.Found)

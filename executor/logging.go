@@ -46,7 +46,7 @@ func (e *Executor) logEnd(j *job) {
 		event, fields[journal.Ended] = journal.CommandEnded(), r.Ended.String()
 		how += ", ended by the daemon: " + r.Ended.String()
 	}
-	text := fmt.Sprintf("Command finished after %s: %s", r.Duration.Round(time.Millisecond), how)
+	text := fmt.Sprintf("Command finished after %s: %s", r.Duration.Truncate(time.Millisecond), how) // as durationMs
 	if also := notice(r); also != "" {
 		text += "; " + also
 	}

@@ -50,15 +50,20 @@ func (e *Executor) turnAway(call message.Call, st *stream, why *refusal) {
 // handler answers one kind of request. What it returns is the answer if it has not given one.
 type handler func(call message.Call, id string, st *stream) *refusal
 
-// route finds the handler by path and method: one table lists all that can be asked for.
-func (e *Executor) route(call message.Call, st *stream) *refusal {
-	path, id := splitPath(call.Path)
-	methods, known := map[string]map[string]handler{
+// table lists all that can be asked for, by path and method.
+func (e *Executor) table() map[string]map[string]handler {
+	return map[string]map[string]handler{
 		"/shell":          {"POST": e.shell},
 		"/jobs":           {"GET": e.listJobs},
 		"/jobs/ID":        {"GET": e.showJob, "DELETE": e.cancelJob},
 		"/jobs/ID/output": {"GET": e.streamOutput},
-	}[path]
+	}
+}
+
+// route finds the handler by path and method.
+func (e *Executor) route(call message.Call, st *stream) *refusal {
+	path, id := splitPath(call.Path)
+	methods, known := e.routes[path]
 	if !known {
 		return refuse(statusNotFound, "there is nothing at this path: commands go to POST /shell, and /jobs lists them")
 	}
