@@ -142,6 +142,10 @@ func copyOfSelf(t *testing.T, mode os.FileMode) string {
 	}
 	defer from.Close()
 	path := filepath.Join(dir, "exec.test")
+	// A child that another test forks now would hold the file open for writing until it executes
+	// something, and what is open for writing cannot be executed.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	to, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o755)
 	if err != nil {
 		t.Fatal(err)

@@ -164,7 +164,7 @@ func (p place) scriptWith(t *testing.T, was, is string) place {
 		t.Fatalf("download.sh has no line %q", was)
 	}
 	p.script = filepath.Join(t.TempDir(), "download.sh")
-	if err := os.WriteFile(p.script, []byte(changed), 0o755); err != nil {
+	if err := writeProgram(p.script, []byte(changed)); err != nil {
 		t.Fatal(err)
 	}
 	return p

@@ -129,7 +129,7 @@ func TestTheVersionFileSaysWhatTheProgramSays(t *testing.T) {
 	folder := map[string]string{"amd64": "linux-amd64", "arm64": "linux-arm"}[runtime.GOARCH]
 	_, content := onlyMember(t, filepath.Join(dir, folder, name+".tar.gz"))
 	program := filepath.Join(t.TempDir(), name)
-	if err := os.WriteFile(program, content, 0o755); err != nil {
+	if err := writeProgram(program, content); err != nil {
 		t.Fatal(err)
 	}
 	said, err := exec.Command(program, "version").Output()

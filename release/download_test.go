@@ -86,7 +86,7 @@ func onMachine(t *testing.T, machine string) place {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, []byte(uname), 0o755); err != nil {
+	if err := writeProgram(path, []byte(uname)); err != nil {
 		t.Fatal(err)
 	}
 	return here
