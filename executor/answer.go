@@ -9,8 +9,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"golang.org/x/sys/unix"
-
 	"dataflux-func-sidecar/exec"
 	"dataflux-func-sidecar/privsep/message"
 )
@@ -72,7 +70,7 @@ func writeResult(w io.Writer, id string, result *exec.Result) error {
 func facts(r *exec.Result) string {
 	exitCode, signal, peak := "null", "null", "null"
 	if r.Signal != 0 {
-		signal = quoteJSON(unix.SignalName(r.Signal))
+		signal = quoteJSON(exec.SignalName(r.Signal))
 	} else if r.ExitCode >= 0 {
 		exitCode = fmt.Sprint(r.ExitCode)
 	}

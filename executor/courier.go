@@ -107,7 +107,7 @@ func (c *courier) promise(j *job) *refusal {
 	if !c.reserve() {
 		return refuseForNow("too many callbacks are waiting for their receivers (MAX_CALLBACKS): try again later, or without callbackURL")
 	}
-	err := c.callbacks.Ledger.Accept(state.Job{ID: j.id, URL: j.request.callbackURL.String(), Accepted: j.accepted})
+	err := c.callbacks.Ledger.Accept(state.Job{ID: j.id, URL: j.callbackURL.String(), Accepted: j.accepted})
 	if err == nil {
 		return nil
 	}
@@ -134,7 +134,7 @@ func (c *courier) settle(id string) {
 // not take it, it stays in memory. It is called before anybody is told of the job's end: otherwise a
 // crash could make the callback speak of a command that was cut off.
 func (c *courier) dispatch(j *job, o outcome) {
-	d := &delivery{id: j.id, url: j.request.callbackURL, outcome: o, expires: j.accepted.Add(c.callbacks.Expiry)}
+	d := &delivery{id: j.id, url: j.callbackURL, outcome: o, expires: j.accepted.Add(c.callbacks.Expiry)}
 	c.store(d)
 	if d.stored { // the output is not needed in memory any more
 		go c.deliver(d)

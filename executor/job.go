@@ -2,12 +2,14 @@ package executor
 
 import (
 	"crypto/rand"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"dataflux-func-sidecar/exec"
+	"dataflux-func-sidecar/journal"
 )
 
 // phase is how far a job has come. A job only ever moves forward.
@@ -21,13 +23,16 @@ const (
 
 // job is one accepted request to run a command.
 type job struct {
-	id       string
-	remote   string
-	request  shellRequest
-	command  exec.Command
-	accepted time.Time
-	granted  chan struct{} // closed when it has a place, or was ended in the queue
-	over     chan struct{} // closed when it has ended
+	id          string
+	remote      string
+	shown       string // the beginning of the command: what is remembered for long holds no more of a request
+	wait        bool
+	callbackURL *url.URL // nil: none
+	chosen      bool     // the caller chose the id
+	accepted    time.Time
+	granted     chan struct{} // closed when it has a place, or was ended in the queue
+	decided     chan struct{} // closed when it is certain whether it was accepted or refused
+	over        chan struct{} // closed when it has ended
 
 	// users counts who may still read the output: who carries the job, the table, callbacks, callers.
 	// The last one gives the memory back, so nobody ever finds less than was written.
@@ -37,6 +42,7 @@ type job struct {
 	claimed bool
 
 	mu      sync.Mutex
+	taken   bool // it was accepted
 	phase   phase
 	reason  exec.Reason // why it was ended before it had a process
 	process *exec.Process
@@ -44,10 +50,11 @@ type job struct {
 	endedAt time.Time
 }
 
-func newJob(id, remote string, request shellRequest, command exec.Command) *job {
+func newJob(id, remote string, request shellRequest) *job {
 	j := &job{
-		id: id, remote: remote, request: request, command: command, accepted: time.Now(),
-		granted: make(chan struct{}), over: make(chan struct{}), phase: queued,
+		id: id, remote: remote, shown: strings.Clone(journal.Cut(request.command, listedCommand)),
+		wait: request.wait, callbackURL: request.callbackURL, chosen: request.jobID != "", accepted: time.Now(),
+		granted: make(chan struct{}), decided: make(chan struct{}), over: make(chan struct{}), phase: queued,
 	}
 	j.users.Store(1) // who made it carries it
 	return j
@@ -95,10 +102,36 @@ func (j *job) started() *exec.Process {
 	return j.process
 }
 
+// accept makes it certain that the job was accepted, although it has no process yet.
+func (j *job) accept() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.decide(true)
+}
+
+// decide needs mu. The first decision stays.
+func (j *job) decide(taken bool) {
+	if !isClosed(j.decided) {
+		j.taken = taken
+		close(j.decided)
+	}
+}
+
+// refusal is why the job was not accepted, nil if it was. It may be asked once decided is closed.
+func (j *job) refusal() *refusal {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.taken {
+		return nil
+	}
+	return j.failure
+}
+
 // begin enters the process. One whose end was asked for meanwhile is ended like any other.
 func (j *job) begin(p *exec.Process) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	j.decide(true)
 	j.process, j.phase = p, running
 	if j.reason != exec.Exited {
 		p.End(j.reason)
@@ -109,6 +142,7 @@ func (j *job) begin(p *exec.Process) {
 func (j *job) finish(failure *refusal) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	j.decide(false)
 	j.phase, j.failure, j.endedAt = ended, failure, time.Now()
 	close(j.over)
 }
@@ -117,6 +151,9 @@ func (j *job) finish(failure *refusal) {
 func (j *job) end(reason exec.Reason) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if j.phase == ended {
+		return
+	}
 	if j.reason == exec.Exited {
 		j.reason = reason
 	}

@@ -101,12 +101,15 @@ func (t *jobs) unqueue(j *job) bool {
 	return true
 }
 
-// keep remembers a job that has ended, and forgets what is over the bounds by that.
+// keep remembers a job that has ended, and forgets what is over the bounds by that. One that never ran may
+// have been replaced already.
 func (t *jobs) keep(j *job) {
 	t.mu.Lock()
 	t.finished++
-	t.kept = append(t.kept, j)
-	t.keptSize += j.size()
+	if t.table[j.id] == j {
+		t.kept = append(t.kept, j)
+		t.keptSize += j.size()
+	}
 	forgotten := t.overBounds(time.Now())
 	t.mu.Unlock()
 	for _, old := range forgotten {
@@ -140,15 +143,19 @@ func (t *jobs) overBounds(now time.Time) []*job {
 	return forgotten
 }
 
-// withdraw takes out a job that could not be promised what it asked for.
-func (t *jobs) withdraw(j *job, why *refusal) {
-	j.finish(why)
+// withdraw takes out a job that could not be promised what it asked for. It may have been replaced already.
+func (t *jobs) withdraw(j *job) {
 	t.mu.Lock()
 	t.unqueue(j)
-	delete(t.table, j.id)
+	there := t.table[j.id] == j
+	if there {
+		delete(t.table, j.id)
+	}
 	t.mu.Unlock()
 	t.leavePlace()
-	j.leave()
+	if there {
+		j.leave()
+	}
 }
 
 // close says that a job is answered and in the journal.

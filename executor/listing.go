@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"dataflux-func-sidecar/exec"
-	"dataflux-func-sidecar/journal"
 	"dataflux-func-sidecar/privsep/message"
 )
 
@@ -69,7 +68,7 @@ func (e *Executor) findJob(id string) (*job, *refusal) {
 func (j *job) summary() string {
 	v := j.look()
 	text := fmt.Sprintf(`"jobId":%s,"state":%s,"command":%s,"acceptedAt":%s`,
-		quoteJSON(j.id), quoteJSON(string(v.phase)), quoteJSON(journal.Cut(j.request.command, listedCommand)), quoteJSON(instant(j.accepted)))
+		quoteJSON(j.id), quoteJSON(string(v.phase)), quoteJSON(j.shown), quoteJSON(instant(j.accepted)))
 	if v.failure != nil {
 		return text + fmt.Sprintf(`,"endedAt":%s,"failure":%s`, quoteJSON(instant(v.endedAt)), quoteJSON(v.failure.message))
 	}

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"dataflux-func-sidecar/exec"
 	"dataflux-func-sidecar/journal"
 )
@@ -17,13 +15,13 @@ func (j *job) fields() journal.Fields {
 	return journal.Fields{journal.JobID: j.id, journal.Remote: j.remote}
 }
 
-func (e *Executor) logStart(j *job) {
+func (e *Executor) logStart(j *job, command string) {
 	fields := j.fields()
 	fields[journal.CommandPID] = fmt.Sprint(j.process.PID())
 	text := "Command started for " + j.remote
 	if e.commands.LogText {
-		text += ": " + journal.Quote(j.request.command, loggedCommand)
-		fields[journal.Command] = journal.Cut(j.request.command, loggedCommand)
+		text += ": " + journal.Quote(command, loggedCommand)
+		fields[journal.Command] = journal.Cut(command, loggedCommand)
 	}
 	e.log.Write(journal.CommandStarted(), text, fields)
 }
@@ -38,7 +36,7 @@ func (e *Executor) logEnd(j *job) {
 	event, how := journal.CommandFinished(), "exit status unknown"
 	switch {
 	case r.Signal != 0:
-		how, fields[journal.Signal] = unix.SignalName(r.Signal), unix.SignalName(r.Signal)
+		how, fields[journal.Signal] = exec.SignalName(r.Signal), exec.SignalName(r.Signal)
 	case r.ExitCode >= 0:
 		how, fields[journal.ExitCode] = fmt.Sprintf("exit status %d", r.ExitCode), fmt.Sprint(r.ExitCode)
 	}

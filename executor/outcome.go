@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"io"
 
-	"golang.org/x/sys/unix"
-
 	"dataflux-func-sidecar/exec"
 )
 
@@ -50,10 +48,13 @@ func (o ran) headers() []string {
 		"X-Sidecar-Stderr-Bytes", fmt.Sprint(r.Stderr.Total()),
 		"X-Sidecar-Truncated", fmt.Sprint(r.Stdout.Truncated() || r.Stderr.Truncated()),
 	}
-	if r.Signal != 0 {
-		return append(headers, "X-Sidecar-Signal", unix.SignalName(r.Signal))
+	switch {
+	case r.Signal != 0:
+		headers = append(headers, "X-Sidecar-Signal", exec.SignalName(r.Signal))
+	case r.ExitCode >= 0: // else it is not known
+		headers = append(headers, "X-Sidecar-Exit-Code", fmt.Sprint(r.ExitCode))
 	}
-	return append(headers, "X-Sidecar-Exit-Code", fmt.Sprint(r.ExitCode))
+	return headers
 }
 
 // unrun is the outcome of a job without a result: never started, or cut off by a crash. Stderr says so

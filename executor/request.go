@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"dataflux-func-sidecar/exec"
@@ -128,10 +129,40 @@ func decodeString(raw json.RawMessage, to *string) error {
 	if err := decodeAs(raw, to, "a string"); err != nil {
 		return err
 	}
-	if strings.Count(*to, "\ufffd") != strings.Count(string(raw), "\ufffd")+strings.Count(strings.ToLower(string(raw)), `\ufffd`) {
+	if hasHalfPair(raw) {
 		return errors.New(`holds half of a surrogate pair (\ud800 to \udfff): send whole characters`)
 	}
 	return nil
+}
+
+// hasHalfPair looks for an escape of a surrogate that no other one completes. text is a valid JSON string.
+func hasHalfPair(text []byte) bool {
+	for i := 0; i < len(text); i++ {
+		if text[i] != '\\' {
+			continue
+		}
+		i++ // whatever is escaped
+		if text[i] != 'u' {
+			continue
+		}
+		unit := hexadecimal(text[i+1:])
+		i += 4
+		if !utf16.IsSurrogate(unit) {
+			continue
+		}
+		rest := text[i+1:]
+		if !bytes.HasPrefix(rest, []byte(`\u`)) || utf16.DecodeRune(unit, hexadecimal(rest[2:])) == utf8.RuneError {
+			return true
+		}
+		i += 6
+	}
+	return false
+}
+
+// hexadecimal is the number that the first four characters are.
+func hexadecimal(digits []byte) rune {
+	n, _ := strconv.ParseUint(string(digits[:4]), 16, 16) // JSON that is valid has four
+	return rune(n)
 }
 
 // decodeEnvs takes both forms: the stock client sends a list of "K=V", the manual shows an object.

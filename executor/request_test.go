@@ -78,6 +78,23 @@ func TestABadBodyIsRefusedWithWhatToChange(t *testing.T) {
 	}
 }
 
+func TestEscapesAreTakenForWhatTheyAre(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"command":"printf '\\\\ufffd'"}`:     `printf '\\ufffd'`,
+		`{"command":"\ufffd \uFFFD �"}`:        "\ufffd \ufffd \ufffd",
+		`{"command":"\ud83d\ude00\u00e9\n\/"}`: "😀é\n/",
+	} {
+		if r, err := decodeShell([]byte(body)); err != nil || r.command != want {
+			t.Errorf("%s: got %q, %v", body, r.command, err)
+		}
+	}
+	for _, half := range []string{`\ud800`, `\udc00`, `\ud800x`, `\ud800\n`, `\ud800\u0041`, `\ud800\ud800\udc00`, `\\ufffd \ud800`, `\ude00\ud83d`} {
+		if _, err := decodeShell([]byte(`{"command":"` + half + `"}`)); err == nil || !strings.Contains(err.Error(), "half of a surrogate pair") {
+			t.Errorf("%s: got %v", half, err)
+		}
+	}
+}
+
 func FuzzDecodeShell(f *testing.F) {
 	f.Add([]byte(`{"command":"x","envs":["A=1"],"timeout":1,"callbackURL":"http://h/"}`))
 	f.Add([]byte(`{"command":"\ud83d\ude00","envs":{"A":"\ufffd"}}`))

@@ -62,7 +62,7 @@ func TestACommandThatWasCutOffIsReportedAsInterruptedAndNotRunAgain(t *testing.T
 	var got struct {
 		Kwargs struct{ Stdout, Stderr string }
 	}
-	if err := json.Unmarshal(p.body, &got); err != nil || !strings.Contains(got.Kwargs.Stderr, "cut off and is not run again") || p.header("X-Sidecar-State") != "interrupted" {
+	if err := json.Unmarshal(p.body, &got); err != nil || !strings.Contains(got.Kwargs.Stderr, "it was cut off, and it is not run again") || p.header("X-Sidecar-State") != "interrupted" {
 		t.Errorf("got %s %q %v", p.body, p.call.Headers, err)
 	}
 	r.outcome(p, message.Outcome{Status: 200})

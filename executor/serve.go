@@ -11,13 +11,14 @@ import (
 
 // serve carries out one request, from the signature to the answer and the callback.
 func (e *Executor) serve(call message.Call, st *stream) {
+	remote := call.Remote // the body is not held for as long as a command runs
 	why := e.verify(call)
 	<-e.verifying
 	if why == nil {
 		why = e.route(call, st)
 	}
 	if why != nil {
-		e.turnAway(call, st, why)
+		e.turnAway(address(remote), st, why)
 	}
 }
 
@@ -37,9 +38,8 @@ func (e *Executor) verify(call message.Call) *refusal {
 
 // turnAway answers with a refusal. Those without a valid signature cost a stranger nothing, so the
 // journal sums them up; what a holder of the key did wrong is told each time.
-func (e *Executor) turnAway(call message.Call, st *stream, why *refusal) {
-	_ = sendRefusal(st, why)
-	remote := address(call.Remote)
+func (e *Executor) turnAway(remote string, st *stream, why *refusal) {
+	st.session.refuse(func() { _ = sendRefusal(st, why) })
 	if why.status == statusUnauthorized {
 		e.strangers.note(remote, why.message)
 		return

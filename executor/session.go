@@ -27,6 +27,7 @@ type Session struct {
 	lastPost    uint64
 	lastPing    uint64
 	scrapes     int                // those that are not answered yet
+	refusals    int                // those that are being sent
 	streams     map[uint64]*stream // answers and callbacks that are being sent; the latter with PostFlag
 	outcomes    map[uint64]chan message.Outcome
 }
@@ -144,6 +145,12 @@ func (s *Session) takeRequest(f message.Frame) error {
 	if err != nil {
 		return err
 	}
+	if s.refusalsPile() {
+		return fmt.Errorf("%w: it does not read the answers to what it sends", message.ErrProtocol)
+	}
+	if most := s.executor.limits.MaxBody; int64(len(call.Body)) > int64(most) {
+		return fmt.Errorf("%w: a body of %d bytes, where %d is the most", message.ErrProtocol, len(call.Body), most)
+	}
 	s.mu.Lock()
 	st, err := s.begin(f.ID)
 	s.mu.Unlock()
@@ -154,6 +161,27 @@ func (s *Session) takeRequest(f message.Frame) error {
 	s.executor.verifying <- struct{}{}
 	go s.executor.serve(call, st)
 	return nil
+}
+
+// refuse counts a refusal for as long as it is being sent.
+func (s *Session) refuse(send func()) {
+	s.countRefusals(1)
+	defer s.countRefusals(-1)
+	send()
+}
+
+func (s *Session) countRefusals(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refusals += n
+}
+
+// refusalsPile says that the role sends what is refused, and reads no refusals: it needs no signature for
+// that, and a hang-up makes room for the next. A role that does its work is never so far behind.
+func (s *Session) refusalsPile() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refusals > 4*s.mostStreams()
 }
 
 func (s *Session) takeCredit(f message.Frame) error {
@@ -227,17 +255,23 @@ func (s *Session) takeDrained() error {
 	return nil
 }
 
-// Ping returns when the role has answered, or an error if it ended or ctx is done first.
+// Ping returns when the role has answered, or an error if it ended or ctx is done first. A role that reads
+// nothing any more would hold the sender as well; closing the channel frees it.
 func (s *Session) Ping(ctx context.Context) error {
 	s.mu.Lock()
 	s.lastPing++
 	id := s.lastPing
 	s.mu.Unlock()
-	if err := s.conn.Send(message.Frame{Kind: message.Ping, ID: id}); err != nil {
-		return err
-	}
+	failed := make(chan error, 1)
+	go func() {
+		if err := s.conn.Send(message.Frame{Kind: message.Ping, ID: id}); err != nil {
+			failed <- err
+		}
+	}()
 	for {
 		select {
+		case err := <-failed:
+			return err
 		case got := <-s.pong:
 			if got == id {
 				return nil
@@ -250,5 +284,8 @@ func (s *Session) Ping(ctx context.Context) error {
 	}
 }
 
-// Drain asks the role to accept no more callers; Drained tells when the present ones are answered.
-func (s *Session) Drain() error { return s.conn.Send(message.Frame{Kind: message.Drain}) }
+// Drain asks the role to accept no more callers; Drained tells when the present ones are answered. It does
+// not wait for a role that reads nothing any more.
+func (s *Session) Drain() {
+	go func() { _ = s.conn.Send(message.Frame{Kind: message.Drain}) }()
+}

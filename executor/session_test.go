@@ -1,8 +1,10 @@
 package executor
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -118,4 +120,45 @@ func TestAStreamStopsAtItsWindow(t *testing.T) {
 		t.Error("nothing came after the credit")
 	}
 	r.send(message.Frame{Kind: message.Hangup, ID: 1})
+}
+
+// A role that was taken over needs no signature for sending what is refused.
+func TestARoleThatReadsNoRefusalsIsEndedBeforeTheyFillTheMemory(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.Limits.MaxConnections, o.Callbacks.MaxPending = 10, 10 })
+	call := signed("POST", "/shell", "n", strings.Repeat("x", 1<<20))
+	call.Signature = strings.Repeat("0", 40)
+	before := heap()
+	for id := uint64(1); ; id++ {
+		if r.network.Send(message.Frame{Kind: message.Request, ID: id, Payload: call.Encode()}) != nil || r.network.Send(message.Frame{Kind: message.Hangup, ID: id}) != nil {
+			break
+		}
+		if id == 1000 {
+			t.Fatal("1000 refusals wait to be read")
+		}
+		if grown := heap() - before; grown > 40<<20 {
+			t.Fatalf("%d bytes more are held after %d requests", grown, id)
+		}
+	}
+	if err := <-r.ended; !errors.Is(err, message.ErrProtocol) {
+		t.Errorf("ended with %v, want ErrProtocol", err)
+	}
+}
+
+func TestABodyThatIsLargerThanAllowedEndsTheRole(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.Limits.MaxBody = 1000 })
+	_ = r.network.Send(message.Frame{Kind: message.Request, ID: 1, Payload: signed("POST", "/shell", "n", strings.Repeat("x", 1001)).Encode()})
+	if err := <-r.ended; !errors.Is(err, message.ErrProtocol) {
+		t.Errorf("ended with %v, want ErrProtocol", err)
+	}
+}
+
+// Nobody reads on the other side: neither may wait for that.
+func TestPingAndDrainDoNotWaitForARoleThatReadsNothing(t *testing.T) {
+	r := newRig(t, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if err := r.session.Ping(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Ping returned %v", err)
+	}
+	r.session.Drain()
 }

@@ -22,14 +22,14 @@ func (e *Executor) shell(call message.Call, _ string, st *stream) *refusal {
 	if id == "" {
 		id = newJobID()
 	}
-	j := newJob(id, address(call.Remote), request, command)
+	j := newJob(id, address(call.Remote), request)
 	first := e.jobs.admit(j)
 	switch first {
 	case nil:
 		return refuseForNow("no more than %d commands may run (MAX_RUNNING) and %d wait (MAX_QUEUED) at the same time: try again later",
 			e.jobs.bounds.MaxRunning, e.jobs.bounds.MaxQueued)
 	case j:
-		return e.carry(j, call.Timestamp, st)
+		return e.carry(j, command, call.Timestamp, st)
 	}
 	return e.join(first, request.wait, st)
 }
@@ -68,35 +68,57 @@ func refusalFor(err error) *refusal {
 	return refuseForNow("the host cannot start another command now: %v", err)
 }
 
-// join answers a request whose job id was used before with that job, and runs nothing.
+// join answers a request whose job id was used before with that job, and runs nothing. If that job is
+// refused, so is this request: otherwise its caller would wait for what never comes.
 func (e *Executor) join(first *job, wait bool, st *stream) *refusal {
-	if !first.use() {
+	kept := first.use()
+	if kept {
+		defer first.leave()
+	}
+	await(first.decided, st)
+	if why := first.refusal(); why != nil {
+		return why
+	}
+	if !kept {
 		return refuse(statusConflict, "the job %q has ended, and its result is no longer kept: use a fresh jobId", first.id)
 	}
-	defer first.leave()
-	if !wait {
+	if wait {
+		await(first.over, st)
+	}
+	if !wait || !isClosed(first.over) {
 		_ = sendAccepted(st, first)
 		return nil
 	}
-	<-first.over
 	return answer(first, st)
+}
+
+// await also returns when nobody waits for the answer any more: repetitions of a long job would pile up.
+func await(done <-chan struct{}, st *stream) {
+	select {
+	case <-done:
+	case <-st.left:
+	}
 }
 
 // carry takes an admitted job to its start: claim its id, promise its callback, wait for its place. From
 // there on follow does the rest.
-func (e *Executor) carry(j *job, timestamp string, st *stream) *refusal {
+func (e *Executor) carry(j *job, command exec.Command, timestamp string, st *stream) *refusal {
 	if why := e.promise(j, timestamp); why != nil {
-		e.jobs.withdraw(j, why)
+		j.finish(why)
+		e.jobs.withdraw(j)
 		e.close(j)
 		return why
 	}
 	accepted := !isClosed(j.granted) // whatever comes, a job that had to wait was accepted
-	told := accepted && !j.request.wait
+	if accepted {
+		j.accept()
+	}
+	told := accepted && !j.wait
 	if told {
 		_ = sendAccepted(st, j)
 	}
 	<-j.granted
-	if why := e.start(j); why != nil {
+	if why := e.start(j, command); why != nil {
 		e.jobs.leavePlace()
 		e.fail(j, why, accepted)
 		e.close(j)
@@ -105,10 +127,10 @@ func (e *Executor) carry(j *job, timestamp string, st *stream) *refusal {
 		}
 		return why
 	}
-	if !j.request.wait && !told {
+	if !j.wait && !told {
 		_ = sendAccepted(st, j)
 	}
-	e.logStart(j)
+	e.logStart(j, command.Text)
 	j.process.Then(func() { e.follow(j, st) })
 	return nil
 }
@@ -119,12 +141,12 @@ func (e *Executor) follow(j *job, st *stream) {
 	defer e.close(j)
 	e.jobs.leavePlace() // its place is free from now on, however slowly the answer is read
 	e.tally.ended(j.process.Result())
-	if j.request.callbackURL != nil {
+	if j.callbackURL != nil {
 		e.courier.dispatch(j, ran{j.process.Result()})
 	}
 	j.finish(nil)
 	e.jobs.keep(j)
-	if j.request.wait {
+	if j.wait {
 		_ = sendResult(st, j.id, j.process.Result()) // a caller who has hung up meanwhile changes nothing
 	}
 	e.logEnd(j)
@@ -140,7 +162,7 @@ func (e *Executor) close(j *job) {
 func (e *Executor) fail(j *job, why *refusal, accepted bool) {
 	e.tally.commands.Add(commandNotStarted, 1)
 	switch {
-	case j.request.callbackURL == nil:
+	case j.callbackURL == nil:
 	case accepted:
 		e.courier.dispatch(j, notStarted(why))
 	default:
@@ -156,12 +178,12 @@ func (e *Executor) fail(j *job, why *refusal, accepted bool) {
 // promise sees to a callback's delivery, and claims a job id that the caller chose, so that it never
 // runs twice. The id comes last: what is refused before may be tried again under it.
 func (e *Executor) promise(j *job, timestamp string) *refusal {
-	if j.request.callbackURL != nil {
+	if j.callbackURL != nil {
 		if why := e.courier.promise(j); why != nil {
 			return why
 		}
 	}
-	if j.request.jobID == "" || j.claimed {
+	if !j.chosen || j.claimed {
 		return nil
 	}
 	err := e.verifier.Claim(claimOf(j.id), timestamp)
@@ -169,7 +191,7 @@ func (e *Executor) promise(j *job, timestamp string) *refusal {
 		j.claimed = true
 		return nil
 	}
-	if j.request.callbackURL != nil {
+	if j.callbackURL != nil {
 		e.courier.withdraw(j)
 	}
 	if errors.Is(err, sign.ErrReplay) {
@@ -182,14 +204,14 @@ func (e *Executor) promise(j *job, timestamp string) *refusal {
 func claimOf(id string) string { return "job " + id }
 
 // start runs the command, unless the job's end was asked for while it waited.
-func (e *Executor) start(j *job) *refusal {
+func (e *Executor) start(j *job, command exec.Command) *refusal {
 	switch j.endRequested() {
 	case exec.Cancelled:
 		return refuse(statusConflict, "the job was cancelled before it started")
 	case exec.Stopped:
 		return refuseForNow("the daemon stops, and the command was not started: send it again")
 	}
-	process, err := e.runner.Start(j.command)
+	process, err := e.runner.Start(command)
 	if err != nil {
 		return refusalFor(err)
 	}

@@ -64,7 +64,7 @@ func loadOutcome(ledger *state.Deliveries, id string) (outcome, error) {
 func recoverOutcome(ledger *state.Deliveries, p state.Pending) outcome {
 	switch p.State {
 	case state.Interrupted:
-		return unrun{"interrupted", "the daemon ended while the command ran; the command was cut off and is not run again"}
+		return unrun{"interrupted", "the daemon ended before the command did; if the command had been started it was cut off, and it is not run again"}
 	case state.Finished:
 		if o, err := loadOutcome(ledger, p.Job.ID); err == nil {
 			return o

@@ -20,10 +20,11 @@ type stream struct {
 	tally   *tally     // counts the answer; nil for what is no answer to a request
 	credit  int
 	gone    bool
+	left    chan struct{} // closed when gone
 }
 
 func newStream(s *Session, id uint64) *stream {
-	return &stream{session: s, id: id, changed: sync.NewCond(&s.mu), credit: message.Window}
+	return &stream{session: s, id: id, changed: sync.NewCond(&s.mu), credit: message.Window, left: make(chan struct{})}
 }
 
 // begin needs s.mu. It opens the stream of an answer.
@@ -32,16 +33,21 @@ func (s *Session) begin(id uint64) (*stream, error) {
 		return nil, fmt.Errorf("%w: request %d came after %d", message.ErrProtocol, id, s.lastRequest)
 	}
 	s.lastRequest = id
-	most := int(s.executor.limits.MaxConnections) + s.executor.courier.mostPosts()
-	if s.executor.limits.MetricsSockets > 0 {
-		most += message.MaxScrapes
-	}
-	if len(s.streams) >= most {
+	if len(s.streams) >= s.mostStreams() {
 		return nil, fmt.Errorf("%w: more requests at once than connections", message.ErrProtocol)
 	}
 	st := newStream(s, id)
 	s.streams[id] = st
 	return st, nil
+}
+
+// mostStreams is how many can be open at the same time.
+func (s *Session) mostStreams() int {
+	most := int(s.executor.limits.MaxConnections) + s.executor.courier.mostPosts()
+	if s.executor.limits.MetricsSockets > 0 {
+		most += message.MaxScrapes
+	}
+	return most
 }
 
 // addCredit and abandon need session.mu.
@@ -55,7 +61,10 @@ func (st *stream) addCredit(n int) error {
 }
 
 func (st *stream) abandon() {
-	st.gone = true
+	if !st.gone {
+		st.gone = true
+		close(st.left)
+	}
 	st.changed.Signal()
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"golang.org/x/sys/unix"
@@ -152,13 +153,7 @@ func openSockets(addresses []config.Address, forMetrics bool) ([]socket, error) 
 
 func listen(a config.Address) (*os.File, error) {
 	if a.Network == "unix" {
-		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: a.Path, Net: "unix"})
-		if err != nil {
-			return nil, err
-		}
-		l.SetUnlinkOnClose(false) // the file lives as long as the duplicate below
-		defer func() { _ = l.Close() }()
-		return l.File()
+		return listenUnix(a.Path)
 	}
 	network := "tcp4"
 	if a.AddrPort.Addr().Is6() {
@@ -170,6 +165,37 @@ func listen(a config.Address) (*os.File, error) {
 	}
 	defer func() { _ = l.Close() }()
 	return l.File()
+}
+
+// listenUnix does as systemd does with the socket unit: a socket that nobody listens on any more is replaced,
+// and everybody may connect, as a signature is needed anyway.
+func listenUnix(path string) (*os.File, error) {
+	if isLeftOver(path) {
+		_ = os.Remove(path)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	l.SetUnlinkOnClose(false) // the file lives as long as the duplicate below
+	defer func() { _ = l.Close() }()
+	if err := os.Chmod(path, 0o666); err != nil {
+		return nil, err
+	}
+	return l.File()
+}
+
+// isLeftOver says that the path is a socket, and that nobody listens on it.
+func isLeftOver(path string) bool {
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode().Type() != os.ModeSocket {
+		return false
+	}
+	conn, err := net.DialTimeout("unix", path, time.Second)
+	if err == nil {
+		_ = conn.Close()
+	}
+	return errors.Is(err, unix.ECONNREFUSED)
 }
 
 func addressesOf(sockets []socket) []config.Address {

@@ -57,8 +57,19 @@ func (s *supervisor) run() error {
 	failures, backoff := 0, firstBackoff
 	for {
 		r, err := s.startRole()
-		if err != nil {
+		if err != nil && !s.announced {
 			return err
+		}
+		if err != nil { // the host may lack processes or descriptors for a while: commands go on
+			s.log.Write(journal.RoleEnded(), fmt.Sprintf("There is no network role: %v; callers wait, commands go on; trying again in %s", err, backoff), nil)
+			sleep(stop, backoff)
+			backoff = min(2*backoff, maxBackoff)
+			if stop.Err() != nil {
+				cancel()
+				s.drain(nil)
+				return nil
+			}
+			continue
 		}
 		wasReady := s.attend(stop, r)
 		if stop.Err() != nil {
@@ -201,7 +212,8 @@ func (s *supervisor) whyEnded(r *roleRun) string {
 	return err.Error() + "; "
 }
 
-// drain answers everybody who is connected, ends what still runs after the drain timeout, and leaves.
+// drain answers everybody who is connected, ends what still runs after the drain timeout, and leaves. There
+// may be no role, then r is nil.
 func (s *supervisor) drain(r *roleRun) {
 	atMost := s.drainTimeout + s.killGrace + killAllowance + 2*lastAnswers
 	s.notifier.stopping(atMost)
@@ -217,13 +229,11 @@ func (s *supervisor) drain(r *roleRun) {
 	ctx, cancel := context.WithTimeout(context.Background(), lastAnswers)
 	defer cancel()
 	s.executor.AbandonCallbacks(ctx)
-	select {
-	case <-r.session.Drained():
-	case <-r.session.Ended():
-	case <-ctx.Done():
+	r.awaitDrained(ctx)
+	if r != nil {
+		_ = r.role.Channel.Close()
+		r.role.Kill()
 	}
-	_ = r.role.Channel.Close()
-	r.role.Kill()
 	running, _, finished, _ := s.executor.Counts()
 	s.log.Write(journal.Stopped(), fmt.Sprintf("Stopped: %d commands finished since the start, %d still run", finished, running), nil)
 }
@@ -231,9 +241,12 @@ func (s *supervisor) drain(r *roleRun) {
 // turnAway has the role accept no more callers. One that has just been started is waited for: it cannot be
 // told anything before it is ready, and may have callers the moment after.
 func (s *supervisor) turnAway(r *roleRun) {
+	if r == nil {
+		return
+	}
 	select {
 	case <-r.session.Ready():
-		_ = r.session.Drain()
+		r.session.Drain()
 	case <-r.session.Ended():
 	case <-time.After(readyTimeout):
 		r.role.Kill()
@@ -244,13 +257,20 @@ func (s *supervisor) turnAway(r *roleRun) {
 func (s *supervisor) settled(r *roleRun, within time.Duration) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
+	r.awaitDrained(ctx)
+	return s.executor.Wait(ctx) == nil && ctx.Err() == nil
+}
+
+// awaitDrained returns when every caller is answered, when there is nobody to answer them, or when ctx is done.
+func (r *roleRun) awaitDrained(ctx context.Context) {
+	if r == nil {
+		return
+	}
 	select {
 	case <-r.session.Drained():
 	case <-r.session.Ended():
 	case <-ctx.Done():
-		return false
 	}
-	return s.executor.Wait(ctx) == nil
 }
 
 func sleep(ctx context.Context, d time.Duration) {
