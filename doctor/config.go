@@ -15,16 +15,25 @@ import (
 func (p *patient) load() ([]Finding, error) {
 	settings, err := config.Load(p.Config)
 	if err != nil {
-		var found []Finding
-		for _, one := range config.Failures(err) {
-			message, command, _ := strings.Cut(one.Error(), ": run ")
-			found = append(found, failed("%s", message).mendedBy(command))
-		}
-		return found, err
+		return failures(err), err
 	}
 	p.settings = settings
 	p.account, _ = privsep.LookupUser(p.User) // checkUser says what is wrong
 	return []Finding{well("%s is valid, and only its owner can read or write it", p.Config)}, nil
+}
+
+// failures are the errors that were joined, each with the command that mends it if there is one.
+func failures(err error) (found []Finding) {
+	for _, one := range config.Failures(err) {
+		mendable, ok := errors.AsType[*config.Mendable](one)
+		if !ok {
+			found = append(found, failed("%v", one))
+			continue
+		}
+		message := strings.TrimSuffix(one.Error(), ": run "+mendable.Command)
+		found = append(found, failed("%s", message).mendedBy(mendable.Command))
+	}
+	return found
 }
 
 func checkKeys(p *patient) (found []Finding) {
