@@ -109,7 +109,7 @@ func checkBridge(p *patient) []Finding {
 		return nil
 	case !slices.Equal(followed, p.settings.Bind):
 		return []Finding{unwise("BIND names %s, but docker0 has %s, and containers look for this host there", host.StockBridge, bridge).
-			mendedBy("dataflux-func-sidecar configure --config " + config.ShellQuote(p.Config) + " --bind " + config.JoinBind(followed) + " && " + config.ApplyBind)}
+			mendedBy("dataflux-func-sidecar configure --config " + config.ShellQuote(p.Config) + " --bind " + config.ShellQuote(config.JoinBind(followed)) + " && " + config.ApplyBind)}
 	case slices.ContainsFunc(p.settings.Bind, func(a config.Address) bool { return a.AddrPort.Addr() == bridge }):
 		return []Finding{well("containers on docker0 find this host under %s", bridge)}
 	}
