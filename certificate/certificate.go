@@ -33,17 +33,24 @@ func Load(settings config.Config) (Pair, error) {
 		return Pair{}, fmt.Errorf("TLS_CERTIFICATE: %w", err)
 	}
 	key, info, err := readSmall(settings.TLSKey, message.MaxKey)
-	if err == nil {
-		err = errors.Join(config.CheckOwner(settings.TLSKey, info), config.CheckMode(settings.TLSKey, info))
-	}
 	if err != nil {
-		return Pair{}, fmt.Errorf("TLS_KEY: %w", err)
+		return Pair{}, ofKey(err)
+	}
+	if err := errors.Join(ofKey(config.CheckOwner(settings.TLSKey, info)), ofKey(config.CheckMode(settings.TLSKey, info))); err != nil {
+		return Pair{}, err
 	}
 	pair, err := tls.X509KeyPair(certificate, key)
 	if err != nil {
 		return Pair{}, fmt.Errorf("TLS_CERTIFICATE %s and TLS_KEY %s cannot be used together: %s", settings.TLSCertificate, settings.TLSKey, whyNoPair(err, key))
 	}
 	return Pair{certificate, key, pair.Leaf}, nil
+}
+
+func ofKey(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("TLS_KEY: %w", err)
 }
 
 // Leaf reads the certificate alone, which everybody may see who can read the configuration.
@@ -67,7 +74,7 @@ func Leaf(settings config.Config) (*x509.Certificate, error) {
 func readSmall(path string, most int64) ([]byte, os.FileInfo, error) {
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO is refused rather than waited for
 	if errors.Is(err, os.ErrPermission) {
-		return nil, nil, fmt.Errorf("%w: the service reads it as root, who may pass over no file modes there: run chown root: %s", err, config.ShellQuote(path))
+		return nil, nil, config.Unpermitted(path, err)
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot read it: %w: correct the path", err)

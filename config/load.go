@@ -31,11 +31,8 @@ func Load(path string) (Config, error) {
 func Read(path string) ([]byte, os.FileInfo, error) {
 	// O_NONBLOCK, so that a FIFO is refused rather than waited for.
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil, fmt.Errorf("cannot read the configuration: %w: create it with dataflux-func-sidecar configure", err)
-	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("cannot read the configuration: %w: run this as root", err)
+		return nil, nil, unreadable(path, err)
 	}
 	defer file.Close()
 	info, err := file.Stat()
@@ -43,10 +40,28 @@ func Read(path string) ([]byte, os.FileInfo, error) {
 		return nil, nil, fmt.Errorf("cannot read the configuration: %w", err)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, nil, fmt.Errorf("%s is not a regular file: remove it and run dataflux-func-sidecar configure", path)
+		return nil, nil, fmt.Errorf("%s is not a regular file: correct the path of the configuration", path)
 	}
 	data, err := readBounded(path, file)
 	return data, info, err
+}
+
+func unreadable(path string, err error) error {
+	err = fmt.Errorf("cannot read the configuration: %w", err)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("%w: create it with dataflux-func-sidecar configure", err)
+	case errors.Is(err, os.ErrPermission) && os.Geteuid() != 0:
+		return fmt.Errorf("%w: run this as root", err)
+	case errors.Is(err, os.ErrPermission):
+		return Unpermitted(path, err)
+	}
+	return fmt.Errorf("%w: correct the path", err)
+}
+
+// Unpermitted is about a file that not even root may read.
+func Unpermitted(path string, err error) error {
+	return &Mendable{fmt.Errorf("%w: the service reads it as root, who may pass over no file modes there", err), "chown root: " + ShellQuote(path)}
 }
 
 func readBounded(path string, file io.Reader) ([]byte, error) {
@@ -71,7 +86,7 @@ func CheckOwner(path string, info os.FileInfo) error {
 	if stat.Uid == 0 || int(stat.Uid) == os.Geteuid() {
 		return nil
 	}
-	return fmt.Errorf("%s belongs to user %d, who can change it: run chown root: %s", path, stat.Uid, ShellQuote(path))
+	return &Mendable{fmt.Errorf("%s belongs to user %d, who can change it", path, stat.Uid), "chown root: " + ShellQuote(path)}
 }
 
 // CheckMode refuses a file that its group or others have any right to.
@@ -80,8 +95,19 @@ func CheckMode(path string, info os.FileInfo) error {
 	if mode&0o077 == 0 {
 		return nil
 	}
-	return fmt.Errorf("%s has mode %04o, so other users can read or write the key: run chmod 0600 %s", path, mode, ShellQuote(path))
+	return &Mendable{fmt.Errorf("%s has mode %04o, so other users can read or write the key", path, mode), "chmod 0600 " + ShellQuote(path)}
 }
+
+// Mendable is an error with the command that mends it when root runs it in a shell.
+type Mendable struct {
+	Fault   error
+	Command string
+}
+
+func (m *Mendable) Error() string { return m.Fault.Error() + ": run " + m.Command }
+
+// Unwrap returns the fault.
+func (m *Mendable) Unwrap() error { return m.Fault }
 
 // ShellQuote writes a path as a shell takes it, for the commands in messages.
 func ShellQuote(path string) string {

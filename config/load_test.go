@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -86,6 +87,30 @@ func TestLoadRefusesWhatIsNoRegularFile(t *testing.T) {
 	_, err := Load(filepath.Join(dir, "none"))
 	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "create it with dataflux-func-sidecar configure") {
 		t.Errorf("a missing file: %v", err)
+	}
+}
+
+// As a thread of another user than the process, and as root without the right to pass over modes.
+func TestWhoMayNotReadTheFileIsToldWhatToDo(t *testing.T) {
+	if os.Geteuid() != 0 {
+		skip(t, "changing the user needs root")
+	}
+	path := writeFile(t, "SECRET_KEY=\"k\"", 0o600)
+	for call, want := range map[uintptr]string{
+		syscall.SYS_SETRESUID: "permission denied: run this as root",
+		syscall.SYS_SETFSUID:  "permission denied: the service reads it as root, who may pass over no file modes there: run chown root: " + path,
+	} {
+		failure := make(chan error)
+		go func() {
+			runtime.LockOSThread() // and never unlocked, so that the thread ends with the goroutine
+			const user = 12345
+			_, _, _ = syscall.RawSyscall(call, user, user, user)
+			_, err := Load(path)
+			failure <- err
+		}()
+		if err := <-failure; err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
 	}
 }
 

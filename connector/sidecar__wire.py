@@ -18,6 +18,7 @@ from typing import Any, Dict, Iterator, Optional, Tuple, Union
 
 CONNECT_TIMEOUT = 5.0  # seconds
 PIECE = 64 * 1024  # bytes read at once
+LONGEST = 2000000.0  # seconds; a system call cannot wait for much longer
 
 
 class SidecarError(Exception):
@@ -82,6 +83,8 @@ class Deadline:
     """The moment until which an answer is waited for."""
 
     def __init__(self, seconds: float) -> None:
+        if not seconds <= LONGEST:  # nor is NaN
+            raise ValueError('the timeout must be at most %d seconds' % LONGEST)
         self._end = time.monotonic() + seconds
 
     def left(self) -> float:
@@ -112,10 +115,12 @@ class Wire:
             raise ValueError('the secret key is empty or no text: give SECRET_KEY as /etc/dataflux-func-sidecar has it')
         if not 0 < port < 65536:
             raise ValueError('the port must be a number from 1 to 65535')
+        if not re.match(r'[^\0-\x20\x7f]+\Z', host):
+            raise ValueError('the host must be a name or an address without blanks')
         if protocol not in ('http', 'https'):
             raise ValueError("the protocol must be 'http' or 'https'")
         self._host, self._port, self._key = host, port, key
-        self._tls = ssl.create_default_context(cafile=ca_file) if protocol == 'https' else None
+        self._tls = _trust(ca_file) if protocol == 'https' else None
         self.url = '%s://%s:%d' % (protocol, '[%s]' % host if ':' in host else host, port)
 
     def exchange(self, method: str, path: str, body: Any, deadline: Deadline,
@@ -166,7 +171,7 @@ class Wire:
         try:
             connection.connect()
             _keep_alive(connection.sock)
-        except OSError as fault:
+        except (OSError, ValueError) as fault:  # the latter for what can be no name of a host
             connection.close()
             raise SidecarUnreachable(self._advise(fault)) from None
         return connection
@@ -177,9 +182,11 @@ class Wire:
         return SidecarLost('the connection to %s broke before the answer was whole (%s): whether the request was '
                            'carried out is not known' % (self.url, str(fault) or type(fault).__name__))
 
-    def _advise(self, fault: OSError) -> str:
+    def _advise(self, fault: Exception) -> str:
         """What to look at on the host when there is no connection."""
         text = 'cannot connect to %s: %s. ' % (self.url, fault)
+        if not isinstance(fault, OSError):
+            return text + 'Is this the name or the address of a host?'
         if isinstance(fault, ssl.SSLError):
             return text + 'Does the Sidecar speak TLS at this address, and is its certificate trusted here (ca_file)?'
         return text + (
@@ -187,6 +194,14 @@ class Wire:
             'dataflux-func-sidecar.service)? Has BIND in /etc/dataflux-func-sidecar an address that can be reached '
             'from here? In a container 127.0.0.1 is the container itself; the host is the address of docker0 there '
             '(ip address show docker0), usually 172.17.0.1. Does a firewall drop port %d?' % self._port)
+
+
+def _trust(ca_file: Optional[str]) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as fault:  # it says nothing of the file, and what was given may be the key
+        text = 'the ca_file cannot be used (%s): give the path of certificates in the PEM form' % fault
+        raise ValueError(text) from None
 
 
 def _keep_alive(sock: socket.socket) -> None:

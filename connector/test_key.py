@@ -102,7 +102,15 @@ class Secrecy(rig.DaemonCase):
             self.caught(ValueError, lambda: sidecar__helper.SidecarHelper.from_url(url, rig.key()))
         self.caught(ValueError, lambda: sidecar__helper.SidecarHelper('127.0.0.1', 0, rig.key()))
         self.caught(ValueError, lambda: sidecar__helper.SidecarHelper('127.0.0.1', 1, rig.key(), 'ftp'))
-        self.caught(OSError, lambda: sidecar__helper.SidecarHelper('127.0.0.1', 1, rig.key(), 'https', 'no such file'))
+        for ca_file in ('no such file', '.', 'vectors.json'):
+            error = self.caught(
+                ValueError, lambda: sidecar__helper.SidecarHelper('127.0.0.1', 1, rig.key(), 'https', ca_file))
+            self.assertIn('the ca_file cannot be used', str(error))
+
+    def test_a_key_in_the_place_of_the_ca_file_is_not_shown(self):
+        with self.assertRaises(ValueError) as caught:
+            sidecar__helper.SidecarHelper('127.0.0.1', 1, 'k', 'https', rig.key())
+        self.assertKeyless('the error', [str(caught.exception), repr(caught.exception)])
 
     def test_a_refused_callback_leaves_no_key_in_the_traceback(self):
         self.caught(ValueError, lambda: sidecar__callback.verify_callback(rig.key(), '/', {}, b'{}'))

@@ -9,8 +9,9 @@ IN_PYTHON_38 = {
     'base64.b64decode', 'codecs.getincrementaldecoder', 'contextlib.contextmanager', 'contextlib.suppress',
     'hashlib.sha1', 'hmac.compare_digest', 'hmac.new', 'http.client.HTTPConnection', 'http.client.HTTPException',
     'http.client.HTTPResponse', 'http.client.HTTPSConnection', 'http.client.IncompleteRead', 'json.dumps', 'json.loads',
-    're.match', 'socket.IPPROTO_TCP', 'socket.SOL_SOCKET', 'socket.SO_KEEPALIVE', 'socket.socket', 'ssl.SSLError',
-    'ssl.create_default_context', 'time.monotonic', 'time.sleep', 'time.time', 'uuid.uuid4',
+    're.match', 'socket.IPPROTO_TCP', 'socket.SO_KEEPALIVE', 'socket.socket', 'socket.SOL_SOCKET',
+    'ssl.create_default_context', 'ssl.SSLContext', 'ssl.SSLError', 'time.monotonic', 'time.sleep', 'time.time',
+    'uuid.uuid4',
 }
 TYPES = {'Any', 'Dict', 'Iterator', 'List', 'Mapping', 'Optional', 'Tuple', 'Union'}
 SINCE_39 = {'removeprefix', 'removesuffix', 'randbytes', 'lcm', 'file_digest', 'bit_count', 'readline_into'}

@@ -139,6 +139,24 @@ class Refusals(rig.DaemonCase):
         self.assertEqual(self.run_command('echo at last')['stdout'], 'at last\n')
 
 
+class Arguments(rig.DaemonCase):
+    def test_a_host_that_can_be_none_is_told(self):
+        for host in ('', 'a b', 'a\r\nb', 'a\x00b', 'a\n'):
+            with self.assertRaisesRegex(ValueError, 'the host must be a name or an address'):
+                sidecar__helper.SidecarHelper(host, 1, 'k')
+        for host in ('a..b', 'a' * 70):  # nobody is asked for these
+            for protocol in ('http', 'https'):
+                helper = sidecar__helper.SidecarHelper(host, 1, 'k', protocol)
+                with self.assertRaisesRegex(sidecar__helper.SidecarUnreachable, 'cannot connect to'):
+                    helper.shell('true')
+
+    def test_a_timeout_that_no_system_call_knows_is_refused(self):
+        for timeout in (float('inf'), float('nan'), 1e300, 2000001):
+            with self.assertRaisesRegex(ValueError, 'the timeout must be at most 2000000 seconds'):
+                self.helper.shell('true', timeout=timeout)
+        self.assertEqual(self.helper.shell('echo well', timeout=2000000)[1]['data']['stdout'], 'well\n')
+
+
 class Generic(rig.DaemonCase):
     def test_call_sends_any_signed_request(self):
         self.assertEqual(self.helper.call('get', '/jobs')[0], 200)

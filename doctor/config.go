@@ -15,16 +15,25 @@ import (
 func (p *patient) load() ([]Finding, error) {
 	settings, err := config.Load(p.Config)
 	if err != nil {
-		var found []Finding
-		for _, one := range config.Failures(err) {
-			message, command, _ := strings.Cut(one.Error(), ": run ")
-			found = append(found, failed("%s", message).mendedBy(command))
-		}
-		return found, err
+		return failures(err), err
 	}
 	p.settings = settings
 	p.account, _ = privsep.LookupUser(p.User) // checkUser says what is wrong
 	return []Finding{well("%s is valid, and only its owner can read or write it", p.Config)}, nil
+}
+
+// failures are the errors that were joined, each with the command that mends it if there is one.
+func failures(err error) (found []Finding) {
+	for _, one := range config.Failures(err) {
+		mendable, ok := errors.AsType[*config.Mendable](one)
+		if !ok {
+			found = append(found, failed("%v", one))
+			continue
+		}
+		message := strings.TrimSuffix(one.Error(), ": run "+mendable.Command)
+		found = append(found, failed("%s", message).mendedBy(mendable.Command))
+	}
+	return found
 }
 
 func checkKeys(p *patient) (found []Finding) {
@@ -100,7 +109,7 @@ func checkBridge(p *patient) []Finding {
 		return nil
 	case !slices.Equal(followed, p.settings.Bind):
 		return []Finding{unwise("BIND names %s, but docker0 has %s, and containers look for this host there", host.StockBridge, bridge).
-			mendedBy("dataflux-func-sidecar configure --config " + config.ShellQuote(p.Config) + " --bind " + config.JoinBind(followed) + " && " + config.ApplyBind)}
+			mendedBy("dataflux-func-sidecar configure --config " + config.ShellQuote(p.Config) + " --bind " + config.ShellQuote(config.JoinBind(followed)) + " && " + config.ApplyBind)}
 	case slices.ContainsFunc(p.settings.Bind, func(a config.Address) bool { return a.AddrPort.Addr() == bridge }):
 		return []Finding{well("containers on docker0 find this host under %s", bridge)}
 	}

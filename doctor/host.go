@@ -58,15 +58,19 @@ func checkState(p *patient) []Finding {
 	if err != nil {
 		return []Finding{unwise("cannot look at the state directory: %v: run this as root", err)}
 	}
+	if p.UnitDir == "" {
+		return []Finding{p.checkSpace("has room")} // whose it is to be, only who starts the daemon by hand knows
+	}
 	owner := info.Sys().(*syscall.Stat_t).Uid
-	if p.UnitDir != "" && (owner != 0 || info.Mode().Perm()&0o077 != 0) {
+	if owner != 0 || info.Mode().Perm()&0o077 != 0 {
 		return []Finding{failed("others than root can reach the state directory %s (user %d, mode %04o)", p.StateDir, owner, info.Mode().Perm()).
 			mendedBy("chown root:root " + quoted + " && chmod 0700 " + quoted)}
 	}
-	return []Finding{p.checkSpace()}
+	return []Finding{p.checkSpace("is root's alone and has room")}
 }
 
-func (p *patient) checkSpace() Finding {
+// checkSpace says what is well of a directory that has room.
+func (p *patient) checkSpace(praise string) Finding {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(p.StateDir, &fs); err != nil {
 		return unwise("cannot tell how much space the state directory has: %v", err)
@@ -80,7 +84,7 @@ func (p *patient) checkSpace() Finding {
 	case free < p.settings.MaxState:
 		return unwise("the file system of %s has %d MiB left, less than MAX_STATE (%d MiB): free some of it, or lower MAX_STATE", p.StateDir, free>>20, p.settings.MaxState>>20)
 	}
-	return well("the state directory %s is root's alone and has room", p.StateDir)
+	return well("the state directory %s %s", p.StateDir, praise)
 }
 
 // checkSandbox asks this kernel for what confines the network role.

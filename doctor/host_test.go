@@ -1,12 +1,30 @@
 package doctor
 
 import (
+	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+// Of a directory for a start by hand it is not known whose it should be, so nothing is said of that.
+func TestTheStateDirectoryIsPraisedForNoMoreThanWasLookedAt(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	for unitDir, want := range map[string]Finding{
+		"":          well("the state directory %s has room", dir),
+		SystemUnits: failed("others than root can reach the state directory %s (user %d, mode 0777)", dir, os.Geteuid()).mendedBy("chown root:root " + dir + " && chmod 0700 " + dir),
+	} {
+		p := &patient{Options: Options{UnitDir: unitDir, StateDir: dir}}
+		if found := checkState(p); len(found) != 1 || found[0] != want {
+			t.Errorf("%q: %v, want %s", unitDir, found, want)
+		}
+	}
+}
 
 // What a test cannot bring about on the host that it shares with others.
 func TestTheHostIsJudged(t *testing.T) {

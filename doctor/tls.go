@@ -22,8 +22,7 @@ func checkTLS(p *patient) []Finding {
 	}
 	pair, err := certificate.Load(p.settings)
 	if err != nil {
-		message, command, _ := strings.Cut(err.Error(), ": run ")
-		return []Finding{failed("%s", message).mendedBy(command)}
+		return failures(err)
 	}
 	found := []Finding{well("TLS_KEY is the key of TLS_CERTIFICATE, and only its owner can read it"), timely(pair, time.Now())}
 	return append(found, checkNames(pair.Leaf, p.settings)...)

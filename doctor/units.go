@@ -69,12 +69,11 @@ func (p *patient) checkSudo() []Finding {
 
 // checkStop finds a drain that systemd would cut short.
 func (p *patient) checkStop() []Finding {
-	var limit time.Duration
+	var limit time.Duration // none, too, where the last word is not understood
 	text := units.WithDropIns(p.unitFile(units.Service), p.UnitDir)
+	text = bytes.ReplaceAll(text, []byte("\nTimeoutSec="), []byte("\nTimeoutStopSec=")) // sets it too
 	for _, value := range units.SettingsOf(text, "TimeoutStopSec") {
-		if d, err := time.ParseDuration(value); err == nil {
-			limit = d
-		}
+		limit = timeSpan(value)
 	}
 	if needed := p.settings.DrainTimeout + p.settings.KillGrace; limit > 0 && needed >= limit {
 		return []Finding{unwise("DRAIN_TIMEOUT and KILL_GRACE together are %s, but systemd kills the service %s after a stop: "+

@@ -24,10 +24,15 @@ if [ "${1-}" = --no-packages ]; then
 	shift
 fi
 [ $# -eq 1 ] || fail "usage: dist.sh [--no-packages] FOLDER"
+DIST=$1
+while [ "$DIST" != "${DIST%/}" ]; do DIST=${DIST%/}; done
+case ${DIST##*/} in
+'' | . | ..) fail "$1 is no folder of its own: name one, such as ./dist" ;;
+esac
 # A path of its own, as the next line leaves this folder.
-case $1 in
-/*) DIST=$1 ;;
-*) DIST=$PWD/$1 ;;
+case $DIST in
+/*) ;;
+*) DIST=$PWD/$DIST ;;
 esac
 cd "$(dirname "$0")/.."
 

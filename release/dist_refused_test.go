@@ -100,7 +100,7 @@ func TestAReleaseReplacesAnOlderOne(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	said, err := makeDist(checkout, dir, "DOWNLOAD_URL=https://downloads.example/sidecar")
+	said, err := makeDist(checkout, dir+"//", "DOWNLOAD_URL=https://downloads.example/sidecar")
 	if err != nil {
 		t.Fatalf("%v\n%s", err, said)
 	}
@@ -110,6 +110,19 @@ func TestAReleaseReplacesAnOlderOne(t *testing.T) {
 	}
 	if !strings.Contains(there["download.sh"], "\nDEFAULT_URL='https://downloads.example/sidecar'\n") {
 		t.Error("download.sh does not know DOWNLOAD_URL")
+	}
+}
+
+func TestAReleaseNeedsAFolderOfItsOwn(t *testing.T) {
+	t.Parallel()
+	checkout, err := source()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{"", "/", ".", "x/..", "./"} {
+		if said, err := makeDist(checkout, dir); err == nil || !strings.Contains(said, "is no folder of its own") {
+			t.Errorf("%q: said %q (%v)", dir, said, err)
+		}
 	}
 }
 

@@ -53,7 +53,7 @@ func (c *configuring) amendKey(data []byte) ([]byte, error) {
 	if c.key == nil && set {
 		return data, nil
 	}
-	if old, err := config.Parse(c.path, data); err == nil && bytes.Equal(old.Keys[0], c.key) {
+	if old, err := config.Parse(c.path, data); err == nil && len(old.Keys) == 1 && bytes.Equal(old.Keys[0], c.key) {
 		return data, nil
 	}
 	key := c.key

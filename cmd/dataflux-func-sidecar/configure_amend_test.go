@@ -68,6 +68,7 @@ func TestConfigureTouchesNothingItCannotDoRight(t *testing.T) {
 		{"SECRET_KEY=\"" + givenKey + "\"\nTIMEOUT=1\n", "", "nothing was changed: mend the file by hand", nil},
 		{"SECRET_KEY=\"" + givenKey + "\"\nBIND=\"localhost:1\"\n", "", "has a host name: write 127.0.0.1:1", nil},
 		{"SECRET_KEY=[\"" + givenKey + "\",\n\"b\"]\n", "new", "SECRET_KEY is not one text on one line", []string{"--secret-key-stdin"}},
+		{"SECRET_KEY=[\"" + givenKey + "\", \"leaked\"]\n", givenKey, "SECRET_KEY is not one text on one line", []string{"--secret-key-stdin"}},
 		{"SECRET_KEY=\"" + givenKey + "\"\nBIND=\"\"\"\n127.0.0.1:1\"\"\"\n", "", "BIND is not one text on one line", []string{"--bind", "127.0.0.1:2"}},
 		{"SECRET_KEY=\"" + givenKey + "\"\n", "", "--bind: address 1 of 1 has no port: write 127.0.0.1:8099", []string{"--bind", "127.0.0.1"}},
 		{"SECRET_KEY=\"" + givenKey + "\"\n", "", "--bind: address 1 of 1 is empty", []string{"--bind", ""}},

@@ -26,5 +26,5 @@ func (c *configuring) warnOfBridge() {
 		return
 	}
 	c.note("warning: BIND names %s, but docker0 has %s, and containers look for this host there. To change it, run as root: "+
-		"dataflux-func-sidecar configure --bind %s && %s", host.StockBridge, host.BridgeAddress(), config.JoinBind(followed), config.ApplyBind)
+		"dataflux-func-sidecar configure --bind %s && %s", host.StockBridge, host.BridgeAddress(), config.ShellQuote(config.JoinBind(followed)), config.ApplyBind)
 }
