@@ -102,7 +102,7 @@ func makeCage(t *testing.T) *os.File {
 		dir.Close()
 		_ = os.WriteFile(filepath.Join(path, "cgroup.kill"), []byte("1"), 0)
 		eventually(t, "the cage is removed", func() bool {
-			return removeBelow(atRoot, path, subfolders)
+			return removeBelow(atRoot, path, 2*subfolders)
 		})
 	})
 	_, err = os.Stat(filepath.Join(path, "cgroup.kill"))

@@ -135,6 +135,9 @@ func makeJobs(unit, uid, gid int) (int, error) {
 			return -1, fmt.Errorf("cannot give %s of the daemon's cgroup to user %d: %w: does the unit have CAP_CHOWN?", name, uid, err)
 		}
 	}
+	// What is deeper we would neither list nor remove. Where that cannot be
+	// set, such cgroups are left to the end of the unit.
+	_ = writeSmall(unit, "jobs/cgroup.max.depth", strconv.Itoa(1+subfolders))
 	jobs, err := unix.Openat(unit, "jobs", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1, fmt.Errorf("cannot open the cgroup for the commands: %w", err)

@@ -114,6 +114,7 @@ func (p *Process) reap() (then func()) {
 		_, err = syscall.Wait4(p.pid, &status, 0, &usage)
 	}
 	p.over, p.reaped = true, true
+	p.gone = syscall.Kill(-p.pid, 0) == syscall.ESRCH
 	if p.settled {
 		return nil
 	}

@@ -60,7 +60,6 @@ func (f *fork) inDir(from *forker, out, err int) error {
 	defer from.leave()
 	attributes := &syscall.ProcAttr{
 		Dir:   path,
-		Env:   f.command.Env,
 		Files: []uintptr{uintptr(f.stdin), uintptr(out), uintptr(err)},
 		Sys:   &syscall.SysProcAttr{Setpgid: true},
 	}
@@ -101,7 +100,8 @@ func (f *fork) exec(attributes *syscall.ProcAttr) (err error) {
 	if f.pidfd {
 		attributes.Sys.PidFD = &f.child.pidfd
 	}
-	program, arguments := f.command.program()
+	program, arguments, env := f.command.program()
+	attributes.Env = env
 	if program != f.command.Shell {
 		// Otherwise the caller would only see the exit status of a shell that is not there.
 		err = mayExecute(f.command.Shell)

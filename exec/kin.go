@@ -30,10 +30,21 @@ type kin struct {
 	held *held
 }
 
-// list needs that the group is still the command's: its shell is not reaped, or
-// a member lives.
-func (k kin) list() []int {
-	all := k.census.take()
+// list needs that the shell is not reaped.
+func (k kin) list() []int { return k.among(k.census.take()) }
+
+// left is list afterwards. As long as a member lives, nobody gets the group's id
+// as his own: who has it now shows that the group is not the command's any more.
+func (k kin) left() []int { return k.leftAmong(k.census.take()) }
+
+func (k kin) leftAmong(all []process) []int {
+	if slices.ContainsFunc(all, func(p process) bool { return p.pid == k.group }) {
+		return nil
+	}
+	return k.among(all)
+}
+
+func (k kin) among(all []process) []int {
 	found := make(map[int]bool)
 	for _, p := range all {
 		if p.pid == k.group || k.held.lives(p.pid) || p.group == k.group && p.session == k.session {

@@ -3,6 +3,7 @@ package exec
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -41,12 +42,44 @@ func (l Limits) validate() error {
 	return nil
 }
 
-// program is what is executed for c, and its arguments.
-func (c Command) program() (path string, arguments []string) {
+// program is what is executed for c, its arguments and its environment.
+func (c Command) program() (path string, arguments, env []string) {
 	if c.Limits == (Limits{}) {
-		return c.Shell, c.arguments()
+		return c.Shell, c.arguments(), c.Env
 	}
-	return self, append([]string{"dataflux-func-sidecar", LimitedCommand, c.Limits.String()}, c.arguments()...)
+	return self, append([]string{"dataflux-func-sidecar", LimitedCommand, c.Limits.String()}, c.arguments()...), hidden(c.Env)
+}
+
+// A command's GOMAXPROCS, GOMEMLIMIT or GODEBUG is not meant for this program,
+// whose runtime obeys it before any limit is set. Names that begin like those
+// take their way to the shell in a form of the same length that no name can have.
+const (
+	known  = "GO"
+	masked = "=O"
+)
+
+func hidden(env []string) []string { return respelled(env, known, masked) }
+
+func shown(env []string) []string { return respelled(env, masked, known) }
+
+func respelled(env []string, from, to string) []string {
+	env = slices.Clone(env)
+	for i, variable := range env {
+		if rest, found := strings.CutPrefix(variable, from); found {
+			env[i] = to + rest
+		}
+	}
+	return env
+}
+
+// environment is this program's, as the kernel has it: os.Environ drops what it
+// takes for a name that is there twice.
+func environment() ([]string, error) {
+	text, err := os.ReadFile("/proc/self/environ")
+	if err != nil || len(text) == 0 {
+		return nil, err
+	}
+	return strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00"), nil
 }
 
 // mayExecute says why a file cannot be executed, if that is plain to see.
@@ -97,7 +130,11 @@ func runLimited(list string, arguments []string) error {
 	if err != nil {
 		return err
 	}
-	envv, err := syscall.SlicePtrFromStrings(os.Environ())
+	env, err := environment()
+	if err != nil {
+		return err
+	}
+	envv, err := syscall.SlicePtrFromStrings(shown(env))
 	if err != nil {
 		return err
 	}

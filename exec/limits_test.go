@@ -62,6 +62,41 @@ func TestLongestCommandRunsInLittleMemory(t *testing.T) {
 	}
 }
 
+// Go's runtime obeys these before the program that sets the limits can do anything.
+func TestVariablesOfTheGoRuntimeReachTheCommandAlone(t *testing.T) {
+	for _, v := range []string{
+		"GOMEMLIMIT=zz", "GODEBUG=fips140=bogus", "GODEBUG=inittrace=1", "GODEBUG=gctrace=1,schedtrace=1", "GOGC=1",
+		"GOTRACEBACK=crash", "GORACE=verbosity=2", "GOCOVERDIR=/nowhere", "GO=1", "GO",
+	} {
+		name, value, _ := strings.Cut(v, "=")
+		c := limited("env | grep ^"+name+"=", Limits{OpenFiles: 100})
+		c.Env = append(c.Env, name+"="+value)
+		result := run(t, c)
+		if got, want := text(&result.Stdout), name+"="+value+"\n"; got != want {
+			t.Errorf("%s: got %q", v, got)
+		}
+		if err := text(&result.Stderr); err != "" {
+			t.Errorf("%s: standard error has %.300q", v, err)
+		}
+	}
+}
+
+func TestEnvironmentIsTheSameWithLimits(t *testing.T) {
+	for name, env := range map[string][]string{
+		"none":     nil,
+		"several":  {"GOGC=1", "A=", "GODEBUG=a=b=c", "O=GO", "\xffO=1", "GOMAXPROCS=2", "GO=\n", "Ü=ü"},
+		"the most": {"GO" + strings.Repeat("a", 131068) + "="},
+	} {
+		c := command("exec cat /proc/self/environ")
+		c.Env = env
+		want := text(&run(t, c).Stdout)
+		c.Limits = Limits{OpenFiles: 100}
+		if got := text(&run(t, c).Stdout); got != want {
+			t.Errorf("%s: got %.300q instead of %.300q", name, got, want)
+		}
+	}
+}
+
 func TestMemoryLimitHitsTheCommandAlone(t *testing.T) {
 	result := run(t, limited("head -c 300000000 /dev/zero | tail -n 1 | wc -c; echo on", Limits{Memory: 64 << 20}))
 	if out := text(&result.Stdout); !strings.HasSuffix(out, "on\n") || strings.Contains(out, "300000000") {

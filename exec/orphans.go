@@ -100,17 +100,6 @@ func (o *orphans) stop() {
 	}
 }
 
-// knows says whether pid is that of a shell that was not reaped yet.
-func (o *orphans) knows(pid int) bool {
-	if o == nil {
-		return false
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	_, ours := o.ours[pid]
-	return ours
-}
-
 // own notes a shell that has its own waiter. A nil receiver does nothing.
 func (o *orphans) own(pid int) {
 	if o == nil {

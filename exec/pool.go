@@ -111,3 +111,13 @@ func readSmall(dir int, name string) ([]byte, error) {
 	n, err := unix.Read(fd, text)
 	return text[:max(n, 0)], err
 }
+
+func writeSmall(dir int, name, text string) error {
+	fd, err := unix.Openat(dir, name, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	_, err = unix.Write(fd, []byte(text))
+	return err
+}

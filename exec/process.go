@@ -35,7 +35,7 @@ type Process struct {
 	over    bool        // the shell has exited: End comes too late
 	reaped  bool        // nothing may be signalled any more
 	settled bool        // the result is fixed
-	gone    bool        // nothing was left when we looked
+	gone    bool        // nobody was left of the group when we looked, after reaped
 	timeout *time.Timer // nil if there is none
 	timer   *time.Timer // of the grace period, then of our patience
 	result  Result

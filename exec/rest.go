@@ -20,12 +20,15 @@ func (p *Process) Left() []int {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if !p.reaped {
+		return p.kin.list()
+	}
 	// Once the last one is gone, the group's id may become another's.
-	if p.gone || p.reaped && p.orphans.knows(p.pid) {
+	if p.gone {
 		return nil
 	}
-	left := p.kin.list()
-	p.gone = p.reaped && len(left) == 0
+	left := p.kin.left()
+	p.gone = len(left) == 0
 	return left
 }
 

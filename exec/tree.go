@@ -11,8 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// subfolders bounds how deep we look for cgroups that a command made in its own.
-const subfolders = 16
+const (
+	// subfolders bounds how deep a command can make cgroups in its own, and how
+	// deep we look for them.
+	subfolders = 16
+	// removals bounds how often we try to remove an empty tree.
+	removals = 7
+)
 
 // tree is the cgroup of one command, with every process that the command has
 // started, whatever group or session it moved to and whoever it has become. It
@@ -42,13 +47,7 @@ func (t *tree) kill() error {
 	if t.gone {
 		return nil
 	}
-	fd, err := unix.Openat(t.cgroups.jobs, t.name+"/cgroup.kill", unix.O_WRONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	_, err = unix.Write(fd, []byte("1"))
-	return err
+	return writeSmall(t.cgroups.jobs, t.name+"/cgroup.kill", "1")
 }
 
 // pids lists the live processes, of sub-cgroups as well.
@@ -103,11 +102,16 @@ func removeBelow(dir int, name string, depth int) bool {
 
 // outlast removes the tree when its last process has ended. It waits in the
 // netpoller, and keeps nothing of the command in memory.
+//
+// An empty tree may resist: another command has moved into it for a moment, or
+// its own has left a cgroup in it that we may not look into. After two minutes
+// of trying, more and more seldom, it is left to the end of the unit.
 func (t *tree) outlast() {
-	for !t.discard() {
-		if t.awaitEmpty() != nil {
+	for i := range removals {
+		if t.awaitEmpty() != nil || t.discard() {
 			return
 		}
+		time.Sleep(time.Second << i)
 	}
 }
 

@@ -56,6 +56,59 @@ func leavesNothing(t *testing.T, text string) {
 	eventually(t, "its cgroup is gone", func() bool { return !slices.Contains(folders(), p.tree.name) })
 }
 
+// inOwnCgroup is a command that begins in the folder of its own cgroup.
+func inOwnCgroup(text string) Command {
+	return command("cd " + cagePath() + "/$(sed 's/.*jobs.//' /proc/self/cgroup | tail -1) && " + text)
+}
+
+func TestCgroupsInACgroupAreNeverBeyondReach(t *testing.T) {
+	if !inCage(t, withCgroups) {
+		return
+	}
+	p := start(t, newTestRunner(t), inOwnCgroup(`
+		depth=0
+		while [ $depth -lt 30 ] && mkdir a 2>/dev/null && cd a; do depth=$((depth + 1)); done
+		echo $depth
+		(echo 0 > cgroup.procs; exec sleep 60 >/dev/null 2>&1) &
+		until grep -q . cgroup.procs; do sleep 0.01; done`))
+	if got := text(&finish(t, p).Stdout); got != "16\n" {
+		t.Errorf("cgroups in each other: %q", got)
+	}
+	left := p.Left()
+	if len(left) != 1 {
+		t.Fatalf("%v is left", left)
+	}
+	_ = syscall.Kill(left[0], syscall.SIGKILL)
+	eventually(t, "its cgroup is gone", func() bool { return len(folders()) == 0 })
+}
+
+func TestCgroupThatCannotBeRemovedTakesNoProcessorTime(t *testing.T) {
+	if !inCage(t, withCgroups) {
+		return
+	}
+	r := newTestRunner(t)
+	finish(t, start(t, r, inOwnCgroup("mkdir -p a/b && chmod 0 a")))
+	eventually(t, "only its cgroup is there", func() bool { return len(folders()) == 1 })
+	before := processorTime(t)
+	time.Sleep(2 * time.Second)
+	if used := processorTime(t) - before; used > 500*time.Millisecond {
+		t.Errorf("took %v of processor time in 2 s", used)
+	}
+	if err := os.Chmod(cagePath()+"/"+folders()[0]+"/a", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is removed when that is possible", func() bool { return len(folders()) == 0 })
+}
+
+func processorTime(t *testing.T) time.Duration {
+	t.Helper()
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+}
+
 func cagePath() string {
 	if cage.cgroups == nil {
 		return ""

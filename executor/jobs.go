@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"dataflux-func-sidecar/exec"
@@ -199,7 +200,26 @@ func (t *jobs) cancel(j *job) {
 }
 
 // endAll asks for the end of every job, and of every one that comes after. It returns how many run.
+// All at once, and without the table: to end a command without a cgroup takes a look at all processes
+// of the host, which those that ask at the same time share.
 func (t *jobs) endAll() int {
+	var n atomic.Int64
+	var ends sync.WaitGroup
+	for _, j := range t.stop() {
+		ends.Go(func() {
+			if j.look().phase == running {
+				n.Add(1)
+			}
+			j.end(exec.Stopped)
+		})
+	}
+	ends.Wait()
+	return int(n.Load())
+}
+
+// stop has every job that comes from now on ended, and those that wait. It returns the others that
+// have not ended.
+func (t *jobs) stop() (rest []*job) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.stopping = true
@@ -207,14 +227,14 @@ func (t *jobs) endAll() int {
 		j.end(exec.Stopped)
 		t.unqueue(j)
 	}
-	n := 0
 	for _, j := range t.table {
-		if j.look().phase == running {
-			n++
+		select {
+		case <-j.over:
+		default:
+			rest = append(rest, j)
 		}
-		j.end(exec.Stopped)
 	}
-	return n
+	return rest
 }
 
 // counts are the running, the waiting, and the ended since the start.

@@ -114,6 +114,29 @@ func TestCancelIsIdempotentInEveryState(t *testing.T) {
 	}
 }
 
+func TestWhileAllAreEndedNoneWaitsForAnotherNorDoesTheTable(t *testing.T) {
+	r := newRig(t, nil)
+	for _, id := range []string{"one", "two", "three"} {
+		r.shell(`{"command":"sleep 60","wait":false,"jobId":"` + id + `"}`)
+		r.waitForState(id, "running")
+	}
+	slow := r.executor.jobs.find("one")
+	slow.mu.Lock() // its end takes long
+	ended := make(chan int)
+	go func() { ended <- r.executor.EndAll() }()
+	for _, id := range []string{"two", "three"} {
+		if got := r.waitForState(id, "ended"); got.Ended != "stopped" {
+			t.Errorf("%s has %+v", id, got)
+		}
+	}
+	slow.mu.Unlock()
+	if n := <-ended; n != 3 {
+		t.Errorf("%d ran", n)
+	}
+	r.waitForState("one", "ended")
+	slow.leave()
+}
+
 func TestCancelWhileStartingEndsTheCommand(t *testing.T) {
 	r := newRig(t, nil)
 	for i := range 20 {
