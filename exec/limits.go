@@ -52,10 +52,10 @@ func (c Command) program() (path string, arguments, env []string) {
 
 // A command's GOMAXPROCS, GOMEMLIMIT or GODEBUG is not meant for this program,
 // whose runtime obeys it before any limit is set. Names that begin like those
-// take their way to the shell in a form of the same length that no name can have.
+// take their way to the shell in a form of the same length that no name can have, as all are UTF-8.
 const (
 	known  = "GO"
-	masked = "=O"
+	masked = "\xffO"
 )
 
 func hidden(env []string) []string { return respelled(env, known, masked) }
@@ -70,16 +70,6 @@ func respelled(env []string, from, to string) []string {
 		}
 	}
 	return env
-}
-
-// environment is this program's, as the kernel has it: os.Environ drops what it
-// takes for a name that is there twice.
-func environment() ([]string, error) {
-	text, err := os.ReadFile("/proc/self/environ")
-	if err != nil || len(text) == 0 {
-		return nil, err
-	}
-	return strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00"), nil
 }
 
 // mayExecute says why a file cannot be executed, if that is plain to see.
@@ -130,11 +120,7 @@ func runLimited(list string, arguments []string) error {
 	if err != nil {
 		return err
 	}
-	env, err := environment()
-	if err != nil {
-		return err
-	}
-	envv, err := syscall.SlicePtrFromStrings(shown(env))
+	envv, err := syscall.SlicePtrFromStrings(shown(os.Environ()))
 	if err != nil {
 		return err
 	}
