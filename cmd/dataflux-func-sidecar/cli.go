@@ -10,8 +10,34 @@ import (
 
 // terminal is what a command of the command line reads from and writes to.
 type terminal struct {
-	stdin          io.Reader
-	stdout, stderr io.Writer
+	stdin  io.Reader
+	stdout *output
+	stderr io.Writer
+}
+
+// output is standard output. It remembers its first failure, so that no command has to look at every write.
+type output struct {
+	to   io.Writer
+	err  error
+	told bool
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	n, err := o.to.Write(p)
+	if o.err == nil {
+		o.err = err
+	}
+	return n, err
+}
+
+// sayLost says, once, why standard output could not be written, and whether that is so.
+func (t terminal) sayLost() bool {
+	o := t.stdout
+	if o.err != nil && !o.told {
+		o.told = true
+		t.say("not all could be written: %v", o.err)
+	}
+	return o.err != nil
 }
 
 // say tells people something; what programs read goes to stdout.
