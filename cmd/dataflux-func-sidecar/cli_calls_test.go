@@ -167,5 +167,5 @@ func TestABrokenAnswerSaysThatTheCommandMayRun(t *testing.T) {
 	}))
 	defer server.Close()
 	s := invoke(t, invocation{args: []string{"shell", "--job-id", "mine", "true", "--url", server.URL}, env: keyVariable(testKey)})
-	s.want(t, 125, "", "gave no whole answer", "may run all the same, as job mine", "dataflux-func-sidecar jobs mine --url "+server.URL)
+	s.want(t, 125, "", "gave no whole answer", "may run all the same, as job mine", "dataflux-func-sidecar jobs --url "+server.URL+" mine")
 }

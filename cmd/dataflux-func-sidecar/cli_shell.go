@@ -178,6 +178,6 @@ func milliseconds(n int64) time.Duration { return time.Duration(n) * time.Millis
 func (s *shellCall) sayWhatMayGoOn(err error) {
 	if client.MayHaveArrived(err) {
 		s.say("the command may run all the same, as job %s", s.command.JobID)
-		s.say("to look: %s", s.again("jobs", s.command.JobID))
+		s.say("to look: %s", s.again(s.command.JobID, "jobs"))
 	}
 }

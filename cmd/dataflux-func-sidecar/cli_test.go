@@ -179,7 +179,7 @@ func TestCtrlCEndsTheWaitingAndOnRequestTheCommand(t *testing.T) {
 	t.Parallel()
 	d := startDaemon(t)
 	i := invocation{args: []string{"shell", "--job-id", "goes-on", "--config", d.config, "--url", "http://" + d.address, "sleep 60"}}
-	d.interrupt(i, "goes-on").want(t, 130, "", "no longer waiting; the command goes on as job goes-on", "dataflux-func-sidecar cancel goes-on --url http://"+d.address+" --config "+d.config)
+	d.interrupt(i, "goes-on").want(t, 130, "", "no longer waiting; the command goes on as job goes-on", "dataflux-func-sidecar cancel --url http://"+d.address+" --config "+d.config+" goes-on")
 	wantText(t, d.cli("jobs", "goes-on").stdout, "State:      running")
 	d.cli("cancel", "goes-on").want(t, 0, "goes-on: is being ended\n")
 	i.args[2] = "ends"
