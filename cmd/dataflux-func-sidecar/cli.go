@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"dataflux-func-sidecar/client"
 )
 
 // terminal is what a command of the command line reads from and writes to.
@@ -45,6 +47,13 @@ func (t terminal) say(format string, args ...any) {
 	fmt.Fprintf(t.stderr, "dataflux-func-sidecar: "+format+"\n", args...)
 }
 
+// explain says why a call failed.
+func (t terminal) explain(err error, keySource string) {
+	if !t.sayLost() { // what else failed comes of it
+		t.say("%s", client.Explain(err, keySource))
+	}
+}
+
 // newFlags prepares the options of a command. The usage text has the arguments and what the command is for.
 func (t terminal) newFlags(name, usage string) *flag.FlagSet {
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
@@ -66,6 +75,18 @@ func printOption(to io.Writer, f *flag.Flag) {
 		text += " (default " + f.DefValue + ")"
 	}
 	fmt.Fprintf(to, "  --%s%s\n        %s\n", f.Name, value, text)
+}
+
+// text is an option that must not be empty: a variable of a script that is not set must not stand for the
+// default, which may be another host.
+func text(to *string) func(string) error {
+	return func(value string) error {
+		if value == "" {
+			return errors.New("it is empty: give it a value, or leave the option out")
+		}
+		*to = value
+		return nil
+	}
 }
 
 // parseArguments takes options before, between and behind the arguments, and returns the arguments.

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
@@ -86,11 +88,32 @@ func parseShell(args []string, t terminal) (shellOptions, error) {
 		err = errors.New("--cancel-on-interrupt is for who waits: leave --no-wait out, and use the command cancel")
 	}
 	if err != nil {
+		if err == nil {
+			o.command.Command, o.command.Wait = arguments[0], !o.noWait
+			err = wantUTF8(o.command)
+		}
 		t.say("shell: %v", err)
-		return o, err
 	}
-	o.command.Command, o.command.Wait = arguments[0], !o.noWait
-	return o, nil
+	return o, err
+}
+
+// wantUTF8 refuses what JSON cannot carry. Its encoder would put other bytes in its place, and the Sidecar
+// run those.
+func wantUTF8(c client.Command) error {
+	var what string
+	switch {
+	case !utf8.ValidString(c.Command):
+		what = "the command"
+	case !utf8.ValidString(c.Workdir):
+		what = "--workdir"
+	case slices.ContainsFunc(c.Envs, func(env string) bool { return !utf8.ValidString(env) }):
+		what = "--env"
+	case !utf8.ValidString(c.CallbackURL):
+		return errors.New("--callback is not UTF-8, and a request is: write such a byte as %E9")
+	default:
+		return nil
+	}
+	return fmt.Errorf(`%s is not UTF-8, and a request is: have the command make such a byte, as "$(printf '\351')"`, what)
 }
 
 func (o *shellOptions) registerShell(flags *flag.FlagSet) {
@@ -109,8 +132,8 @@ func (o *shellOptions) registerShell(flags *flag.FlagSet) {
 		o.command.Timeout = d.Seconds()
 		return nil
 	})
-	flags.StringVar(&o.command.Workdir, "workdir", "", "absolute `PATH` where the command starts (default: WORKDIR of the Sidecar)")
-	flags.StringVar(&o.command.CallbackURL, "callback", "", "`URL` to which the Sidecar posts the result")
+	flags.Func("workdir", "absolute `PATH` where the command starts (default: WORKDIR of the Sidecar)", text(&o.command.Workdir))
+	flags.Func("callback", "`URL` to which the Sidecar posts the result", text(&o.command.CallbackURL))
 	flags.StringVar(&o.command.JobID, "job-id", o.command.JobID, "`ID` of the job; a repeated one gives the first one's result and runs nothing (default: a fresh one)")
 	flags.Lookup("job-id").DefValue = ""
 	flags.BoolVar(&o.noWait, "no-wait", false, "return once the command is accepted, and print the job's id")
