@@ -94,12 +94,17 @@ func TestEachFailureOfACallSaysWhatToChange(t *testing.T) {
 	}
 	d.cli("shell", "--no-wait", "--job-id", "fills", "sleep 60").want(t, 0, "fills\n")
 	d.cli("shell", "true").want(t, 125, "", "refused with 503", "MAX_RUNNING", "(try again in 1s)")
-	for _, args := range [][]string{{"jobs", "a", "b"}, {"jobs", "--follow"}, {"jobs", "a/b"}, {"cancel"}, {"cancel", "a b"}, {"version", "x"}, {"jobs", "--nonsense"}} {
+	for _, args := range [][]string{{"jobs", "a", "b"}, {"jobs", "a/b"}, {"jobs", "--url", ""}, {"cancel"}, {"cancel", "a b"}, {"version", "x"}, {"jobs", "--nonsense"}} {
 		if s := d.cli(args...); s.status != 2 || s.stderr == "" || s.stdout != "" {
 			t.Errorf("%q: %+v", args, s)
 		}
 	}
-	for _, command := range []string{"shell", "jobs", "cancel", "version", "check"} {
+	for _, args := range [][]string{{"jobs", "--follow"}, {"jobs", "--nonsense", "--follow", "x"}, {"jobs", "--follow", "x", "--config", "/nonexistent"}, {"jobs", "--follow", "x", "--secret-key-file", "/nonexistent"}} {
+		if s := invoke(t, invocation{args: args}); s.status != 125 || s.stderr == "" || s.stdout != "" {
+			t.Errorf("%q: %+v", args, s)
+		}
+	}
+	for _, command := range []string{"shell", "jobs", "cancel", "version", "check", "serve", "configure", "sign"} {
 		if s := invoke(t, invocation{args: []string{command, "--help"}}); s.status != 0 || !strings.Contains(s.stdout, "Usage: dataflux-func-sidecar "+command) || s.stderr != "" {
 			t.Errorf("%s --help: %+v", command, s)
 		}
