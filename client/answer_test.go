@@ -97,6 +97,19 @@ func TestAnAnswerThatIsCutOffIsNoAnswer(t *testing.T) {
 	}
 }
 
+// A job may have as many processes as a host, and its listing has them all.
+func TestTheProcessesOfALargeJobAreRead(t *testing.T) {
+	ids := func(n int) string { return `{"data":{"processes":[` + strings.Repeat("1234567,", n-1) + `1234567]}}` }
+	job, err := readAnswer(strings.NewReader(ids(100_000)), io.Discard, io.Discard)
+	if err != nil || len(job.Processes) != 100_000 {
+		t.Errorf("%v, %d processes", err, len(job.Processes))
+	}
+	_, err = readAnswer(strings.NewReader(ids(longestRaw/8+2)), io.Discard, io.Discard)
+	if !errors.Is(err, errAnswer) || !strings.Contains(err.Error(), "a value has more than 4194304 bytes") {
+		t.Errorf("beyond the bound: %v", err)
+	}
+}
+
 func TestOutputIsNotHeld(t *testing.T) {
 	const much = 60_000_000
 	text := io.MultiReader(strings.NewReader(`{"data":{"stdout":"`), io.LimitReader(new(characters), much), strings.NewReader(`"}}`))

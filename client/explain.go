@@ -64,6 +64,8 @@ func adviceOn(e *Unreachable) string {
 		return ": this user may not connect to that socket: run this as root, or with the group that SocketMode= of the socket unit gives it to"
 	case errors.As(e, &unknown):
 		return ": name the authority's certificate with --ca"
+	case errors.Is(e, ErrOtherCertificate):
+		return " than TLS_CERTIFICATE names: if that was renewed, systemctl restart dataflux-func-sidecar makes the service show it"
 	case errors.Is(e, ErrNoTLS):
 		return ": it speaks no TLS: write http:// in place of https://"
 	case errors.Is(e, context.DeadlineExceeded), errors.As(e, &timeout) && timeout.Timeout():

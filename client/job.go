@@ -78,14 +78,17 @@ func (c *Client) Raw(ctx context.Context, method, path string, value any) (json.
 }
 
 func (c *Client) decode(ctx context.Context, method, path string, value, data any) error {
+	return c.envelope(ctx, method, path, value, &struct{ Data any }{data})
+}
+
+func (c *Client) envelope(ctx context.Context, method, path string, value, to any) error {
 	response, err := c.call(ctx, method, path, value)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = response.Body.Close() }()
 	from := &watched{from: response.Body}
-	envelope := struct{ Data any }{data}
-	if err := json.NewDecoder(from).Decode(&envelope); from.err != nil {
+	if err := json.NewDecoder(from).Decode(to); from.err != nil {
 		return c.broken(from.err)
 	} else if err != nil {
 		return c.stranger(response)

@@ -13,7 +13,7 @@ import (
 
 const (
 	pieceSize  = 32 << 10
-	longestRaw = 64 << 10 // of what is no output: an id, a number, a list of process ids
+	longestRaw = 4 << 20 // of what is no output: an id, a number, a list of half a million process ids
 )
 
 // scanner reads JSON of the one form that answers have, objects of small values and long strings, and
@@ -101,8 +101,11 @@ func (s *scanner) raw() (json.RawMessage, error) {
 	text, quoted, escaped := []byte{first}, first == '"', false
 	for depth := nesting(first); depth > 0 || quoted; {
 		c, err := s.r.ReadByte()
-		if err != nil || len(text) >= longestRaw {
-			return nil, fmt.Errorf("%w: a value has no end (%v)", errAnswer, err)
+		if err != nil {
+			return nil, fmt.Errorf("%w: a value has no end: %w", errAnswer, err)
+		}
+		if len(text) >= longestRaw {
+			return nil, fmt.Errorf("%w: a value has more than %d bytes", errAnswer, longestRaw)
 		}
 		text = append(text, c)
 		switch {

@@ -34,9 +34,14 @@ func (c *Client) Start(ctx context.Context, command Command) (Job, error) {
 	return job, c.decode(ctx, http.MethodPost, shellPath, command, &job)
 }
 
-// RawShell is the whole data of the answer, as Command.Wait has it.
-func (c *Client) RawShell(ctx context.Context, command Command) (json.RawMessage, error) {
-	return c.Raw(ctx, http.MethodPost, shellPath, command)
+// RawShell is the whole data of the answer, as Command.Wait has it, and what the answer says beside it.
+func (c *Client) RawShell(ctx context.Context, command Command) (data json.RawMessage, message string, err error) {
+	var envelope struct {
+		Message string
+		Data    json.RawMessage
+	}
+	err = c.envelope(ctx, http.MethodPost, shellPath, command, &envelope)
+	return envelope.Data, envelope.Message, err
 }
 
 // outputs reads an answer with a command's output in it.

@@ -17,7 +17,7 @@ func (p place) check(want int, args ...string) string {
 	p.t.Helper()
 	var out bytes.Buffer
 	args = append([]string{"--config-only", "--config", p.path, "--unit-dir", p.unitDir, "--user", "nobody"}, args...)
-	if got := runCheck(args, terminal{nil, &out, &out}); got != want {
+	if got := runCheck(args, terminal{nil, &output{to: &out}, &out}); got != want {
 		p.t.Fatalf("check: status %d, want %d\n%s", got, want, out.String())
 	}
 	if strings.Contains(out.String(), givenKey) {

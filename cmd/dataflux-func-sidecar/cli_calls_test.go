@@ -78,6 +78,14 @@ func TestEachFailureOfACallSaysWhatToChange(t *testing.T) {
 		{[]string{"--env", "novalue", "true"}, "write NAME=value"},
 		{[]string{"--timeout", "5", "true"}, "write a duration such as 30s"},
 		{[]string{"--job-id", "a/b", "true"}, "--job-id must be"},
+		{[]string{"echo caf\xe9"}, `the command is not UTF-8, and a request is: have the command make such a byte, as "$(printf '\351')"`},
+		{[]string{"--env", "A=\xe9", "true"}, "--env is not UTF-8"},
+		{[]string{"--workdir", "/caf\xe9", "true"}, "--workdir is not UTF-8"},
+		{[]string{"--callback", "http://127.0.0.1:1/\xe9", "true"}, "--callback is not UTF-8"},
+		{[]string{"--url", "", "true"}, "give it a value, or leave the option out"},
+		{[]string{"--secret-key-file=", "true"}, "give it a value"},
+		{[]string{"--ca", "", "true"}, "give it a value"},
+		{[]string{"--workdir", "", "true"}, "give it a value"},
 		{[]string{"--follow", "--json", "true"}, "leave --no-wait and --json out"},
 		{[]string{"--workdir", "/nonexistent", "true"}, "refused with 400: cannot use the working directory"},
 	} {
@@ -86,12 +94,17 @@ func TestEachFailureOfACallSaysWhatToChange(t *testing.T) {
 	}
 	d.cli("shell", "--no-wait", "--job-id", "fills", "sleep 60").want(t, 0, "fills\n")
 	d.cli("shell", "true").want(t, 125, "", "refused with 503", "MAX_RUNNING", "(try again in 1s)")
-	for _, args := range [][]string{{"jobs", "a", "b"}, {"jobs", "--follow"}, {"jobs", "a/b"}, {"cancel"}, {"cancel", "a b"}, {"version", "x"}, {"jobs", "--nonsense"}} {
+	for _, args := range [][]string{{"jobs", "a", "b"}, {"jobs", "a/b"}, {"jobs", "--url", ""}, {"cancel"}, {"cancel", "a b"}, {"version", "x"}, {"jobs", "--nonsense"}} {
 		if s := d.cli(args...); s.status != 2 || s.stderr == "" || s.stdout != "" {
 			t.Errorf("%q: %+v", args, s)
 		}
 	}
-	for _, command := range []string{"shell", "jobs", "cancel", "version", "check"} {
+	for _, args := range [][]string{{"jobs", "--follow"}, {"jobs", "--nonsense", "--follow", "x"}, {"jobs", "--follow", "x", "--config", "/nonexistent"}, {"jobs", "--follow", "x", "--secret-key-file", "/nonexistent"}} {
+		if s := invoke(t, invocation{args: args}); s.status != 125 || s.stderr == "" || s.stdout != "" {
+			t.Errorf("%q: %+v", args, s)
+		}
+	}
+	for _, command := range []string{"shell", "jobs", "cancel", "version", "check", "serve", "configure", "sign"} {
 		if s := invoke(t, invocation{args: []string{command, "--help"}}); s.status != 0 || !strings.Contains(s.stdout, "Usage: dataflux-func-sidecar "+command) || s.stderr != "" {
 			t.Errorf("%s --help: %+v", command, s)
 		}
@@ -167,5 +180,5 @@ func TestABrokenAnswerSaysThatTheCommandMayRun(t *testing.T) {
 	}))
 	defer server.Close()
 	s := invoke(t, invocation{args: []string{"shell", "--job-id", "mine", "true", "--url", server.URL}, env: keyVariable(testKey)})
-	s.want(t, 125, "", "gave no whole answer", "may run all the same, as job mine", "dataflux-func-sidecar jobs mine --url "+server.URL)
+	s.want(t, 125, "", "gave no whole answer", "may run all the same, as job mine", "dataflux-func-sidecar jobs --url "+server.URL+" mine")
 }

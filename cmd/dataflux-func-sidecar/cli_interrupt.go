@@ -34,7 +34,8 @@ func (s *shellCall) untilInterrupted() (job client.Job, by syscall.Signal, err e
 			return end.job, 0, end.err
 		case got := <-signals:
 			if s.cancelOnInterrupt && !cancelled {
-				s.cancel(ctx)
+				s.say("ending the command; a second Ctrl-C stops waiting for that")
+				go s.cancel(ctx) // which may take its time, and the second one is heard at once
 				continue
 			}
 			stop()
@@ -50,10 +51,9 @@ type outcome struct {
 }
 
 func (s *shellCall) cancel(ctx context.Context) {
-	ctx, stop := context.WithTimeout(ctx, cancelTime)
+	bounded, stop := context.WithTimeout(ctx, cancelTime)
 	defer stop()
-	s.say("ending the command; a second Ctrl-C stops waiting for that")
-	if _, err := s.client.Cancel(ctx, s.command.JobID); err != nil {
+	if _, err := s.client.Cancel(bounded, s.command.JobID); err != nil && ctx.Err() == nil {
 		s.say("cannot end the command: %v", err)
 	}
 }
@@ -64,13 +64,17 @@ func (s *shellCall) sayWhatGoesOn(err error) {
 		return
 	}
 	s.say("no longer waiting; the command goes on as job %s", s.command.JobID)
-	s.say("to end it:    %s", s.again("cancel", s.command.JobID))
-	s.say("to follow it: %s", s.again("jobs", "--follow", s.command.JobID))
+	s.sayHowToGoOn()
 }
 
-// again is a call of this program for the same Sidecar, to be pasted.
-func (o *targetOptions) again(args ...string) string {
-	line := append([]string{"dataflux-func-sidecar"}, args...)
+func (s *shellCall) sayHowToGoOn() {
+	s.say("to end it:    %s", s.again(s.command.JobID, "cancel"))
+	s.say("to follow it: %s", s.again(s.command.JobID, "jobs", "--follow"))
+}
+
+// again is a call of this program for a job of the same Sidecar, to be pasted.
+func (o *targetOptions) again(id string, command ...string) string {
+	line := append([]string{"dataflux-func-sidecar"}, command...)
 	for _, option := range []struct{ name, value string }{
 		{"--url", o.url}, {"--secret-key-file", o.keyFile}, {"--ca", o.ca},
 	} {
@@ -81,6 +85,10 @@ func (o *targetOptions) again(args ...string) string {
 	if o.configGiven {
 		line = append(line, "--config", o.config)
 	}
+	if strings.HasPrefix(id, "-") {
+		line = append(line, "--")
+	}
+	line = append(line, id)
 	for i := range line {
 		line[i] = config.ShellQuote(line[i])
 	}

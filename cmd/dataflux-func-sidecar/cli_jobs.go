@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os/signal"
+	"slices"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -68,21 +71,26 @@ func wantJobID(id string) error {
 
 func runJobs(args []string, t terminal) int {
 	o, err := parseJobs(args, t)
+	misused, failed := 2, 1
+	if o.follow || slices.Contains(args, "--follow") {
+		misused, failed = statusFailed, statusFailed // as 1 and 2 may be the job's own
+	}
 	if err != nil {
-		return refuseUsage(err, 2)
+		return refuseUsage(err, misused)
 	}
 	c, source, err := o.connect(t)
 	if err != nil {
 		t.say("%v", err)
-		return 1
+		return failed
 	}
 	if o.follow {
+		signal.Ignore(syscall.SIGPIPE) // a reader who has gone is told of
 		return t.followJob(c, o.id, source)
 	}
 	ctx, stop := context.WithTimeout(context.Background(), lookTime)
 	defer stop()
 	if err := o.show(ctx, c, t.stdout); err != nil {
-		t.say("%s", client.Explain(err, source))
+		t.explain(err, source)
 		return 1
 	}
 	return 0
@@ -97,7 +105,7 @@ func (t terminal) followJob(c *client.Client, id, keySource string) int {
 		job, err = c.Job(ctx, id)
 	}
 	if err != nil {
-		t.say("%s", client.Explain(err, keySource))
+		t.explain(err, keySource)
 		return statusFailed
 	}
 	if job.StdoutTruncated || job.StderrTruncated {

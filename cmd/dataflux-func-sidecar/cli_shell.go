@@ -6,8 +6,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"os/signal"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
@@ -49,13 +53,14 @@ func runShell(args []string, t terminal) int {
 		t.say("%v", err)
 		return statusFailed
 	}
+	signal.Ignore(syscall.SIGPIPE) // so that a reader who has gone is told what goes on
 	s := &shellCall{shellOptions: o, terminal: t, client: c}
 	job, stopped, err := s.untilInterrupted()
 	switch {
 	case stopped != 0:
 		return statusSignal + int(stopped)
 	case err != nil:
-		t.say("%s", client.Explain(err, source))
+		t.explain(err, source)
 		s.sayWhatMayGoOn(err)
 		return statusFailed
 	case o.noWait:
@@ -85,12 +90,33 @@ func parseShell(args []string, t terminal) (shellOptions, error) {
 	case o.noWait && o.cancelOnInterrupt:
 		err = errors.New("--cancel-on-interrupt is for who waits: leave --no-wait out, and use the command cancel")
 	}
+	if err == nil {
+		o.command.Command, o.command.Wait = arguments[0], !o.noWait
+		err = wantUTF8(o.command)
+	}
 	if err != nil {
 		t.say("shell: %v", err)
-		return o, err
 	}
-	o.command.Command, o.command.Wait = arguments[0], !o.noWait
-	return o, nil
+	return o, err
+}
+
+// wantUTF8 refuses what JSON cannot carry. Its encoder would put other bytes in its place, and the Sidecar
+// run those.
+func wantUTF8(c client.Command) error {
+	var what string
+	switch {
+	case !utf8.ValidString(c.Command):
+		what = "the command"
+	case !utf8.ValidString(c.Workdir):
+		what = "--workdir"
+	case slices.ContainsFunc(c.Envs, func(env string) bool { return !utf8.ValidString(env) }):
+		what = "--env"
+	case !utf8.ValidString(c.CallbackURL):
+		return errors.New("--callback is not UTF-8, and a request is: write such a byte as %E9")
+	default:
+		return nil
+	}
+	return fmt.Errorf(`%s is not UTF-8, and a request is: have the command make such a byte, as "$(printf '\351')"`, what)
 }
 
 func (o *shellOptions) registerShell(flags *flag.FlagSet) {
@@ -109,13 +135,13 @@ func (o *shellOptions) registerShell(flags *flag.FlagSet) {
 		o.command.Timeout = d.Seconds()
 		return nil
 	})
-	flags.StringVar(&o.command.Workdir, "workdir", "", "absolute `PATH` where the command starts (default: WORKDIR of the Sidecar)")
-	flags.StringVar(&o.command.CallbackURL, "callback", "", "`URL` to which the Sidecar posts the result")
+	flags.Func("workdir", "absolute `PATH` where the command starts (default: WORKDIR of the Sidecar)", text(&o.command.Workdir))
+	flags.Func("callback", "`URL` to which the Sidecar posts the result", text(&o.command.CallbackURL))
 	flags.StringVar(&o.command.JobID, "job-id", o.command.JobID, "`ID` of the job; a repeated one gives the first one's result and runs nothing (default: a fresh one)")
 	flags.Lookup("job-id").DefValue = ""
 	flags.BoolVar(&o.noWait, "no-wait", false, "return once the command is accepted, and print the job's id")
 	flags.BoolVar(&o.follow, "follow", false, "copy output as it comes, in place of at the end")
-	flags.BoolVar(&o.json, "json", false, "print what the answer has, output included, as one JSON document")
+	flags.BoolVar(&o.json, "json", false, "print the data of the answer, output included, as one JSON document")
 	flags.BoolVar(&o.cancelOnInterrupt, "cancel-on-interrupt", false, "Ctrl-C ends the command as well")
 }
 
@@ -134,7 +160,7 @@ func (s *shellCall) call(ctx context.Context) (client.Job, error) {
 	case s.noWait:
 		job, err := s.client.Start(ctx, s.command)
 		if err == nil {
-			fmt.Fprintln(s.stdout, job.JobID)
+			_, err = fmt.Fprintln(s.stdout, job.JobID)
 		}
 		return job, err
 	case s.follow:
@@ -144,11 +170,14 @@ func (s *shellCall) call(ctx context.Context) (client.Job, error) {
 }
 
 func (s *shellCall) callForJSON(ctx context.Context) (job client.Job, err error) {
-	data, err := s.client.RawShell(ctx, s.command)
+	data, message, err := s.client.RawShell(ctx, s.command)
 	if err != nil {
 		return job, err
 	}
-	fmt.Fprintf(s.stdout, "%s\n", data)
+	if _, err := fmt.Fprintf(s.stdout, "%s\n", data); err != nil {
+		return job, err
+	}
+	job.Message = message
 	return job, json.Unmarshal(data, &job)
 }
 
@@ -174,10 +203,15 @@ func (t terminal) tellEnd(job client.Job) int {
 
 func milliseconds(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
 
-// sayWhatMayGoOn is for an answer that is missing although the request may have arrived.
+// sayWhatMayGoOn is for output that nobody reads while the command runs, and for an answer that is missing
+// although the request may have arrived.
 func (s *shellCall) sayWhatMayGoOn(err error) {
-	if client.MayHaveArrived(err) {
+	switch {
+	case s.stdout.err != nil && (s.follow || s.noWait):
+		s.say("the command may go on, as job %s", s.command.JobID)
+		s.sayHowToGoOn()
+	case client.MayHaveArrived(err):
 		s.say("the command may run all the same, as job %s", s.command.JobID)
-		s.say("to look: %s", s.again("jobs", s.command.JobID))
+		s.say("to look: %s", s.again(s.command.JobID, "jobs"))
 	}
 }

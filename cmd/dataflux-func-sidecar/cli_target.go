@@ -22,13 +22,13 @@ type targetOptions struct {
 }
 
 func (o *targetOptions) register(flags *flag.FlagSet) {
-	flags.StringVar(&o.url, "url", "", "`URL` of the Sidecar: http://HOST:PORT, https://HOST:PORT or unix:/PATH (default: BIND of the configuration)")
+	flags.Func("url", "`URL` of the Sidecar: http://HOST:PORT, https://HOST:PORT or unix:/PATH (default: BIND of the configuration)", text(&o.url))
 	flags.Func("config", "configuration `FILE` with the key and BIND (default "+defaultConfig+")", func(path string) error {
 		o.config, o.configGiven = path, true
 		return nil
 	})
-	flags.StringVar(&o.keyFile, "secret-key-file", "", "`FILE` with the key alone, - for standard input (default: "+keyVariable+" of the environment, else the configuration)")
-	flags.StringVar(&o.ca, "ca", "", "`FILE` with the certificates (PEM) of the authorities to trust for https (default: those of this host)")
+	flags.Func("secret-key-file", "`FILE` with the key alone, - for standard input (default: "+keyVariable+" of the environment, else the configuration)", text(&o.keyFile))
+	flags.Func("ca", "`FILE` with the certificates (PEM) of the authorities to trust for https (default: those of this host)", text(&o.ca))
 	o.config = defaultConfig
 }
 

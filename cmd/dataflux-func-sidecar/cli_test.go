@@ -162,12 +162,13 @@ func TestANonWaitingShellPrintsTheJobAndJobsAndCancelTakeIt(t *testing.T) {
 
 func TestTheCommandLineSpeaksJSONToPrograms(t *testing.T) {
 	t.Parallel()
-	d := startDaemon(t)
+	d := startDaemon(t, "MAX_OUTPUT = 1024")
 	s := d.cli("shell", "--json", `printf 'a\377'; exit 4`)
 	if s.status != 4 || s.stderr != "" || !strings.HasSuffix(s.stdout, "}\n") || strings.Count(s.stdout, "\n") != 1 {
 		t.Errorf("got %+v", s)
 	}
 	wantText(t, s.stdout, `{"stdout":"a\ufffd"`, `"stdoutBase64":"Yf8="`, `"exitCode":4`)
+	wantText(t, d.cli("shell", "--json", "head -c 2000 /dev/zero").stderr, "stdout was cut: the first 1024 of 2000 bytes are here")
 	wantText(t, d.cli("shell", "--json", "--no-wait", "true").stdout, `"jobId":`, `"state":`)
 	wantText(t, d.cli("version", "--json", "--config", "/nonexistent").stderr, "flag provided but not defined: -config")
 	remote := invoke(t, invocation{args: []string{"version", "--json", "--url", "http://" + d.address}})
@@ -179,7 +180,7 @@ func TestCtrlCEndsTheWaitingAndOnRequestTheCommand(t *testing.T) {
 	t.Parallel()
 	d := startDaemon(t)
 	i := invocation{args: []string{"shell", "--job-id", "goes-on", "--config", d.config, "--url", "http://" + d.address, "sleep 60"}}
-	d.interrupt(i, "goes-on").want(t, 130, "", "no longer waiting; the command goes on as job goes-on", "dataflux-func-sidecar cancel goes-on --url http://"+d.address+" --config "+d.config)
+	d.interrupt(i, "goes-on").want(t, 130, "", "no longer waiting; the command goes on as job goes-on", "dataflux-func-sidecar cancel --url http://"+d.address+" --config "+d.config+" goes-on")
 	wantText(t, d.cli("jobs", "goes-on").stdout, "State:      running")
 	d.cli("cancel", "goes-on").want(t, 0, "goes-on: is being ended\n")
 	i.args[2] = "ends"

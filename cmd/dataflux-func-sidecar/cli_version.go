@@ -29,8 +29,8 @@ type remote struct {
 func runVersion(args []string, t terminal) int {
 	flags := t.newFlags("version", versionUsage)
 	var o targetOptions
-	flags.StringVar(&o.url, "url", "", "`URL` of a Sidecar to ask: http://HOST:PORT, https://HOST:PORT or unix:/PATH")
-	flags.StringVar(&o.ca, "ca", "", "`FILE` with the certificates (PEM) of the authorities to trust for https (default: those of this host)")
+	flags.Func("url", "`URL` of a Sidecar to ask: http://HOST:PORT, https://HOST:PORT or unix:/PATH", text(&o.url))
+	flags.Func("ca", "`FILE` with the certificates (PEM) of the authorities to trust for https (default: those of this host)", text(&o.ca))
 	asJSON := flags.Bool("json", false, "print one JSON document")
 	arguments, err := t.parseArguments(flags, args)
 	if err == nil && len(arguments) > 0 {

@@ -12,46 +12,44 @@ import (
 	"dataflux-func-sidecar/config"
 )
 
+const configureUsage = `configure [OPTIONS]
+
+Creates the configuration with a generated key, or amends the one that is there, and tells systemd of BIND
+and ALLOW_SUDO. What is configured stays unless an option changes it.`
+
 // runConfigure creates or amends the configuration and tells systemd of it. It
 // says on stderr what it kept, set and generated; the key is shown only with
 // --print-summary, on stdout.
-func runConfigure(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	c := configuring{say: stderr}
-	flags := flag.NewFlagSet("configure", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	flags.StringVar(&c.path, "config", defaultConfig, "configuration `file`")
-	flags.StringVar(&c.unitDir, "unit-dir", "/etc/systemd/system", "`directory` of the systemd units; empty: write none, for a start by hand")
-	bind := flags.String("bind", "", "`addresses` to listen on, separated by commas")
+func runConfigure(args []string, t terminal) int {
+	c := configuring{say: t.stderr}
+	flags := t.newFlags("configure", configureUsage)
+	flags.StringVar(&c.path, "config", defaultConfig, "configuration `FILE`")
+	flags.StringVar(&c.unitDir, "unit-dir", "/etc/systemd/system", "`DIRECTORY` of the systemd units; empty: write none, for a start by hand")
+	bind := flags.String("bind", "", "`ADDRESSES` to listen on, separated by commas")
 	keyOnStdin := flags.Bool("secret-key-stdin", false, "read the Secret Key as one line from standard input")
 	summary := flags.Bool("print-summary", false, "print addresses and Secret Key on standard output at the end")
-	if err := flags.Parse(args); err != nil {
-		return usageStatus(err)
+	arguments, err := t.parseArguments(flags, args)
+	if err != nil {
+		return refuseUsage(err, 2)
 	}
-	if flags.NArg() > 0 {
-		fmt.Fprintln(stderr, "configure takes no arguments beside its options: give the key with --secret-key-stdin")
+	if len(arguments) > 0 {
+		fmt.Fprintln(t.stderr, "configure takes no arguments beside its options: give the key with --secret-key-stdin")
 		return 2
 	}
 	flags.Visit(func(f *flag.Flag) { c.bindGiven = c.bindGiven || f.Name == "bind" })
 	c.quiet = *summary
-	err := c.take(*bind, *keyOnStdin, stdin)
+	err = c.take(*bind, *keyOnStdin, t.stdin)
 	if err == nil {
 		err = c.run()
 	}
 	if err != nil {
-		sayFailures(stderr, err)
+		sayFailures(t.stderr, err)
 		return 1
 	}
 	if *summary {
-		fmt.Fprint(stdout, summaryText(c.result))
+		fmt.Fprint(t.stdout, summaryText(c.result))
 	}
 	return 0
-}
-
-func usageStatus(err error) int {
-	if errors.Is(err, flag.ErrHelp) {
-		return 0
-	}
-	return 2
 }
 
 // configuring is one run of configure.

@@ -116,7 +116,7 @@ func TestServeAndCheckSendAnOriginalsFileToConfigure(t *testing.T) {
 	const advice = "has the form of the original Sidecar's configuration: run dataflux-func-sidecar configure"
 	wantAll(t, p.check(1), advice)
 	var stderr strings.Builder
-	if status := runServe([]string{"--config", p.path, "--state-dir", t.TempDir(), "--bind", "127.0.0.1:1"}, &stderr); status != 1 {
+	if status := runServe([]string{"--config", p.path, "--state-dir", t.TempDir(), "--bind", "127.0.0.1:1"}, terminal{stderr: &stderr}); status != 1 {
 		t.Errorf("serve: status %d", status)
 	}
 	wantAll(t, stderr.String(), advice)

@@ -61,7 +61,7 @@ func (p place) configure(want int, stdin string, args ...string) (stdout, stderr
 	p.t.Helper()
 	var out, said bytes.Buffer
 	args = append([]string{"--config", p.path, "--unit-dir", p.unitDir}, args...)
-	if got := runConfigure(args, strings.NewReader(stdin), &out, &said); got != want {
+	if got := runConfigure(args, terminal{strings.NewReader(stdin), &output{to: &out}, &said}); got != want {
 		p.t.Fatalf("configure %v: status %d, want %d\n%s", args, got, want, said.String())
 	}
 	return out.String(), said.String()

@@ -149,6 +149,9 @@ func TestWhatSignPrintsWorksWithTheRealCurl(t *testing.T) {
 	if out := call("http://" + d.address); out != welcome {
 		t.Errorf("GET /: %s", out)
 	}
+	if out := call("HEAD", "http://"+d.address); !strings.HasPrefix(out, "HTTP/1.1 200 OK\r\n") {
+		t.Errorf("HEAD /: %s", out)
+	}
 	out, err := exec.Command(program(t), "sign", "--config", d.config, url+"?a=b", "{}").CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "query") {
 		t.Errorf("a query: %v %s", err, out)

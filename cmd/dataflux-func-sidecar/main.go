@@ -37,23 +37,32 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// run returns the exit status: 0 for success, 1 for a failure that was told, 2 for wrong usage.
+// run returns the exit status: 0 for success, 1 for a failure that was told, 2 for wrong usage. What could
+// not be said is no success.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	t := terminal{stdin, &output{to: stdout}, stderr}
+	status := t.run(args)
+	if t.sayLost() && status == 0 {
+		return 1
+	}
+	return status
+}
+
+func (t terminal) run(args []string) int {
 	if len(args) == 0 {
-		fmt.Fprint(stderr, usage)
+		fmt.Fprint(t.stderr, usage)
 		return 2
 	}
 	command, rest := args[0], args[1:]
-	t := terminal{stdin, stdout, stderr}
 	switch command {
 	case "serve":
-		return runServe(rest, stderr)
+		return runServe(rest, t)
 	case "check":
 		return runCheck(rest, t)
 	case "configure":
-		return runConfigure(rest, stdin, stdout, stderr)
+		return runConfigure(rest, t)
 	case "sign":
-		return runSign(rest, stdout, stderr)
+		return runSign(rest, t)
 	case "shell":
 		return runShell(rest, t)
 	case "jobs":
@@ -63,16 +72,16 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	case "version", "--version":
 		return runVersion(rest, t)
 	case "help", "--help", "-h":
-		fmt.Fprint(stdout, usage)
+		fmt.Fprint(t.stdout, usage)
 		return 0
 	case portsCommand:
-		return runPorts(rest, stderr)
+		return runPorts(rest, t.stderr)
 	case networkCommand:
-		return runNetwork(rest, stderr)
+		return runNetwork(rest, t.stderr)
 	case limitedCommand:
 		return runLimited(rest)
 	}
-	fmt.Fprintf(stderr, "dataflux-func-sidecar: there is no command %q.\n\n%s", command, usage)
+	fmt.Fprintf(t.stderr, "dataflux-func-sidecar: there is no command %q.\n\n%s", command, usage)
 	return 2
 }
 

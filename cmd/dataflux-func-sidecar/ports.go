@@ -26,7 +26,7 @@ func runPorts(args []string, stderr io.Writer) int {
 	bind := flags.String("bind", "", "`addresses` that will replace those of the configuration")
 	active := flags.Bool("socket-active", false, "the socket unit is active: what systemd holds of its addresses is ours")
 	if err := flags.Parse(args); err != nil {
-		return usageStatus(err)
+		return refuseUsage(err, 2)
 	}
 	addresses, err := bindToBe(*path, *bind, given(flags, "bind"))
 	if err == nil {

@@ -2,9 +2,7 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
-	"io"
 	"os"
 	"runtime"
 	"strings"
@@ -35,26 +33,27 @@ type serveOptions struct {
 	metrics    string
 }
 
-func runServe(args []string, stderr io.Writer) int {
+const serveUsage = `serve [OPTIONS]
+
+Runs the daemon: systemd does, with the sockets of its unit. By hand, give the addresses with --bind.`
+
+func runServe(args []string, t terminal) int {
 	var o serveOptions
-	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
-	flags.SetOutput(stderr)
+	flags := t.newFlags("serve", serveUsage)
 	flags.StringVar(&o.configPath, "config", defaultConfig, "the configuration `FILE`")
 	flags.StringVar(&o.stateDir, "state-dir", stateDirectory(), "the `DIR` for what must survive a restart")
 	flags.StringVar(&o.user, "user", "dffs", "the `NAME` of the user that commands run as, when started as root")
 	flags.StringVar(&o.bind, "bind", "", "listen on `ADDRESSES` (separated by commas) when no sockets are handed over")
 	flags.StringVar(&o.metrics, "metrics", "", "with --bind: serve metrics for Prometheus on `ADDRESSES` of their own")
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return 0
-		}
-		return 2
+	arguments, err := t.parseArguments(flags, args)
+	if err == nil && len(arguments) > 0 {
+		err = fmt.Errorf("there is no argument %q; see --help", arguments[0])
+		t.say("serve: %v", err)
 	}
-	if flags.NArg() > 0 {
-		fmt.Fprintf(stderr, "dataflux-func-sidecar serve: there is no argument %q; see --help\n", flags.Arg(0))
-		return 2
+	if err != nil {
+		return refuseUsage(err, 2)
 	}
-	log := journal.New(stderr)
+	log := journal.New(t.stderr)
 	if err := serve(o, log); err != nil {
 		log.Write(journal.StartFailed(), fmt.Sprintf("Not serving: %v", err), nil)
 		return 1

@@ -4,9 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"flag"
 	"fmt"
-	"io"
 	"net/url"
 	"strings"
 	"time"
@@ -15,41 +13,32 @@ import (
 	"dataflux-func-sidecar/sign"
 )
 
-const signUsage = `Usage: dataflux-func-sidecar sign [--config FILE] [METHOD] URL [BODY]
+const signUsage = `sign [OPTIONS] [METHOD] URL [BODY]
 
 Prints a signed request as a configuration for curl. It can be sent once, within the time window:
 
   dataflux-func-sidecar sign http://127.0.0.1:8099/shell '{"command":"hostname"}' | curl --config -
 
-METHOD is POST if there is a BODY, else GET. The key comes from the configuration.
+METHOD is POST if there is a BODY, else GET. The key comes from the configuration.`
 
-`
-
-func runSign(args []string, stdout, stderr io.Writer) int {
-	flags := flag.NewFlagSet("sign", flag.ContinueOnError)
-	flags.SetOutput(stderr)
+func runSign(args []string, t terminal) int {
+	flags := t.newFlags("sign", signUsage)
 	path := flags.String("config", defaultConfig, "the configuration `FILE` that holds the key")
-	flags.Usage = func() {
-		fmt.Fprint(stderr, signUsage)
-		flags.PrintDefaults()
-	}
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return 0
-		}
-		return 2
-	}
-	call, err := parseCall(flags.Args())
+	arguments, err := t.parseArguments(flags, args)
 	if err != nil {
-		fmt.Fprintf(stderr, "dataflux-func-sidecar sign: %v\n", err)
+		return refuseUsage(err, 2)
+	}
+	call, err := parseCall(arguments)
+	if err != nil {
+		t.say("sign: %v", err)
 		return 2
 	}
 	settings, err := config.Load(*path)
 	if err != nil {
-		fmt.Fprintf(stderr, "dataflux-func-sidecar sign: %v\n", err)
+		t.say("sign: %v", err)
 		return 1
 	}
-	fmt.Fprint(stdout, call.curlConfig(settings.Keys[0], time.Now()))
+	fmt.Fprint(t.stdout, call.curlConfig(settings.Keys[0], time.Now()))
 	return 0
 }
 
@@ -99,7 +88,7 @@ func (c call) curlConfig(key []byte, now time.Time) string {
 	lines := []string{
 		"silent", "show-error", "path-as-is",
 		option("url", c.url.String()),
-		option("request", c.method),
+		c.methodOption(),
 		option("header", "X-Auth-Nonce: "+request.Nonce),
 		option("header", "X-Auth-Timestamp: "+request.Timestamp),
 		option("header", "X-Auth-Signature: "+sign.Signature(key, request)),
@@ -108,6 +97,14 @@ func (c call) curlConfig(key []byte, now time.Time) string {
 		lines = append(lines, option("header", "Content-Type: application/json"), option("data-raw", c.body))
 	}
 	return strings.Join(lines, "\n") + "\n"
+}
+
+// methodOption asks for a HEAD in the way in which curl does not wait for the body that never comes.
+func (c call) methodOption() string {
+	if c.method == "HEAD" && c.body == "" {
+		return "head"
+	}
+	return option("request", c.method)
 }
 
 func option(name, value string) string {

@@ -91,6 +91,7 @@ func TestARenewedCertificateIsServedAfterARestartOnTheSameSocket(t *testing.T) {
 	c.renew(t, time.Now().Add(500*time.Hour), c.certificate.IPAddresses[0].String())
 	s := invoke(t, invocation{args: []string{"check", "--config", d.config, "--unit-dir", ""}})
 	wantText(t, s.stdout, "warning: what answers at "+d.address+" shows another TLS certificate than "+c.certificateFile()+": that was renewed after the service has started: run systemctl restart")
+	invoke(t, invocation{args: []string{"shell", "--config", d.config, "true"}}).want(t, 125, "", "if that was renewed, systemctl restart dataflux-func-sidecar makes")
 	d.stop()
 	d.launchWithSockets([]*os.File{socket})
 	if a := d.tlsShell(c, "echo renewed"); a.status != 200 || a.Data.Stdout != "renewed\n" {
