@@ -26,3 +26,13 @@ func SignalName(sig syscall.Signal) string {
 	}
 	return "SIG" + strconv.Itoa(int(sig))
 }
+
+// SignalNumber is the signal that SignalName calls name, 0 if there is none.
+func SignalNumber(name string) syscall.Signal {
+	for sig := syscall.Signal(1); sig <= lastRealTime; sig++ {
+		if SignalName(sig) == name {
+			return sig
+		}
+	}
+	return 0
+}

@@ -13,9 +13,8 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"golang.org/x/sys/unix"
-
 	"dataflux-func-sidecar/client"
+	"dataflux-func-sidecar/exec"
 )
 
 // Exit statuses of `shell` beside the command's own, as timeout(1) and other wrappers of commands have them.
@@ -196,7 +195,7 @@ func (t terminal) tellEnd(job client.Job) int {
 		return *job.ExitCode
 	case job.Signal != nil:
 		t.say("the command was ended by %s", *job.Signal)
-		return statusSignal + int(unix.SignalNum(*job.Signal))
+		return statusSignal + int(exec.SignalNumber(*job.Signal))
 	}
 	return statusFailed
 }

@@ -90,6 +90,7 @@ func TestShellPassesOnWhatTheCommandGives(t *testing.T) {
 		{[]string{`printf '\377a\000b'; printf 'e\376' >&2`}, 0, "\xffa\x00b", "e\xfe"},
 		{[]string{`printf 'before \357\277\275 after'`}, 0, "before \ufffd after", ""},
 		{[]string{"kill -KILL $$"}, 128 + 9, "", "the command was ended by SIGKILL"},
+		{[]string{"kill -40 $$"}, 128 + 40, "", "the command was ended by SIGRTMIN+6"},
 		{[]string{"echo early; sleep 60", "--timeout", "300ms"}, 124, "early\n", "ended by its timeout"},
 		{[]string{"cat; echo nothing came"}, 0, "nothing came\n", ""},
 		{[]string{"--workdir", dir, "--env", "A=1 2", "--env=B=", "pwd -P; echo \"$A,$B,\""}, 0, dir + "\n1 2,,\n", ""},
