@@ -100,14 +100,23 @@ func (c *connection) Write(p []byte) (int, error) {
 	if c.handled.Load() {
 		return c.Conn.Write(p)
 	}
-	line, reason, found := bytes.Cut(p, ownHeaders)
-	if !found || !bytes.HasPrefix(line, []byte("HTTP/1.1 ")) {
+	line, reason, own := ownWords(p)
+	if !own {
 		return c.Conn.Write(p)
 	}
 	body := envelope(ownRefusal(string(reason)))
 	status, _, _ := strings.Cut(string(line), ":") // the details behind a colon belong into the body
 	_, err := fmt.Fprintf(c.Conn, "%s\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", status, len(body), body)
 	return len(p), err
+}
+
+// ownWords takes a refusal of net/http's own apart. For an Expect it does not know it has a status line only.
+func ownWords(p []byte) (line, reason []byte, own bool) {
+	if line, reason, own = bytes.Cut(p, ownHeaders); !own {
+		line, _, _ = bytes.Cut(p, []byte("\r\n"))
+		reason, own = []byte("Expect can only be 100-continue"), bytes.HasSuffix(line, []byte(" 417 Expectation Failed"))
+	}
+	return line, reason, own && bytes.HasPrefix(line, []byte("HTTP/1."))
 }
 
 func ownRefusal(reason string) string {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -39,14 +40,17 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if why == nil && hasQuery {
 		why = &refusal{status: http.StatusBadRequest, message: fmt.Sprintf("the query (%d bytes) is not covered by the signature: send its content in the body", len(query))}
 	}
+	part := share{budget: h.bodies}
+	var payload []byte
 	if why == nil {
-		call.Body, why = h.readBody(w, r)
+		payload, why = h.readBody(w, r, call.Encode(), &part)
 	}
 	if why != nil {
+		part.giveBack()
 		h.refuse(w, r, why)
 		return
 	}
-	h.forward(w, r, call)
+	h.forward(w, r, payload, &part)
 }
 
 func (h *handler) welcome(w http.ResponseWriter, r *http.Request) {
@@ -69,8 +73,11 @@ func (h *handler) frame(r *http.Request, path string) (message.Call, *refusal) {
 		field *string
 	}{{"X-Auth-Signature", &call.Signature}, {"X-Auth-Nonce", &call.Nonce}, {"X-Auth-Timestamp", &call.Timestamp}} {
 		values := r.Header.Values(header.name)
-		if len(values) != 1 || values[0] == "" {
-			return call, &refusal{status: http.StatusUnauthorized, message: fmt.Sprintf("the request must be signed: it needs exactly one %s header with a value, and has %d", header.name, len(values))}
+		if len(values) != 1 {
+			return call, &refusal{status: http.StatusUnauthorized, message: fmt.Sprintf("the request must be signed: it needs exactly one %s header, and has %d", header.name, len(values))}
+		}
+		if values[0] == "" {
+			return call, &refusal{status: http.StatusUnauthorized, message: fmt.Sprintf("the request must be signed: its %s header is empty", header.name)}
 		}
 		*header.field = values[0]
 	}
@@ -90,42 +97,56 @@ func checkMedia(r *http.Request) *refusal {
 	return nil
 }
 
-// readBody reads the whole body within the size, the time and the memory that bodies may take.
-func (h *handler) readBody(w http.ResponseWriter, r *http.Request) ([]byte, *refusal) {
+// readBody appends the whole body to head, within the size, the time and the memory that bodies may take.
+func (h *handler) readBody(w http.ResponseWriter, r *http.Request, head []byte, part *share) ([]byte, *refusal) {
 	tooLarge := &refusal{status: http.StatusRequestEntityTooLarge, message: fmt.Sprintf("the body is larger than %d bytes: send less, or raise MAX_BODY in the configuration", h.maxBody)}
 	if r.ContentLength > h.maxBody {
 		return nil, tooLarge
 	}
-	expected := r.ContentLength
-	if expected < 0 {
-		expected = h.maxBody
+	most := r.ContentLength
+	if most < 0 {
+		most = h.maxBody
 	}
-	if !h.bodies.take(expected) {
-		return nil, &refusal{status: http.StatusServiceUnavailable, message: "too many large requests at once: try again later", retryAfter: "1"}
-	}
-	defer h.bodies.giveBack(expected)
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, h.maxBody))
+	payload, err := part.readOnto(head, http.MaxBytesReader(w, r.Body, h.maxBody), most)
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // the answer may take as long as the command
+	if err == nil {
+		return payload, nil
+	}
 	if _, tooMany := errors.AsType[*http.MaxBytesError](err); tooMany {
 		return nil, tooLarge
 	}
-	if err != nil {
-		return nil, &refusal{status: http.StatusBadRequest, message: fmt.Sprintf("the body did not arrive whole within %d s", int(bodyTimeout.Seconds()))}
+	if err == errCrowded {
+		return nil, &refusal{status: http.StatusServiceUnavailable, message: "too many large requests at once: try again later", retryAfter: "1"}
 	}
-	return body, nil
+	return nil, &refusal{status: http.StatusBadRequest, message: "the body did not arrive whole: " + whyCut(err)}
 }
 
-// forward waits for the executor's answer as long as it takes, or until the caller hangs up.
-func (h *handler) forward(w http.ResponseWriter, r *http.Request, call message.Call) {
-	id, answer, err := h.role.request(call)
+// whyCut tells a caller who was slow from one who stopped and one who sent what is no body.
+func whyCut(err error) string {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Sprintf("it may take %d s", int(bodyTimeout.Seconds()))
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return "the connection ended before it did"
+	}
+	return "the connection broke, or its chunks are malformed"
+}
+
+// forward waits for the executor's answer as long as it takes, or until the caller hangs up. Payload is the
+// encoded call, and has left this process when its part of the budget is given back.
+func (h *handler) forward(w http.ResponseWriter, r *http.Request, payload []byte, part *share) {
+	id, answer, err := h.role.ask(message.Request, payload)
+	part.giveBack()
 	if err != nil {
 		h.refuse(w, r, &refusal{status: http.StatusServiceUnavailable, message: "the executor cannot be reached: try again", retryAfter: "1"})
 		return
 	}
 	finished, err := h.relay(w, r.Context(), id, answer)
 	h.role.release(id, finished)
-	if err != nil && r.Context().Err() == nil {
-		panic(http.ErrAbortHandler) // an answer that has begun and cannot be finished must not look whole
+	if err != nil {
+		// An answer that is not there, or not to its end, must not look whole: net/http would end it in order
+		// for a caller who has closed his sending side only, and whom it takes for gone.
+		panic(http.ErrAbortHandler)
 	}
 }
 

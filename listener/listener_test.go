@@ -27,7 +27,7 @@ func TestWhatIsNotInOrderIsRefusedWithTheEnvelopeAndNeverReachesTheExecutor(t *t
 		"huge headers":           {headers("GET / HTTP/1.1", "Host: h", "X: "+strings.Repeat("x", 20000)), 431, "larger than"},
 		"unsigned":               {headers("POST /shell HTTP/1.1", "Host: h", "Content-Length: 0"), 401, "must be signed"},
 		"two signatures":         {headers("POST /shell HTTP/1.1", "Host: h", auth, "X-Auth-Signature: 11", "Content-Length: 0"), 401, "exactly one X-Auth-Signature"},
-		"empty nonce":            {headers("POST /shell HTTP/1.1", "Host: h", "X-Auth-Nonce:", "X-Auth-Timestamp: 1", "X-Auth-Signature: 00"), 401, "X-Auth-Nonce"},
+		"empty nonce":            {headers("POST /shell HTTP/1.1", "Host: h", "X-Auth-Nonce:", "X-Auth-Timestamp: 1", "X-Auth-Signature: 00"), 401, "X-Auth-Nonce header is empty"},
 		"query":                  {headers("POST /shell?a=b HTTP/1.1", "Host: h", auth, "Content-Length: 0"), 400, "query"},
 		"empty query":            {headers("POST /shell? HTTP/1.1", "Host: h", auth, "Content-Length: 0"), 400, "query"},
 		"absolute form":          {headers("POST http://h/shell HTTP/1.1", "Host: h", auth, "Content-Length: 0"), 400, "not a whole URL"},
@@ -37,6 +37,10 @@ func TestWhatIsNotInOrderIsRefusedWithTheEnvelopeAndNeverReachesTheExecutor(t *t
 		"chunked too large":      {headers("POST /shell HTTP/1.1", "Host: h", auth, "Transfer-Encoding: chunked") + "3e9\r\n" + strings.Repeat("x", 1001) + "\r\n0\r\n\r\n", 413, "larger than 1000 bytes"},
 		"chunks with bare LF":    {headers("POST /shell HTTP/1.1", "Host: h", auth, "Transfer-Encoding: chunked") + "2\n{}\n0\n\n", 400, "did not arrive whole"},
 		"POST to /":              {headers("POST / HTTP/1.1", "Host: h", "Content-Length: 0"), 405, "only GET"},
+		"another version":        {headers("GET / HTTP/2.0", "Host: h"), 505, "not a valid HTTP request"},
+		"another coding":         {headers("POST /shell HTTP/1.1", "Host: h", auth, "Transfer-Encoding: gzip"), 501, "not a valid HTTP request"},
+		"another expectation":    {headers("POST /shell HTTP/1.1", "Host: h", auth, "Expect: more", "Content-Length: 0"), 417, "100-continue"},
+		"the same of HTTP/1.0":   {headers("POST /shell HTTP/1.0", auth, "Expect: more", "Content-Length: 0"), 417, "100-continue"},
 		"both length and chunks": {headers("POST /shell HTTP/1.1", "Host: h", auth, "Content-Length: 2", "Content-Length: 3") + "{}", 400, "not a valid HTTP request"},
 	}
 	r := newRig(t, usualLimits())

@@ -24,6 +24,12 @@ type Role struct {
 	// rest is told at each Ping whether no request waits for its answer, and how many there have been.
 	rest func(idle bool, requests int)
 
+	// order is held while a stream is given its id and sent: ids rise by one in the order of sending, which
+	// the executor checks. It is held for as long as a body takes, mu only for a moment: answers and Pings
+	// need that one, and must not wait for a crowd of requests.
+	order sync.Mutex
+	large sync.Mutex // see awaitTurn
+
 	mu      sync.Mutex
 	last    uint64            // the latest id of a request or a scrape
 	scrapes int               // how many of these ids were scrapes
@@ -166,23 +172,34 @@ func (r *Role) drain(servers ...*server) {
 	_ = r.conn.Send(message.Frame{Kind: message.Drained})
 }
 
-// request sends call to the executor and returns where its answer arrives.
-func (r *Role) request(call message.Call) (uint64, *inbox, error) {
-	return r.ask(message.Request, call.Encode())
+// ask begins a stream, and returns its id and where its answer arrives, once payload has left this process.
+func (r *Role) ask(kind message.Kind, payload []byte) (uint64, *inbox, error) {
+	r.awaitTurn(len(payload) > smallBody)
+	defer r.order.Unlock()
+	id, answer := r.expectAnswer(kind)
+	return id, answer, r.conn.Send(message.Frame{Kind: kind, ID: id, Payload: payload})
 }
 
-// ask begins a stream. Ids rise by one in the order of sending, which the executor checks; hence the lock
-// around both.
-func (r *Role) ask(kind message.Kind, payload []byte) (uint64, *inbox, error) {
+// awaitTurn locks order. Of the large ones only one at a time stands in that line, so that a small one has
+// two of them before it at most: that one, and one on its way.
+func (r *Role) awaitTurn(large bool) {
+	if large {
+		r.large.Lock()
+		defer r.large.Unlock()
+	}
+	r.order.Lock()
+}
+
+func (r *Role) expectAnswer(kind message.Kind) (uint64, *inbox) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.last++
 	if kind == message.Scrape {
 		r.scrapes++
 	}
-	id, answer := r.last, newInbox()
-	r.answers[id] = answer
-	return id, answer, r.conn.Send(message.Frame{Kind: kind, ID: id, Payload: payload})
+	answer := newInbox()
+	r.answers[r.last] = answer
+	return r.last, answer
 }
 
 // release forgets a request; if its answer has not fully arrived, the executor is told to send no more.

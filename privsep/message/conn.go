@@ -28,8 +28,8 @@ func NewConn(stream io.ReadWriteCloser, table Table) *Conn {
 // Close ends the channel in both directions.
 func (c *Conn) Close() error { return c.stream.Close() }
 
-// Send writes f in one piece. After an error the stream may be cut within a frame, so each further
-// Send returns that error.
+// Send returns when all of f is written. After an error the stream may be cut within a frame, so each
+// further Send returns that error.
 func (c *Conn) Send(f Frame) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -37,10 +37,14 @@ func (c *Conn) Send(f Frame) error {
 		return c.failed
 	}
 	header := f.header()
-	c.buffer = append(append(c.buffer[:0], header[:]...), f.Payload...)
+	c.buffer = append(c.buffer[:0], header[:]...)
+	rest := f.Payload
+	if len(rest) <= MaxHead+MaxData { // one write wakes the peer once; a rare large request is not copied for that
+		c.buffer, rest = append(c.buffer, rest...), nil
+	}
 	_, err := c.stream.Write(c.buffer)
-	if cap(c.buffer) > headerSize+MaxHead+MaxData {
-		c.buffer = nil // a rare large request must not be held for good
+	if err == nil && len(rest) > 0 {
+		_, err = c.stream.Write(rest)
 	}
 	if err != nil {
 		c.failed = fmt.Errorf("cannot write to the channel: %w", err)
