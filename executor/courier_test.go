@@ -3,6 +3,7 @@ package executor
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/url"
 	"reflect"
 	"strings"
@@ -174,5 +175,18 @@ func TestTheSignedPathIsTheOneThatIsSent(t *testing.T) {
 		if err != nil || pathOf(u) != want {
 			t.Errorf("%s: %s, %v", text, pathOf(u), err)
 		}
+	}
+}
+
+func TestACallbackWhoseTimeIsUpDoesNotWaitForItsTurn(t *testing.T) {
+	r := newRig(t, nil)
+	c := r.executor.courier
+	d := &delivery{id: "late", url: &url.URL{Scheme: "http", Host: "busy:1"}, expires: time.Now().Add(50 * time.Millisecond)}
+	g := c.enter(d.receiver())
+	for range attemptsPerReceiver {
+		g.slots <- struct{}{}
+	}
+	if _, err := c.attemptThroughGate(d, 2); !errors.Is(err, errLate) {
+		t.Errorf("got %v", err)
 	}
 }

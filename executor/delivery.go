@@ -24,7 +24,7 @@ func (c *courier) deliverWithRetries(d *delivery) (settled bool) {
 			c.report(journal.CallbackDelivered(), d, attempt, fmt.Sprintf("Callback delivered to %s (HTTP %d)", d.receiver(), outcome.Status))
 			return true
 		}
-		if !errors.Is(err, errStopping) {
+		if !errors.Is(err, errStopping) && !errors.Is(err, errLate) {
 			c.tally.callbackFailures.Add(1)
 		}
 		left := time.Until(d.expires)

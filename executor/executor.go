@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"sync"
 	"time"
 
@@ -103,7 +102,7 @@ func New(o Options) (*Executor, error) {
 // again, and its delivery may be over before its caller tries again.
 func (e *Executor) reclaim(found state.FoundDeliveries) {
 	for _, p := range found.Pending {
-		err := e.verifier.Claim(claimOf(p.Job.ID), strconv.FormatInt(time.Now().Unix(), 10))
+		err := e.verifier.Reclaim(claimOf(p.Job.ID))
 		if err != nil && !errors.Is(err, sign.ErrReplay) {
 			e.log.Write(journal.Degraded(), fmt.Sprintf("A job from before the restart may be run once more if its caller asks for it again: %v", err), journal.Fields{journal.JobID: p.Job.ID})
 		}

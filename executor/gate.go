@@ -1,6 +1,10 @@
 package executor
 
-import "dataflux-func-sidecar/privsep/message"
+import (
+	"time"
+
+	"dataflux-func-sidecar/privsep/message"
+)
 
 // attemptsPerReceiver bounds how many deliveries to one host and port are under way at once, so that a
 // dead receiver takes up nothing that another one needs.
@@ -15,7 +19,15 @@ type gate struct {
 func (c *courier) attemptThroughGate(d *delivery, attempt int) (message.Outcome, error) {
 	g := c.enter(d.receiver())
 	defer c.leave(d.receiver(), g)
+	var late <-chan time.Time
+	if attempt > 1 { // one attempt at least is made, however late
+		timer := time.NewTimer(time.Until(d.expires))
+		defer timer.Stop()
+		late = timer.C
+	}
 	select {
+	case <-late:
+		return message.Outcome{}, errLate
 	case g.slots <- struct{}{}:
 		defer func() { <-g.slots }()
 	case <-c.stopped.Done():

@@ -83,7 +83,7 @@ func (t *jobs) leavePlace() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.places--
-	if len(t.queue) > 0 {
+	if len(t.queue) > 0 && t.places < t.bounds.MaxRunning { // those taken out of the queue come on top
 		t.places++
 		close(t.queue[0].granted)
 		t.queue = t.queue[1:]

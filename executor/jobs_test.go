@@ -137,6 +137,32 @@ func TestWhileAllAreEndedNoneWaitsForAnotherNorDoesTheTable(t *testing.T) {
 	slow.leave()
 }
 
+func TestACancelInTheQueueLetsNoMoreRunThanAllowed(t *testing.T) {
+	table := newJobs(Jobs{MaxRunning: 1, MaxQueued: 10, KeepCount: 10, KeepTime: time.Hour})
+	var all []*job
+	for i := range 6 {
+		j := newJob(fmt.Sprint(i), "test", shellRequest{})
+		if table.admit(j) != j {
+			t.Fatal("not admitted")
+		}
+		all = append(all, j)
+	}
+	for _, j := range all[1:4] {
+		table.cancel(j)
+		if !isClosed(j.granted) {
+			t.Fatal("who is cancelled in the queue is let go")
+		}
+		table.leavePlace()
+	}
+	if isClosed(all[4].granted) {
+		t.Error("a command was let in beside the one that may run")
+	}
+	table.leavePlace() // the first
+	if !isClosed(all[4].granted) || isClosed(all[5].granted) {
+		t.Error("at the end of the one that ran, one that waits is let in")
+	}
+}
+
 func TestCancelWhileStartingEndsTheCommand(t *testing.T) {
 	r := newRig(t, nil)
 	for i := range 20 {

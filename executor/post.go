@@ -16,6 +16,7 @@ import (
 
 var (
 	errStopping = errors.New("the daemon stops")
+	errLate     = errors.New("the receiver was busy with other callbacks until the time was up")
 	errRoleGone = errors.New("the network role ended meanwhile")
 )
 

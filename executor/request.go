@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"math"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -220,11 +221,33 @@ func (r *shellRequest) decodeCallbackURL(raw json.RawMessage) error {
 		return errors.New("has a port that is not 1 to 65535")
 	case u.Hostname() == "":
 		return errors.New("has no host: send one such as http://172.17.0.1:8088/api/v1/al/ID")
+	case hasNamedZone(u.Hostname()):
+		return errors.New("names the interface of its IPv6 address: give the interface's number instead, as `ip link` shows it (%254 for 4)")
 	case strings.ContainsFunc(u.Hostname(), notOfHost):
 		return errors.New("has a host with characters that no name or address has")
 	}
+	u.RawQuery = plainQuery(u.RawQuery)
 	r.callbackURL = u
 	return nil
+}
+
+// plainQuery escapes what may not stand in a request line; net/url does that for the path alone.
+func plainQuery(query string) string {
+	var plain strings.Builder
+	for _, c := range []byte(query) {
+		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"<>`, c) >= 0 {
+			fmt.Fprintf(&plain, "%%%02X", c)
+			continue
+		}
+		plain.WriteByte(c)
+	}
+	return plain.String()
+}
+
+// hasNamedZone is for what the network role cannot look up in its sandbox.
+func hasNamedZone(host string) bool {
+	address, err := netip.ParseAddr(host)
+	return err == nil && strings.Trim(address.Zone(), "0123456789") != ""
 }
 
 // notOfHost keeps out what is harmless to the network, and not to an operator who reads the host in the

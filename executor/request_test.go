@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"encoding/json"
 	"reflect"
 	"strings"
 	"testing"
@@ -67,6 +68,7 @@ func TestABadBodyIsRefusedWithWhatToChange(t *testing.T) {
 		`{"command":"x","callbackURL":"http://$(reboot)/"}`:                          "characters that no name",
 		`{"command":"x","callbackURL":"http://a%C2%9Bb/"}`:                           "characters that no name",
 		`{"command":"x","callbackURL":"http://a\u202eb/"}`:                           "characters that no name",
+		`{"command":"x","callbackURL":"http://[fe80::1%25eth0]/"}`:                   "give the interface's number",
 		`{"command":"x","callbackURL":"http://a b/"}`:                                "not a valid URL",
 		`{"command":"\ud800"}`:                                                       "half of a surrogate pair",
 		"{\"command\":\"\xff\"}":                                                     "not UTF-8",
@@ -74,6 +76,19 @@ func TestABadBodyIsRefusedWithWhatToChange(t *testing.T) {
 	for body, want := range cases {
 		if _, err := decodeShell([]byte(body)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", body, err, want)
+		}
+	}
+}
+
+func TestACallbackURLFitsIntoARequestLine(t *testing.T) {
+	for given, want := range map[string]string{
+		"http://h/a b?c d=é&e=%20#f": "http://h/a%20b?c%20d=%C3%A9&e=%20#f",
+		`http://h/?a="<x>"`:          "http://h/?a=%22%3Cx%3E%22",
+		"http://[fe80::1%254]:8/":    "http://[fe80::1%254]:8/",
+	} {
+		body, _ := json.Marshal(map[string]string{"command": "x", "callbackURL": given})
+		if r, err := decodeShell(body); err != nil || r.callbackURL.String() != want {
+			t.Errorf("%s: got %v, %v", given, r.callbackURL, err)
 		}
 	}
 }

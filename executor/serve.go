@@ -13,7 +13,6 @@ import (
 func (e *Executor) serve(call message.Call, st *stream) {
 	remote := call.Remote // the body is not held for as long as a command runs
 	why := e.verify(call)
-	<-e.verifying
 	if why == nil {
 		why = e.route(call, st)
 	}
@@ -24,9 +23,9 @@ func (e *Executor) serve(call message.Call, st *stream) {
 
 // verify is the gate: only what passes it is looked at any further.
 func (e *Executor) verify(call message.Call) *refusal {
-	err := e.verifier.Verify(sign.Request{
+	err := e.verifier.VerifyThen(sign.Request{
 		Method: call.Method, Path: call.Path, Nonce: call.Nonce, Timestamp: call.Timestamp, Body: call.Body,
-	}, call.Signature)
+	}, call.Signature, func() { <-e.verifying }) // before the disk: while it hangs, the channel is read
 	switch {
 	case err == nil:
 		return nil

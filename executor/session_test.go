@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"dataflux-func-sidecar/privsep/message"
+	"dataflux-func-sidecar/sign"
 )
 
 // Each entry is what a network role that was taken over might send. All of it must end the role.
@@ -161,4 +162,44 @@ func TestPingAndDrainDoNotWaitForARoleThatReadsNothing(t *testing.T) {
 		t.Errorf("Ping returned %v", err)
 	}
 	r.session.Drain()
+}
+
+// blockedLedger is a disk that hangs until it is let go.
+type blockedLedger struct{ goOn chan struct{} }
+
+func (l blockedLedger) Add([16]byte, int64) error {
+	<-l.goOn
+	return nil
+}
+
+// The network role is ended when it does not answer, and must not be for what the executor's disk does.
+func TestTheChannelIsReadWhileTheDiskHangs(t *testing.T) {
+	ledger := blockedLedger{make(chan struct{})}
+	r := newRig(t, func(o *Options) {
+		var err error
+		cache := sign.NewNonceCache(300*time.Second, 10000, time.Now, ledger)
+		if o.Verifier, err = sign.NewVerifier([][]byte{[]byte(testKey)}, 300*time.Second, time.Now, cache); err != nil {
+			t.Fatal(err)
+		}
+		o.Jobs.MaxRunning = 100
+	})
+	const requests = 100
+	go func() { // net.Pipe holds nothing: a reader that waits would hold this as well
+		for range requests {
+			r.request(`{"command":"true"}`)
+		}
+		r.send(message.Frame{Kind: message.Pong, ID: 1})
+	}()
+	go func() { _, _ = r.network.Receive() }() // the Ping
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := r.session.Ping(ctx); err != nil {
+		t.Error(err)
+	}
+	close(ledger.goOn)
+	for range requests {
+		if _, head, _ := r.answer(); head.Status != 200 {
+			t.Errorf("got %d", head.Status)
+		}
+	}
 }

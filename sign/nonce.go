@@ -76,6 +76,13 @@ func (c *NonceCache) RefuseUpTo(floor int64) {
 	c.floor = max(c.floor, floor)
 }
 
+// earliest is the earliest timestamp from now on that Use takes.
+func (c *NonceCache) earliest() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return max(c.now().Unix(), c.floor+1)
+}
+
 // Use remembers the nonce of a request whose MAC and time window hold. It returns ErrReplay if the
 // nonce is remembered already, ErrFull if there is no room, ErrForgotten and ErrLedger as said there.
 func (c *NonceCache) Use(nonce string, timestamp int64) error {

@@ -151,3 +151,22 @@ func TestWhatCannotBeRecordedIsRefusedForGood(t *testing.T) {
 		t.Errorf("again: got %v, want ErrReplay", err)
 	}
 }
+
+// After a power cut everything up to a moment in the future is refused; what was promised is used up all the same.
+func TestWhatWasPromisedIsUsedUpAlsoWhileRequestsAreRefused(t *testing.T) {
+	cache := NewNonceCache(300*time.Second, 100, time.Now, nil)
+	cache.RefuseUpTo(time.Now().Unix() + 100)
+	v, err := NewVerifier([][]byte{[]byte("key")}, 300*time.Second, time.Now, cache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Claim("job a", fmt.Sprint(time.Now().Unix())); !errors.Is(err, ErrForgotten) {
+		t.Errorf("a claim of now: %v", err)
+	}
+	if err := v.Reclaim("job a"); err != nil {
+		t.Error(err)
+	}
+	if err := v.Claim("job a", fmt.Sprint(time.Now().Unix()+200)); !errors.Is(err, ErrReplay) {
+		t.Errorf("a claim when requests are accepted again: %v", err)
+	}
+}

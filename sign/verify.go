@@ -53,11 +53,20 @@ func NewVerifier(keys [][]byte, window time.Duration, now func() time.Time, nonc
 // without the key learns about the clock or puts anything into the nonce cache. An error wraps one
 // of the sentinel errors above.
 func (v *Verifier) Verify(r Request, signature string) error {
+	return v.VerifyThen(r, signature, func() {})
+}
+
+// VerifyThen is Verify, and calls computed as soon as the MAC is known to hold or not: what comes then is
+// quick, but for the disk on which the nonce is recorded.
+func (v *Verifier) VerifyThen(r Request, signature string, computed func()) error {
 	claimed, err := r.checkForm(signature)
 	if err != nil {
+		computed()
 		return err
 	}
-	if !v.matchesAnyKey(r, claimed) {
+	matched := v.matchesAnyKey(r, claimed)
+	computed()
+	if !matched {
 		return ErrMAC
 	}
 	timestamp, err := v.checkWindow(r.Timestamp)
@@ -76,6 +85,12 @@ func (v *Verifier) Claim(name, timestamp string) error {
 		return fmt.Errorf("%w: cannot claim a name with it", ErrMalformed)
 	}
 	return v.nonces.Use(name, at)
+}
+
+// Reclaim is Claim for what was promised before this process started, also where no present timestamp is
+// accepted yet.
+func (v *Verifier) Reclaim(name string) error {
+	return v.Claim(name, strconv.FormatInt(v.nonces.earliest(), 10))
 }
 
 // Remembered is how many nonces and claimed names are remembered at present.

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"net/http"
 	"strings"
 	"syscall"
 	"testing"
@@ -110,4 +111,19 @@ func TestAStopWhileTheNetworkRoleComesBackBreaksNoProtocol(t *testing.T) {
 			t.Errorf("%v:\n%s", d.state, log)
 		}
 	}
+}
+
+func TestAStopWaitsForACallbackThatIsUnderWayAsForACommand(t *testing.T) {
+	t.Parallel()
+	d := startDaemon(t)
+	asked := make(chan struct{})
+	v := newReceiver(t, func(_ int, w http.ResponseWriter, _ *http.Request) {
+		close(asked) // a second delivery would panic
+		time.Sleep(7 * time.Second)
+		w.WriteHeader(http.StatusOK)
+	})
+	d.shell(fields{"command": "echo slowly", "wait": false, "callbackURL": v.URL})
+	<-asked
+	d.stop()
+	d.awaitLog("Callback delivered to ")
 }

@@ -215,6 +215,7 @@ func (s *supervisor) whyEnded(r *roleRun) string {
 // drain answers everybody who is connected, ends what still runs after the drain timeout, and leaves. There
 // may be no role, then r is nil.
 func (s *supervisor) drain(r *roleRun) {
+	drained := time.Now().Add(s.drainTimeout)
 	atMost := s.drainTimeout + s.killGrace + killAllowance + 2*lastAnswers
 	s.notifier.stopping(atMost)
 	s.notifier.tell("Draining")
@@ -226,7 +227,7 @@ func (s *supervisor) drain(r *roleRun) {
 		s.log.Write(journal.Stopping(), fmt.Sprintf("Ending %d commands that did not finish in time", n), nil)
 		s.settled(r, s.killGrace+killAllowance)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), lastAnswers)
+	ctx, cancel := context.WithTimeout(context.Background(), max(time.Until(drained), lastAnswers))
 	defer cancel()
 	s.executor.AbandonCallbacks(ctx)
 	r.awaitDrained(ctx)
