@@ -47,6 +47,7 @@ func TestJournalctlExplainsEveryKindOfEntry(t *testing.T) {
 	m := installed(t)
 	m.makeEventsOfCommands()
 	m.makeEventsOfRestarts()
+	m.makeEventsOfAJournalThatHangs()
 	m.makeEventsOfAStartThatFails()
 	english, chinese := explanations(t, ""), explanations(t, " zh_CN")
 	for _, e := range english {
@@ -99,6 +100,21 @@ func (m *machine) makeEventsOfRestarts() {
 	c.answer(m.t, map[string]any{"wait": false, "command": "pwd", "workdir": "/tmp/gone"})
 	m.run("rmdir", "/tmp/gone")
 	m.awaitEntry("Command was not started")
+}
+
+// makeEventsOfAJournalThatHangs has more refusals told than wait for it, and each is answered meanwhile.
+func (m *machine) makeEventsOfAJournalThatHangs() {
+	m.t.Helper()
+	c := m.client(defaultAddress)
+	m.sh("kill -STOP $(systemctl show --value -p MainPID systemd-journald)")
+	for range 2000 {
+		if status, text, err := c.signedGet("/nowhere"); status != http.StatusNotFound {
+			m.t.Errorf("while the journal hangs: %d %s %v", status, text, err)
+			break
+		}
+	}
+	m.sh("kill -CONT $(systemctl show --value -p MainPID systemd-journald)")
+	m.awaitEntry("entries were lost")
 }
 
 // makeEventsOfAStartThatFails damages the record of a promised callback as well.

@@ -46,3 +46,6 @@ func CallbackResumed() Event { return Event{"7513d85293834d8181ab1812e9dba918", 
 
 // TreeHeld tells how the processes that a command starts are kept within reach.
 func TreeHeld() Event { return Event{"c433e9dfebf947d1bd8b985e6ba87653", journal.PriInfo} }
+
+// EntriesLost says how many entries there are not, because the journal hung.
+func EntriesLost() Event { return Event{"abb76498678543f2b752d5737bbd0434", journal.PriWarning} }

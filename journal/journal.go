@@ -38,43 +38,58 @@ const (
 
 // Log writes entries. It is safe for concurrent use.
 type Log struct {
-	write func(e Event, message string, fields Fields)
+	write func(entry)
+	queue *queue // nil: whoever writes waits until it is written
 }
 
-// New writes to the journal if standard error is connected to it, else lines of text to fallback.
+type entry struct {
+	at      time.Time
+	event   Event
+	message string
+	fields  Fields
+}
+
+// New writes to the journal if standard error is connected to it, else lines of text to fallback. Nobody
+// waits for either: what is not taken in time is lost, counted, and told of afterwards.
 func New(fallback io.Writer) *Log {
+	write := textWriter(fallback)
 	if connected, err := journal.StderrIsJournalStream(); err == nil && connected {
-		return &Log{write: toJournal}
+		write = (&sender{path: journalSocket}).send
 	}
-	return NewText(fallback)
+	return &Log{write: write, queue: newQueue(write)}
 }
 
-// NewText writes lines of text to w.
-func NewText(w io.Writer) *Log {
-	handler := slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})
-	return &Log{write: func(e Event, message string, fields Fields) { toText(handler, e, message, fields) }}
-}
+// NewText writes lines of text to w, before Write returns.
+func NewText(w io.Writer) *Log { return &Log{write: textWriter(w)} }
 
 // Write records that e happened. Message is a sentence for the operator.
-func (l *Log) Write(e Event, message string, fields Fields) { l.write(e, message, fields) }
-
-func toJournal(e Event, message string, fields Fields) {
-	all := map[string]string{"MESSAGE_ID": e.ID, "SYSLOG_IDENTIFIER": "dataflux-func-sidecar"}
-	for name, value := range fields {
-		all[name] = value
+func (l *Log) Write(e Event, message string, fields Fields) {
+	this := entry{time.Now(), e, message, fields}
+	if l.queue == nil {
+		l.write(this)
+		return
 	}
-	// A journal that cannot be reached leaves nobody to tell; the daemon's work goes on.
-	_ = journal.Send(message, e.Priority, all)
+	l.queue.add(this)
 }
 
-func toText(handler slog.Handler, e Event, message string, fields Fields) {
-	record := slog.NewRecord(time.Now(), level(e.Priority), message, 0)
-	for _, name := range textOrder() {
-		if value, there := fields[name]; there {
-			record.AddAttrs(slog.String(name, value))
-		}
+// Flush waits until what was written before has been taken, but no longer than within.
+func (l *Log) Flush(within time.Duration) {
+	if l.queue != nil {
+		l.queue.flush(within)
 	}
-	_ = handler.Handle(context.Background(), record)
+}
+
+func textWriter(w io.Writer) func(entry) {
+	handler := slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})
+	return func(e entry) {
+		record := slog.NewRecord(e.at, level(e.event.Priority), e.message, 0)
+		for _, name := range textOrder() {
+			if value, there := e.fields[name]; there {
+				record.AddAttrs(slog.String(name, value))
+			}
+		}
+		_ = handler.Handle(context.Background(), record)
+	}
 }
 
 // textOrder leaves out what the message of a line of text says already.

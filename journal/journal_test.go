@@ -11,7 +11,7 @@ import (
 func events() []Event {
 	return []Event{
 		Ready(), Stopping(), Stopped(), StartFailed(), Degraded(), RoleStarted(), RoleEnded(), CommandStarted(), CommandFinished(),
-		CommandEnded(), RequestRefused(), CallbackDelivered(), CallbackFailed(), CallbackLost(), CallbackKept(), CallbackResumed(), TreeHeld(),
+		CommandEnded(), RequestRefused(), CallbackDelivered(), CallbackFailed(), CallbackLost(), CallbackKept(), CallbackResumed(), TreeHeld(), EntriesLost(),
 	}
 }
 

@@ -25,6 +25,9 @@ const maxNonces = 1 << 20
 // spareConnections is how many callers may be connected besides those whose commands run.
 const spareConnections = 512
 
+// lastEntries is how long the end waits for a journal that hangs.
+const lastEntries = time.Second
+
 type serveOptions struct {
 	configPath string
 	stateDir   string
@@ -54,6 +57,7 @@ func runServe(args []string, t terminal) int {
 		return refuseUsage(err, 2)
 	}
 	log := journal.New(t.stderr)
+	defer log.Flush(lastEntries)
 	if err := serve(o, log); err != nil {
 		log.Write(journal.StartFailed(), fmt.Sprintf("Not serving: %v", err), nil)
 		return 1
