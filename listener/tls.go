@@ -60,10 +60,10 @@ func (s *secure) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// worthNoting leaves out who came and went, or sent too little in time: port checks do.
+// worthNoting leaves out who came and went, or sent too little in time: port checks do. ErrClosed is of a drain.
 func worthNoting(err error) bool {
 	slow, ok := errors.AsType[net.Error](err)
-	gone := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
+	gone := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, net.ErrClosed)
 	return !gone && (!ok || !slow.Timeout())
 }
 
