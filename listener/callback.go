@@ -27,8 +27,8 @@ func newPoster(role *Role, timeout time.Duration) *poster {
 		TLSHandshakeTimeout:    10 * time.Second,
 		MaxIdleConnsPerHost:    2,
 		IdleConnTimeout:        time.Minute,
-		MaxResponseHeaderBytes: 16 << 10,
-		DisableCompression:     true, // of an answer that is not looked at
+		MaxResponseHeaderBytes: 256 << 10, // with more, what a receiver has taken would be sent again
+		DisableCompression:     true,      // of an answer that is not looked at
 	}
 	return &poster{role: role, client: &http.Client{
 		Transport: transport,
@@ -60,8 +60,11 @@ func (p *poster) attempt(ctx context.Context, id uint64, callback message.Callba
 	if err != nil {
 		return message.Outcome{Error: withoutURL(err)}
 	}
-	// The answer's body says nothing we need; a bounded part is read so that the connection is kept.
-	_, _ = io.CopyN(io.Discard, response.Body, 64<<10)
+	// The answer's body says nothing we need; a bounded part is read so that the connection is kept. Of a 101
+	// it is the bare connection, and nothing would end that reading.
+	if response.StatusCode != http.StatusSwitchingProtocols {
+		_, _ = io.CopyN(io.Discard, response.Body, 64<<10)
+	}
 	_ = response.Body.Close()
 	return message.Outcome{Status: uint16(response.StatusCode), RetryAfter: retryAfter(response)}
 }
@@ -80,8 +83,8 @@ func withoutURL(err error) string {
 // retryAfter reads Retry-After in either of its forms, in seconds; zero if it is not there.
 func retryAfter(response *http.Response) uint32 {
 	value := response.Header.Get("Retry-After")
-	if seconds, err := strconv.ParseUint(value, 10, 32); err == nil {
-		return uint32(seconds)
+	if seconds, err := strconv.ParseUint(value, 10, 32); err == nil || errors.Is(err, strconv.ErrRange) {
+		return uint32(seconds) // the most there is, if it is out of range
 	}
 	if at, err := http.ParseTime(value); err == nil {
 		return uint32(max(0, min(time.Until(at), 24*time.Hour)) / time.Second)

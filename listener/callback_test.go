@@ -3,10 +3,12 @@ package listener
 import (
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"dataflux-func-sidecar/privsep/message"
 )
@@ -59,6 +61,12 @@ func TestWhatAReceiverDoesWrongIsTold(t *testing.T) {
 	}{
 		"an error": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, 500, 0, ""},
 		"too many": {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Retry-After", "17"); w.WriteHeader(429) }, 429, 17, ""},
+		"too many for ever": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "99999999999999999999")
+			w.WriteHeader(429)
+		}, 429, math.MaxUint32, ""},
+		"large headers": {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X", strings.Repeat("x", 200<<10)) }, 200, 0, ""},
+		"an upgrade":    {upgrade, 101, 0, ""},
 		"a redirect": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Location", "http://127.0.0.1:1/")
 			w.WriteHeader(302)
@@ -72,7 +80,11 @@ func TestWhatAReceiverDoesWrongIsTold(t *testing.T) {
 			t.Parallel()
 			receiver := httptest.NewServer(c.handler)
 			defer receiver.Close()
+			began := time.Now()
 			outcome := newRig(t, usualLimits()).deliver(receiver.URL, "{}")
+			if took := time.Since(began); took > 15*time.Second {
+				t.Errorf("the attempt took %s", took)
+			}
 			if outcome.Status != c.status || outcome.RetryAfter != c.retry || !strings.Contains(outcome.Error, c.says) {
 				t.Errorf("got %+v", outcome)
 			}
@@ -84,6 +96,18 @@ func TestWhatAReceiverDoesWrongIsTold(t *testing.T) {
 func silence(_ http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body)
 	<-r.Context().Done()
+}
+
+// upgrade speaks another protocol from then on, and that begins with a silence.
+func upgrade(w http.ResponseWriter, _ *http.Request) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	defer func() { _ = conn.Close() }()
+	_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_, _ = io.Copy(io.Discard, conn)
 }
 
 func endlessBody(w http.ResponseWriter, r *http.Request) {

@@ -9,20 +9,56 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// connectionLimit counts callers, so that a crowd of them cannot take all memory.
+// connectionLimit knows the callers, so that a crowd of them cannot take all memory or hold up a drain.
 type connectionLimit struct {
-	most int64
-	open atomic.Int64
+	most int
 	// refusing bounds how many of the surplus are told so at once; any further are just closed.
 	refusing chan struct{}
+
+	mu   sync.Mutex
+	open map[*connection]struct{}
 }
 
 func newConnectionLimit(most int) *connectionLimit {
-	return &connectionLimit{most: int64(most), refusing: make(chan struct{}, 64)}
+	return &connectionLimit{most: most, refusing: make(chan struct{}, 64), open: map[*connection]struct{}{}}
+}
+
+func (l *connectionLimit) admit(c *connection) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.open) >= l.most {
+		return false
+	}
+	l.open[c] = struct{}{}
+	return true
+}
+
+func (l *connectionLimit) leave(c *connection) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.open, c)
+}
+
+func (l *connectionLimit) isEmpty() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.open) == 0
+}
+
+// cut cuts off the callers who have come that far at most.
+func (l *connectionLimit) cut(most stage) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := range l.open {
+		if c.cut(most) {
+			delete(l.open, c)
+		}
+	}
 }
 
 type limitedListener struct {
@@ -45,10 +81,10 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 			_ = conn.SetWriteDeadline(time.Now().Add(headerTimeout))
 			conn = &secure{tls.Server(conn, l.tls), l.failed}
 		}
-		if l.limit.open.Add(1) <= l.limit.most {
-			return &connection{Conn: conn, limit: l.limit}, nil
+		c := &connection{Conn: conn, limit: l.limit}
+		if l.limit.admit(c) {
+			return c, nil
 		}
-		l.limit.open.Add(-1)
 		l.limit.refuse(conn)
 	}
 }
@@ -88,16 +124,25 @@ func sayUnheard(conn net.Conn, status, header, text string) {
 // into the protocol's JSON envelope, and gives its place back when it is closed.
 type connection struct {
 	net.Conn
-	limit   *connectionLimit
-	handled atomic.Bool // a handler has this connection, so what is written is its answer
-	closed  atomic.Bool
+	limit *connectionLimit
+	stage atomic.Int32
 }
+
+// stage is how far a connection has come with its request.
+type stage = int32
+
+const (
+	unheard stage = iota // there is none yet, or not all of its headers
+	handled              // a handler has it, so what is written is its answer
+	asked                // the executor has it: what was done must be told
+	cutOff
+)
 
 // ownHeaders is what net/http puts behind the status line of a refusal of its own.
 var ownHeaders = []byte("\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n")
 
 func (c *connection) Write(p []byte) (int, error) {
-	if c.handled.Load() {
+	if c.stage.Load() != unheard {
 		return c.Conn.Write(p)
 	}
 	line, reason, own := ownWords(p)
@@ -135,10 +180,22 @@ func (c *connection) CloseWrite() error {
 }
 
 func (c *connection) Close() error {
-	if c.closed.CompareAndSwap(false, true) {
-		c.limit.open.Add(-1)
-	}
+	defer c.limit.leave(c) // not before TLS has had its last word: a drain ends with the last place
 	return c.Conn.Close()
+}
+
+// cut closes a connection that has come that far at most, and says whether it did. TLS ends without a word:
+// that could wait for a caller who reads nothing.
+func (c *connection) cut(most stage) bool {
+	if now := c.stage.Load(); now > most || !c.stage.CompareAndSwap(now, cutOff) {
+		return false
+	}
+	conn := c.Conn
+	if s, ok := conn.(*secure); ok {
+		conn = s.NetConn()
+	}
+	_ = conn.Close()
+	return true
 }
 
 type connectionKey struct{}
@@ -147,15 +204,23 @@ func withConnection(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, connectionKey{}, conn)
 }
 
-// noteHandled says that from now on until the connection is idle a handler's answer is written.
-func noteHandled(r *http.Request) {
-	if c, ok := r.Context().Value(connectionKey{}).(*connection); ok {
-		c.handled.Store(true)
-	}
+// connectionOf returns what r came by.
+func connectionOf(r *http.Request) *connection {
+	c, _ := r.Context().Value(connectionKey{}).(*connection)
+	return c
 }
+
+// noteHandled says that from now on until the connection is idle a handler's answer is written.
+func noteHandled(r *http.Request) { connectionOf(r).stage.CompareAndSwap(unheard, handled) }
+
+// noteAsked comes before the executor is asked, which has no use any more if it returns false.
+func noteAsked(r *http.Request) bool { return connectionOf(r).stage.CompareAndSwap(handled, asked) }
+
+// noteStranger takes noteAsked back: the executor has done nothing for this caller.
+func noteStranger(r *http.Request) { connectionOf(r).stage.CompareAndSwap(asked, handled) }
 
 func noteState(conn net.Conn, state http.ConnState) {
 	if c, ok := conn.(*connection); ok && state == http.StateIdle {
-		c.handled.Store(false)
+		c.stage.Store(unheard)
 	}
 }

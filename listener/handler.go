@@ -1,7 +1,6 @@
 package listener
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -135,13 +134,17 @@ func whyCut(err error) string {
 // forward waits for the executor's answer as long as it takes, or until the caller hangs up. Payload is the
 // encoded call, and has left this process when its part of the budget is given back.
 func (h *handler) forward(w http.ResponseWriter, r *http.Request, payload []byte, part *share) {
+	if !noteAsked(r) {
+		part.giveBack()
+		panic(http.ErrAbortHandler) // cut off: nobody would hear of what is done
+	}
 	id, answer, err := h.role.ask(message.Request, payload)
 	part.giveBack()
 	if err != nil {
 		h.refuse(w, r, &refusal{status: http.StatusServiceUnavailable, message: "the executor cannot be reached: try again", retryAfter: "1"})
 		return
 	}
-	finished, err := h.relay(w, r.Context(), id, answer)
+	finished, err := h.relay(w, r, id, answer)
 	h.role.release(id, finished)
 	if err != nil {
 		// An answer that is not there, or not to its end, must not look whole: net/http would end it in order
@@ -151,14 +154,17 @@ func (h *handler) forward(w http.ResponseWriter, r *http.Request, payload []byte
 }
 
 // relay writes the answer as it arrives. It says whether the executor has nothing more to send.
-func (h *handler) relay(w http.ResponseWriter, ctx context.Context, id uint64, answer *inbox) (finished bool, err error) {
-	f, err := answer.take(ctx)
+func (h *handler) relay(w http.ResponseWriter, r *http.Request, id uint64, answer *inbox) (finished bool, err error) {
+	f, err := answer.take(r.Context())
 	if err != nil {
 		return false, err
 	}
 	head, err := message.DecodeHead(f.Payload)
 	if err != nil {
 		return f.Last, err
+	}
+	if head.Status == http.StatusUnauthorized {
+		noteStranger(r)
 	}
 	writeHead(w, head)
 	piece := head.Body
@@ -169,7 +175,7 @@ func (h *handler) relay(w http.ResponseWriter, ctx context.Context, id uint64, a
 		}
 		h.role.credit(id, len(piece))
 		h.role.conn.Reuse(f.Payload)
-		if f, err = answer.take(ctx); err != nil {
+		if f, err = answer.take(r.Context()); err != nil {
 			return false, err
 		}
 		piece = f.Payload

@@ -15,7 +15,9 @@ const mostScrapers = 32
 
 // newMetricsServer serves GET /metrics and nothing else. Commands are not to be had there.
 func newMetricsServer(role *Role) *server {
-	return newServer(role, &scraping{role: role, places: make(chan struct{}, message.MaxScrapes)}, mostScrapers)
+	s := newServer(role, &scraping{role: role, places: make(chan struct{}, message.MaxScrapes)}, mostScrapers)
+	s.patience = unheardTimeout // a page that nobody reads is no loss
+	return s
 }
 
 // scraping is the handler of the sockets for metrics. What it refuses is no request for a command, so the

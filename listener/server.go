@@ -1,7 +1,6 @@
 package listener
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -19,7 +18,12 @@ const (
 	idleTimeout   = 2 * time.Minute
 	writeTimeout  = time.Minute // for each piece of an answer, not for the whole
 	discardTime   = 2 * time.Second
-	silentTimeout = 2 * time.Second // of a shutdown, for callers who have connected and sent nothing yet
+
+	// Of a shutdown: for callers who have not sent all headers yet, and for those whose request the executor
+	// does not have, as its body still arrives or nobody reads its refusal.
+	unheardTimeout = 2 * time.Second
+	handledTimeout = 5 * time.Second
+	shutdownPause  = 2 * time.Millisecond
 )
 
 // discardBytes is how much of a refused body is read before the connection is closed.
@@ -34,6 +38,7 @@ type server struct {
 	http      *http.Server
 	role      *Role
 	limit     *connectionLimit
+	patience  time.Duration // of a shutdown, with requests that the executor does not have
 	accepting sync.WaitGroup
 
 	mu        sync.Mutex
@@ -43,8 +48,9 @@ type server struct {
 // newServer takes at most that many connections at once.
 func newServer(role *Role, handler http.Handler, connections int) *server {
 	return &server{
-		role:  role,
-		limit: newConnectionLimit(connections),
+		role:     role,
+		limit:    newConnectionLimit(connections),
+		patience: handledTimeout,
 		http: &http.Server{
 			Handler:           handler,
 			ReadHeaderTimeout: headerTimeout,
@@ -79,18 +85,20 @@ func (s *server) handshakeFailed(remote, reason string) {
 	s.role.noteRefusal(http.StatusBadRequest, remote, reason)
 }
 
-// shutdown stops accepting and returns when every caller has been answered. net/http hears of it last:
-// from Shutdown on it drops each request that it has just read.
+// shutdown stops accepting and returns when every caller has been answered, or cut off because nothing is
+// done for him. net/http hears of it last: from then on it drops each request that it has just read.
 func (s *server) shutdown() {
 	s.closeListeners()
 	s.http.SetKeepAlivesEnabled(false)
-	for wait := time.Now().Add(silentTimeout); s.limit.open.Load() > 0 && time.Now().Before(wait); {
-		time.Sleep(time.Millisecond)
+	for began := time.Now(); !s.limit.isEmpty(); time.Sleep(shutdownPause) {
+		switch waited := time.Since(began); {
+		case waited > s.patience:
+			s.limit.cut(handled)
+		case waited > unheardTimeout:
+			s.limit.cut(unheard)
+		}
 	}
-	err := s.http.Shutdown(context.Background())
-	if err != nil && !errors.Is(err, net.ErrClosed) {
-		_ = s.http.Close()
-	}
+	_ = s.http.Close()
 }
 
 // closeListeners returns when every connection that was accepted is counted.

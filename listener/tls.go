@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"syscall"
 
 	"dataflux-func-sidecar/privsep/message"
 )
@@ -59,10 +60,11 @@ func (s *secure) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// worthNoting leaves out who came and went, or sent too little in time: port checks do.
+// worthNoting leaves out who came and went, or sent too little in time: port checks do. ErrClosed is of a drain.
 func worthNoting(err error) bool {
 	slow, ok := errors.AsType[net.Error](err)
-	return !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && (!ok || !slow.Timeout())
+	gone := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, net.ErrClosed)
+	return !gone && (!ok || !slow.Timeout())
 }
 
 func (s *secure) note(reason string) {

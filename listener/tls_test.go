@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -120,5 +121,25 @@ func TestCertifiedMustComeOnceAndFirst(t *testing.T) {
 	r.send(message.Frame{Kind: message.Certified, Payload: identity(t).Encode()})
 	if err := <-r.ended; !errors.Is(err, message.ErrProtocol) {
 		t.Errorf("after Setup: %v", err)
+	}
+}
+
+// Some port checks leave with a reset.
+func TestWhoComesAndGoesIsNoFailedHandshake(t *testing.T) {
+	l := listen(t)
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = accepted.Close() }()
+	_ = conn.(*net.TCPConn).SetLinger(0)
+	_ = conn.Close()
+	s := &secure{tls.Server(accepted, &tls.Config{}), func(_, reason string) { t.Errorf("noted: %s", reason) }}
+	if _, err := s.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("got %v", err)
 	}
 }

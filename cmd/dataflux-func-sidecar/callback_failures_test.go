@@ -134,7 +134,7 @@ func TestAReceiverThatBreaksHTTPIsReported(t *testing.T) {
 	for name, reply := range map[string]string{
 		"closes":       "",
 		"is no HTTP":   "220 mail.example ESMTP\r\n\x1b[2Jforged\r\n",
-		"huge headers": "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 100_000) + "\r\n\r\n",
+		"huge headers": "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 300_000) + "\r\n\r\n",
 		"bad status":   "HTTP/1.1 99999 ?\r\n\r\n",
 		"only 1xx":     strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", 1000),
 	} {

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"net"
 	"net/http"
 	"strings"
 	"syscall"
@@ -68,6 +69,22 @@ func TestAStopWaitsForNoIdleConnection(t *testing.T) {
 	}
 	for _, w := range []*wire{kept, fresh, half} {
 		w.awaitClose(idle)
+	}
+}
+
+// The time for commands to end is for commands: a caller who does not read his answer has the drain's.
+func TestAStopGivesNoKillGraceToWhoReadsNothing(t *testing.T) {
+	t.Parallel()
+	d := startDaemon(t, `DRAIN_TIMEOUT = "500ms"`, `KILL_GRACE = "40s"`)
+	w := d.dial()
+	_ = w.Conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+	w.put(d.sign("POST", "/shell", jsonOf(fields{"command": `head -c 8000000 /dev/zero | tr '\0' x`})).raw())
+	d.awaitLog("Command started")
+	time.Sleep(time.Second)
+	began := time.Now()
+	d.stop()
+	if took := time.Since(began); took > 30*time.Second {
+		t.Errorf("the stop took %s", took)
 	}
 }
 

@@ -223,9 +223,7 @@ func (s *supervisor) drain(r *roleRun) {
 	s.log.Write(journal.Stopping(), fmt.Sprintf("Stopping: %d commands run and %d wait; they have %s to finish", running, waiting, s.drainTimeout), nil)
 	s.turnAway(r)
 	if !s.settled(r, s.drainTimeout) {
-		n := s.executor.EndAll()
-		s.log.Write(journal.Stopping(), fmt.Sprintf("Ending %d commands that did not finish in time", n), nil)
-		s.settled(r, s.killGrace+killAllowance)
+		s.endCommands(r)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), max(time.Until(drained), lastAnswers))
 	defer cancel()
@@ -237,6 +235,15 @@ func (s *supervisor) drain(r *roleRun) {
 	}
 	running, _, finished, _ := s.executor.Counts()
 	s.log.Write(journal.Stopped(), fmt.Sprintf("Stopped: %d commands finished since the start, %d still run", finished, running), nil)
+}
+
+// endCommands waits for their callers too; if none runs any more, callers have had the drain's time to read.
+func (s *supervisor) endCommands(r *roleRun) {
+	n := s.executor.EndAll()
+	s.log.Write(journal.Stopping(), fmt.Sprintf("Ending %d commands that did not finish in time", n), nil)
+	if running, _, _, _ := s.executor.Counts(); n+running > 0 {
+		s.settled(r, s.killGrace+killAllowance)
+	}
 }
 
 // turnAway has the role accept no more callers. One that has just been started is waited for: it cannot be
