@@ -30,6 +30,8 @@ USER_COMMENT="DataFlux Func Sidecar"
 # Holds a checksum of the socket files in force while an installation is under way, and so tells the
 # next run, if this one is interrupted, whether the listening sockets are still those of before.
 IN_FORCE=/run/$NAME.sockets-in-force
+# A folder that check_host has seen. It is locked itself, so that no lock file is left behind.
+LOCKED=/run/systemd/system
 
 HERE=$(cd "$(dirname "$0")" && pwd)
 # In the folder of the program, as /tmp may be mounted noexec and a rename needs one file system.
@@ -151,6 +153,16 @@ check_host() {
 		fail "systemd does not run this machine (PID 1 is $(cat /proc/1/comm 2>/dev/null || say unknown))." \
 			"Without it, start the program yourself:" \
 			"$NAME serve --bind 127.0.0.1:8099 --config FILE --state-dir FOLDER"
+}
+
+# One run at a time: they would take each other's staged files away. The kernel ends the lock with the run,
+# however that ends; what a killed run had started may hold it a moment longer.
+lock() {
+	command -v flock >/dev/null 2>&1 || return 0
+	exec 9<"$LOCKED"
+	if flock -n 9; then return; fi
+	note "Another install.sh runs: waiting for it, a minute at most."
+	flock -w 60 9 || fail "another install.sh still runs, and nothing was changed: run this again when it has ended"
 }
 
 package_tool() {
@@ -398,11 +410,12 @@ tell_of_firewalld() {
 }
 
 install_sidecar() {
+	check_parts
+	read_secret_key
+	lock
 	trap clean_up EXIT
 	trap 'exit 130' INT
 	trap 'exit 143' TERM HUP
-	check_parts
-	read_secret_key
 	stage_program
 	check_ports
 	remember_sockets
@@ -508,6 +521,7 @@ remove_home() {
 }
 
 uninstall_sidecar() {
+	lock
 	left=$(installed)
 	if [ -n "$left" ]; then
 		remove_installed
