@@ -512,7 +512,9 @@ remove_user() {
 # number of this one later.
 remove_home() {
 	for file in /etc/skel/.[!.]* /etc/skel/*; do
-		if cmp -s "$file" "$HOME_DIR/${file##*/}"; then rm -f "$HOME_DIR/${file##*/}"; fi
+		own=$HOME_DIR/${file##*/}
+		# A pipe, which a command may have put there, would be waited for.
+		if [ -f "$own" ] && [ ! -L "$own" ] && cmp -s "$file" "$own"; then rm -f "$own"; fi
 	done
 	if [ ! -d "$HOME_DIR" ] || rmdir "$HOME_DIR" 2>/dev/null; then return; fi
 	chown root:root "$HOME_DIR"
