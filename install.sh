@@ -287,7 +287,7 @@ mount_point() { df -P "$BIN_DIR" | sed -n '$s/.*% //p'; }
 check_ports() {
 	set -- --unit-dir "$UNIT_DIR"
 	[ "$BIND_GIVEN" = no ] || set -- "$@" --bind "$BIND"
-	if systemctl is-active --quiet "$NAME.socket"; then set -- "$@" --socket-active; fi
+	if systemctl --quiet is-active "$NAME.socket"; then set -- "$@" --socket-active; fi
 	"$STAGED" ports "$@" </dev/null || fail "nothing was changed"
 }
 
@@ -368,7 +368,7 @@ remember_sockets() {
 # be others. The original Sidecar, which has its sockets itself, ends with the stop as well.
 serve() {
 	systemctl daemon-reload
-	systemctl enable --quiet "$NAME.service"
+	systemctl --quiet enable "$NAME.service"
 	if [ "$(socket_files)" != "$(cat "$IN_FORCE")" ]; then
 		systemctl stop "$NAME.service" "$NAME.socket"
 	fi
@@ -444,7 +444,7 @@ remove_file() {
 stop_service() {
 	# shellcheck disable=SC2086 # a list of names
 	systemctl stop $UNITS 2>/dev/null || true # those that are not loaded
-	if systemctl is-active --quiet "$NAME.service" || systemctl is-active --quiet "$NAME.socket"; then
+	if systemctl --quiet is-active "$NAME.service" || systemctl --quiet is-active "$NAME.socket"; then
 		fail "the service does not stop: see systemctl status $NAME, then run this again"
 	fi
 }
