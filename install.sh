@@ -364,14 +364,18 @@ remember_sockets() {
 	[ -f "$IN_FORCE" ] || socket_files >"$IN_FORCE"
 }
 
+sockets_change() { [ "$(socket_files)" != "$(cat "$IN_FORCE")" ]; }
+
+close_sockets() { systemctl stop "$NAME.service" "$NAME.socket"; }
+
 # A restart keeps the listening sockets, so that no call is lost; they are closed only if they are to
 # be others. The original Sidecar, which has its sockets itself, ends with the stop as well.
 serve() {
+	# Before the reload as well: systemd removes only the files of Unix sockets that it still knows of.
+	if sockets_change; then close_sockets 2>/dev/null || true; fi # what is not loaded yet
 	systemctl daemon-reload
 	systemctl --quiet enable "$NAME.service"
-	if [ "$(socket_files)" != "$(cat "$IN_FORCE")" ]; then
-		systemctl stop "$NAME.service" "$NAME.socket"
-	fi
+	if sockets_change; then close_sockets; fi
 	systemctl restart "$NAME.service" ||
 		fail "the service did not start. It says why: journalctl -u $NAME -n 20"
 	rm -f "$IN_FORCE"
