@@ -30,6 +30,8 @@ USER_COMMENT="DataFlux Func Sidecar"
 # Holds a checksum of the socket files in force while an installation is under way, and so tells the
 # next run, if this one is interrupted, whether the listening sockets are still those of before.
 IN_FORCE=/run/$NAME.sockets-in-force
+# A folder that check_host has seen. It is locked itself, so that no lock file is left behind.
+LOCKED=/run/systemd/system
 
 HERE=$(cd "$(dirname "$0")" && pwd)
 # In the folder of the program, as /tmp may be mounted noexec and a rename needs one file system.
@@ -151,6 +153,16 @@ check_host() {
 		fail "systemd does not run this machine (PID 1 is $(cat /proc/1/comm 2>/dev/null || say unknown))." \
 			"Without it, start the program yourself:" \
 			"$NAME serve --bind 127.0.0.1:8099 --config FILE --state-dir FOLDER"
+}
+
+# One run at a time: they would take each other's staged files away. The kernel ends the lock with the run,
+# however that ends; what a killed run had started may hold it a moment longer.
+lock() {
+	command -v flock >/dev/null 2>&1 || return 0
+	exec 9<"$LOCKED"
+	if flock -n 9; then return; fi
+	note "Another install.sh runs: waiting for it, a minute at most."
+	flock -w 60 9 || fail "another install.sh still runs, and nothing was changed: run this again when it has ended"
 }
 
 package_tool() {
@@ -275,7 +287,7 @@ mount_point() { df -P "$BIN_DIR" | sed -n '$s/.*% //p'; }
 check_ports() {
 	set -- --unit-dir "$UNIT_DIR"
 	[ "$BIND_GIVEN" = no ] || set -- "$@" --bind "$BIND"
-	if systemctl is-active --quiet "$NAME.socket"; then set -- "$@" --socket-active; fi
+	if systemctl --quiet is-active "$NAME.socket"; then set -- "$@" --socket-active; fi
 	"$STAGED" ports "$@" </dev/null || fail "nothing was changed"
 }
 
@@ -352,14 +364,18 @@ remember_sockets() {
 	[ -f "$IN_FORCE" ] || socket_files >"$IN_FORCE"
 }
 
+sockets_change() { [ "$(socket_files)" != "$(cat "$IN_FORCE")" ]; }
+
+close_sockets() { systemctl stop "$NAME.service" "$NAME.socket"; }
+
 # A restart keeps the listening sockets, so that no call is lost; they are closed only if they are to
 # be others. The original Sidecar, which has its sockets itself, ends with the stop as well.
 serve() {
+	# Before the reload as well: systemd removes only the files of Unix sockets that it still knows of.
+	if sockets_change; then close_sockets 2>/dev/null || true; fi # what is not loaded yet
 	systemctl daemon-reload
-	systemctl enable --quiet "$NAME.service"
-	if [ "$(socket_files)" != "$(cat "$IN_FORCE")" ]; then
-		systemctl stop "$NAME.service" "$NAME.socket"
-	fi
+	systemctl --quiet enable "$NAME.service"
+	if sockets_change; then close_sockets; fi
 	systemctl restart "$NAME.service" ||
 		fail "the service did not start. It says why: journalctl -u $NAME -n 20"
 	rm -f "$IN_FORCE"
@@ -398,11 +414,12 @@ tell_of_firewalld() {
 }
 
 install_sidecar() {
+	check_parts
+	read_secret_key
+	lock
 	trap clean_up EXIT
 	trap 'exit 130' INT
 	trap 'exit 143' TERM HUP
-	check_parts
-	read_secret_key
 	stage_program
 	check_ports
 	remember_sockets
@@ -431,7 +448,7 @@ remove_file() {
 stop_service() {
 	# shellcheck disable=SC2086 # a list of names
 	systemctl stop $UNITS 2>/dev/null || true # those that are not loaded
-	if systemctl is-active --quiet "$NAME.service" || systemctl is-active --quiet "$NAME.socket"; then
+	if systemctl --quiet is-active "$NAME.service" || systemctl --quiet is-active "$NAME.socket"; then
 		fail "the service does not stop: see systemctl status $NAME, then run this again"
 	fi
 }
@@ -499,7 +516,9 @@ remove_user() {
 # number of this one later.
 remove_home() {
 	for file in /etc/skel/.[!.]* /etc/skel/*; do
-		if cmp -s "$file" "$HOME_DIR/${file##*/}"; then rm -f "$HOME_DIR/${file##*/}"; fi
+		own=$HOME_DIR/${file##*/}
+		# A pipe, which a command may have put there, would be waited for.
+		if [ -f "$own" ] && [ ! -L "$own" ] && cmp -s "$file" "$own"; then rm -f "$own"; fi
 	done
 	if [ ! -d "$HOME_DIR" ] || rmdir "$HOME_DIR" 2>/dev/null; then return; fi
 	chown root:root "$HOME_DIR"
@@ -508,6 +527,7 @@ remove_home() {
 }
 
 uninstall_sidecar() {
+	lock
 	left=$(installed)
 	if [ -n "$left" ]; then
 		remove_installed

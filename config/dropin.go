@@ -5,10 +5,11 @@ import (
 	"strings"
 )
 
-// ApplyBind makes systemd listen on a changed BIND. The socket must be stopped
-// in between: a restart of the service keeps the very same listening sockets.
-const ApplyBind = "systemctl daemon-reload && " +
-	"systemctl stop dataflux-func-sidecar.service dataflux-func-sidecar.socket && " +
+// ApplyBind makes systemd listen on a changed BIND. The socket must be stopped:
+// a restart of the service opens no others. And before the reload, as systemd
+// removes only the files of Unix sockets that it still knows of.
+const ApplyBind = "systemctl stop dataflux-func-sidecar.service dataflux-func-sidecar.socket && " +
+	"systemctl daemon-reload && " +
 	"systemctl start dataflux-func-sidecar"
 
 // SocketDropIn is where the addresses of BIND are told to systemd.

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"dataflux-func-sidecar/config"
 	"dataflux-func-sidecar/units"
 )
 
@@ -33,10 +34,18 @@ func checkUnitFiles(p *patient) (found []Finding) {
 			found = append(found, well("%s is the one of version %s", path, p.Version))
 		}
 		if unit["NeedDaemonReload"] == "yes" {
-			found = append(found, unwise("%s has changed since systemd has read it", name).mendedBy("systemctl daemon-reload && "+units.Restart))
+			found = append(found, unwise("%s has changed since systemd has read it", name).mendedBy(reread(name)))
 		}
 	}
 	return found
+}
+
+// reread has systemd read a unit again. A restart alone finds no sockets where their addresses have changed.
+func reread(unit string) string {
+	if unit == units.Socket {
+		return config.ApplyBind
+	}
+	return "systemctl daemon-reload && " + units.Restart
 }
 
 // checkService finds what does not run, or will not after the next boot.

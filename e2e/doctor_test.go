@@ -84,6 +84,7 @@ func faults() []fault {
 		{"missing home", "rm -r /home/dffs", "workdir", "warning", "commands start in /", ""},
 		{"missing user", "systemctl stop dataflux-func-sidecar; userdel dffs", "user", "failure", "there is no user dffs", ""},
 		{"edited unit", "echo '# mine' >> /etc/systemd/system/" + service, "units", "warning", "is not the one of version", checkout + "/install.sh"},
+		{"BIND that systemd has not read", "dataflux-func-sidecar configure --bind 127.0.0.1:8300", "units", "warning", "has changed since systemd has read it", ""},
 		{"unit that systemd has not read", "touch -d 'now + 1 second' /etc/systemd/system/" + socket, "units", "warning", "has changed since systemd has read it", ""},
 		{
 			"missing unit", "systemctl stop dataflux-func-sidecar; rm /etc/systemd/system/" + ports + "; systemctl daemon-reload; systemctl start dataflux-func-sidecar",
@@ -93,7 +94,7 @@ func faults() []fault {
 }
 
 // apply is what configure says applies another BIND.
-const apply = "systemctl daemon-reload; systemctl stop " + service + " " + socket + "; systemctl start dataflux-func-sidecar"
+const apply = "systemctl stop " + service + " " + socket + "; systemctl daemon-reload; systemctl start dataflux-func-sidecar"
 
 // restore takes back what the mending leaves different on purpose: the configuration, and the place of a unit.
 const restore = `systemctl start dataflux-func-sidecar

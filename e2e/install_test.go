@@ -86,6 +86,15 @@ func TestInstallUnderUmask000LeavesNothingOpen(t *testing.T) { // case 42
 	}
 }
 
+// With POSIXLY_CORRECT getopt takes an option behind an operand for another operand.
+func TestInstallUnderPosixlyCorrectIsNoOther(t *testing.T) {
+	m := boot(t)
+	m.placeCheckout()
+	m.sh("export POSIXLY_CORRECT=1; " + checkout + "/install.sh; " + checkout + "/install.sh --bind 127.0.0.1:8300")
+	m.checkAnswers("127.0.0.1:8300")
+	wantSaid(t, m.sh("POSIXLY_CORRECT=1 "+checkout+"/install.sh --uninstall --purge"), "Removed user dffs.")
+}
+
 func TestInstallMakesUserDffsWithAHome(t *testing.T) {
 	m := installed(t)
 	if entry := m.run("getent", "passwd", "dffs"); !strings.HasSuffix(entry, ":/home/dffs:/bin/sh") {

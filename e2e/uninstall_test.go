@@ -105,6 +105,14 @@ func TestPurgeLeavesAUserThatWasThereBefore(t *testing.T) {
 	}
 }
 
+func TestPurgeReadsNothingButFilesInTheHomeOfDffs(t *testing.T) {
+	m := installed(t)
+	m.client(defaultAddress).shell(t, "rm .profile .bashrc; mkfifo .profile; ln -s /etc/skel/.bashrc .bashrc")
+	output := m.run("timeout", "30", checkout+"/install.sh", "--uninstall", "--purge")
+	wantSaid(t, output, "Kept /home/dffs, now root's", "Removed user dffs.")
+	m.run("test", "-p", "/home/dffs/.profile", "-a", "-L", "/home/dffs/.bashrc")
+}
+
 func (m *machine) uninstall(args ...string) (output string) {
 	m.t.Helper()
 	return m.install(append([]string{"--uninstall"}, args...)...)

@@ -90,7 +90,7 @@ func TestCheckComparesSystemdWithTheConfiguration(t *testing.T) {
 	wantAll(t, p.check(0), "ok: the socket unit listens on what BIND says") // the unit's own addresses
 	p.configure(0, "")
 	p.write("SECRET_KEY=\"" + givenKey + "\"\nWORKDIR=\"/\"\nBIND=\"127.0.0.1:1\"\nALLOW_SUDO=true\n")
-	mend := "run dataflux-func-sidecar configure --config " + p.path + " --unit-dir " + p.unitDir + " && systemctl daemon-reload"
+	mend := "run dataflux-func-sidecar configure --config " + p.path + " --unit-dir " + p.unitDir + " && systemctl stop dataflux-func-sidecar.service "
 	wantAll(t, p.check(1), "failure: the socket unit listens on other addresses than BIND says: "+mend,
 		"allow-sudo.conf does not agree with ALLOW_SUDO = true: "+mend)
 	p.configure(0, "")

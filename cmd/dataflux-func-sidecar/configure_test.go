@@ -109,7 +109,7 @@ func TestConfigureCreatesAllUnderAnyUmask(t *testing.T) {
 
 func TestConfigureByHandTellsHowToApplyIt(t *testing.T) {
 	_, stderr := newPlace(t).configure(0, "")
-	wantAll(t, stderr, "to apply: systemctl daemon-reload")
+	wantAll(t, stderr, "to apply: systemctl stop")
 }
 
 func TestConfigureGeneratesAKeyWhereThereIsNone(t *testing.T) {

@@ -109,7 +109,7 @@ func completeSockets(sockets []socket, o serveOptions, settings config.Config, l
 	case o.metrics != "":
 		return nil, errors.New("--metrics is for a start by hand, but systemd handed sockets over: enable dataflux-func-sidecar-metrics.socket instead")
 	case len(ordinary) == 0:
-		return nil, errors.New("no listening sockets were handed over but those for metrics: start it with `systemctl start dataflux-func-sidecar`")
+		return nil, errNoSockets(" but those for metrics")
 	}
 	if how := differsFrom(settings.Bind, addressesOf(ordinary)); how != "" {
 		log.Write(journal.Degraded(), fmt.Sprintf("The listening sockets differ from BIND: serving %s. To follow BIND, run as root: "+
@@ -120,7 +120,11 @@ func completeSockets(sockets []socket, o serveOptions, settings config.Config, l
 
 // socketsByHand opens those of --bind and --metrics.
 func socketsByHand(o serveOptions) ([]socket, error) {
-	if o.bind == "" {
+	switch {
+	case o.bind != "":
+	case o.metrics == "" && os.Getenv("NOTIFY_SOCKET") != "": // started by systemd
+		return nil, errNoSockets("")
+	default:
 		return nil, errors.New("no listening sockets were handed over: start it with `systemctl start dataflux-func-sidecar`, or by hand with --bind ADDRESSES")
 	}
 	addresses, err := config.ParseBind(o.bind)
@@ -136,6 +140,12 @@ func socketsByHand(o serveOptions) ([]socket, error) {
 	}
 	forMetrics, err := openSockets(addresses, true)
 	return slices.Concat(sockets, forMetrics), err
+}
+
+// errNoSockets names what helps where a start or restart alone would fail again.
+func errNoSockets(but string) error {
+	return errors.New("systemd handed no listening sockets over" + but + ": it has closed those of before if it was reloaded " +
+		"after a change of BIND, and opens those of now when root runs: " + config.ApplyBind)
 }
 
 // openSockets listens by itself, for a start without systemd.
