@@ -183,10 +183,28 @@ func TestACallbackWhoseTimeIsUpDoesNotWaitForItsTurn(t *testing.T) {
 	c := r.executor.courier
 	d := &delivery{id: "late", url: &url.URL{Scheme: "http", Host: "busy:1"}, expires: time.Now().Add(50 * time.Millisecond)}
 	g := c.enter(d.receiver())
+	for range 100 { // a turn that is there at once is taken: the last attempt comes when the time is up
+		if err := c.awaitSlot(g, &delivery{expires: time.Now()}, 2); err != nil {
+			t.Fatal(err)
+		}
+		<-g.slots
+	}
 	for range attemptsPerReceiver {
 		g.slots <- struct{}{}
 	}
 	if _, err := c.attemptThroughGate(d, 2); !errors.Is(err, errLate) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A URL that is too long for the channel must not end the role, wherever it comes from.
+func TestACallbackThatIsTooLongForTheChannelFailsAlone(t *testing.T) {
+	r := newRig(t, nil)
+	d := &delivery{id: "long", url: &url.URL{Scheme: "http", Host: "h", Path: "/" + strings.Repeat("x", message.MaxHead)}, outcome: notStarted(refuse(400, "x"))}
+	if _, err := r.session.post(t.Context(), d, []byte(testKey), 1); err == nil || !strings.Contains(err.Error(), "is the most") {
+		t.Errorf("got %v", err)
+	}
+	if _, got := r.shell(`{"command":"echo on"}`); got.Data.Stdout != "on\n" {
+		t.Errorf("got %+v", got)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"dataflux-func-sidecar/exec"
@@ -69,6 +70,8 @@ type Executor struct {
 	strangers *strangers
 	// verifying bounds how many requests are checked at once, whatever the network role sends.
 	verifying chan struct{}
+	// recording counts the requests whose nonces are on their way to the disk.
+	recording atomic.Int64
 
 	mu      sync.Mutex
 	current *Session

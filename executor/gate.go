@@ -19,25 +19,39 @@ type gate struct {
 func (c *courier) attemptThroughGate(d *delivery, attempt int) (message.Outcome, error) {
 	g := c.enter(d.receiver())
 	defer c.leave(d.receiver(), g)
-	var late <-chan time.Time
-	if attempt > 1 { // one attempt at least is made, however late
-		timer := time.NewTimer(time.Until(d.expires))
-		defer timer.Stop()
-		late = timer.C
+	if err := c.awaitSlot(g, d, attempt); err != nil {
+		return message.Outcome{}, err
 	}
-	select {
-	case <-late:
-		return message.Outcome{}, errLate
-	case g.slots <- struct{}{}:
-		defer func() { <-g.slots }()
-	case <-c.stopped.Done():
-		return message.Outcome{}, errStopping
-	}
+	defer func() { <-g.slots }()
 	session, err := c.session(c.stopped)
 	if err != nil {
 		return message.Outcome{}, errStopping
 	}
 	return session.post(c.stopped, d, c.callbacks.Key, attempt)
+}
+
+// awaitSlot returns when it is the delivery's turn. One that is there at once is taken, as the last attempt
+// comes when the time is up; otherwise the time is not exceeded, but for a first attempt.
+func (c *courier) awaitSlot(g *gate, d *delivery, attempt int) error {
+	select {
+	case g.slots <- struct{}{}:
+		return nil
+	default:
+	}
+	var late <-chan time.Time
+	if attempt > 1 {
+		timer := time.NewTimer(time.Until(d.expires))
+		defer timer.Stop()
+		late = timer.C
+	}
+	select {
+	case g.slots <- struct{}{}:
+		return nil
+	case <-late:
+		return errLate
+	case <-c.stopped.Done():
+		return errStopping
+	}
 }
 
 func (c *courier) enter(receiver string) *gate {

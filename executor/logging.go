@@ -2,6 +2,7 @@ package executor
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"dataflux-func-sidecar/exec"
@@ -21,7 +22,7 @@ func (e *Executor) logStart(j *job, command string) {
 	text := "Command started for " + j.remote
 	if e.commands.LogText {
 		text += ": " + journal.Quote(command, loggedCommand)
-		fields[journal.Command] = journal.Cut(command, loggedCommand)
+		fields[journal.Command] = strings.Clone(journal.Cut(command, loggedCommand)) // entries may wait for the journal
 	}
 	e.log.Write(journal.CommandStarted(), text, fields)
 }

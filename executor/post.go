@@ -27,9 +27,13 @@ func (s *Session) post(ctx context.Context, d *delivery, key []byte, attempt int
 	if err != nil {
 		return message.Outcome{}, err
 	}
+	payload := callback.Encode()
+	if len(payload) > message.MaxHead { // from a state directory: requests are refused before
+		return message.Outcome{}, fmt.Errorf("the URL and the headers of the callback have %d bytes, and %d is the most", len(payload), message.MaxHead)
+	}
 	id, st, outcome := s.beginPost()
 	defer s.endPost(id)
-	if err := s.conn.Send(message.Frame{Kind: message.Post, ID: id, Payload: callback.Encode()}); err != nil {
+	if err := s.conn.Send(message.Frame{Kind: message.Post, ID: id, Payload: payload}); err != nil {
 		return message.Outcome{}, errRoleGone
 	}
 	go sendBody(st, d.outcome)

@@ -210,6 +210,9 @@ func (r *shellRequest) decodeCallbackURL(raw json.RawMessage) error {
 		return err
 	}
 	u, err := url.Parse(text)
+	if err == nil {
+		u.RawQuery = plainQuery(u.RawQuery)
+	}
 	switch {
 	case len(text) > maxCallbackURL || err == nil && len(u.String()) > maxCallbackURL:
 		return fmt.Errorf("is longer than %d bytes, counted with its escapes (%%C3%%A9 for é)", maxCallbackURL)
@@ -226,7 +229,6 @@ func (r *shellRequest) decodeCallbackURL(raw json.RawMessage) error {
 	case strings.ContainsFunc(u.Hostname(), notOfHost):
 		return errors.New("has a host with characters that no name or address has")
 	}
-	u.RawQuery = plainQuery(u.RawQuery)
 	r.callbackURL = u
 	return nil
 }

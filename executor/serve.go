@@ -12,7 +12,7 @@ import (
 // serve carries out one request, from the signature to the answer and the callback.
 func (e *Executor) serve(call message.Call, st *stream) {
 	remote := call.Remote // the body is not held for as long as a command runs
-	why := e.verify(call)
+	why := e.verify(call, int64(st.session.mostStreams()))
 	if why == nil {
 		why = e.route(call, st)
 	}
@@ -21,8 +21,14 @@ func (e *Executor) serve(call message.Call, st *stream) {
 	}
 }
 
-// verify is the gate: only what passes it is looked at any further.
-func (e *Executor) verify(call message.Call) *refusal {
+// verify is the gate: only what passes it is looked at any further. While the disk hangs, no more than most
+// requests wait for it: others can only be of callers who have gone and come again.
+func (e *Executor) verify(call message.Call, most int64) *refusal {
+	defer e.recording.Add(-1)
+	if e.recording.Add(1) > most {
+		<-e.verifying
+		return refuseForNow("the state directory does not take the nonces of requests at present: try again later")
+	}
 	err := e.verifier.VerifyThen(sign.Request{
 		Method: call.Method, Path: call.Path, Nonce: call.Nonce, Timestamp: call.Timestamp, Body: call.Body,
 	}, call.Signature, func() { <-e.verifying }) // before the disk: while it hangs, the channel is read

@@ -172,16 +172,51 @@ func (l blockedLedger) Add([16]byte, int64) error {
 	return nil
 }
 
+// Callers whose time is up hang up and come again; what they left behind is bounded.
+func TestWhatWaitsForAHangingDiskIsBounded(t *testing.T) {
+	ledger := blockedLedger{make(chan struct{})}
+	r := newRig(t, func(o *Options) {
+		o.Limits.MaxConnections, o.Callbacks.MaxPending = 20, 20
+		o.Verifier = verifierOn(t, ledger)
+	})
+	refused := make(chan struct{}, 1000)
+	go func() {
+		for {
+			f, err := r.network.Receive()
+			if err != nil {
+				return
+			}
+			if head, err := message.DecodeHead(f.Payload); err == nil && head.Status == 503 {
+				refused <- struct{}{}
+			}
+		}
+	}()
+	for range 200 {
+		id := r.request(`{"command":"true"}`)
+		time.Sleep(time.Millisecond)
+		r.send(message.Frame{Kind: message.Hangup, ID: id})
+	}
+	<-refused
+	if n := r.executor.recording.Load(); n > 41 {
+		t.Errorf("%d requests wait for the disk", n)
+	}
+	close(ledger.goOn)
+}
+
+func verifierOn(t *testing.T, ledger sign.Ledger) *sign.Verifier {
+	t.Helper()
+	verifier, err := sign.NewVerifier([][]byte{[]byte(testKey)}, 300*time.Second, time.Now, sign.NewNonceCache(300*time.Second, 10000, time.Now, ledger))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return verifier
+}
+
 // The network role is ended when it does not answer, and must not be for what the executor's disk does.
 func TestTheChannelIsReadWhileTheDiskHangs(t *testing.T) {
 	ledger := blockedLedger{make(chan struct{})}
 	r := newRig(t, func(o *Options) {
-		var err error
-		cache := sign.NewNonceCache(300*time.Second, 10000, time.Now, ledger)
-		if o.Verifier, err = sign.NewVerifier([][]byte{[]byte(testKey)}, 300*time.Second, time.Now, cache); err != nil {
-			t.Fatal(err)
-		}
-		o.Jobs.MaxRunning = 100
+		o.Verifier, o.Jobs.MaxRunning = verifierOn(t, ledger), 100
 	})
 	const requests = 100
 	go func() { // net.Pipe holds nothing: a reader that waits would hold this as well

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // A command may stop the role, as it runs as the same user, and so may who took it over: then the channel is
@@ -53,14 +54,16 @@ func TestADaemonThatCannotStartANetworkRoleTriesAgain(t *testing.T) {
 
 func TestADaemonWithoutANetworkRoleStopsInOrder(t *testing.T) {
 	t.Parallel()
-	d := startDaemon(t)
+	d := startDaemon(t, `DRAIN_TIMEOUT = "10m"`) // which is not waited for: no callback can be delivered
+	d.shell(fields{"command": "true", "callbackURL": "http://127.0.0.1:1/"})
 	d.loseRoleFor("60")
 	d.awaitLog("There is no network role: ")
 	for _, group := range d.commandGroups() {
 		_ = killGroup(group)
 	}
+	time.Sleep(1500 * time.Millisecond) // the next attempt of the callback waits for a role by then
 	d.stop()
-	d.awaitLog("Stopped: 1 commands finished since the start, 0 still run")
+	d.awaitLog("Stopped: 2 commands finished since the start, 0 still run")
 }
 
 // loseRoleFor has a command take the descriptors from the daemon, which is the same user's, and kill the role.

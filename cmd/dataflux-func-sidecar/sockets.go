@@ -177,8 +177,8 @@ func listen(a config.Address) (*os.File, error) {
 	return l.File()
 }
 
-// listenUnix does as systemd does with the socket unit: a socket that nobody listens on any more is replaced,
-// and everybody may connect, as a signature is needed anyway.
+// listenUnix does as systemd does with the socket units: a socket that nobody listens on any more is replaced,
+// and every local user may connect, as to an address on loopback.
 func listenUnix(path string) (*os.File, error) {
 	if isLeftOver(path) {
 		_ = os.Remove(path)

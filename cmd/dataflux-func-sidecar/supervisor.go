@@ -24,6 +24,7 @@ const (
 	goodLife      = 10 * time.Second // after which a role's end is no longer part of a series
 	mostFailures  = 5                // roles in a row that never became ready, at the start
 	lastAnswers   = 5 * time.Second  // for answers and callbacks under way when all commands have ended
+	roleless      = time.Minute      // without a role, after which the watchdog has systemd start all afresh
 	killAllowance = 5 * time.Second  // for SIGKILL to take effect
 )
 
@@ -55,6 +56,7 @@ func (s *supervisor) run() error {
 	stop, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
 	failures, backoff := 0, firstBackoff
+	lost := time.Now() // when there was a role last
 	for {
 		r, err := s.startRole()
 		if err != nil && !s.announced {
@@ -62,6 +64,9 @@ func (s *supervisor) run() error {
 		}
 		if err != nil { // the host may lack processes or descriptors for a while: commands go on
 			s.log.Write(journal.RoleEnded(), fmt.Sprintf("There is no network role: %v; callers wait, commands go on; trying again in %s", err, backoff), nil)
+			if time.Since(lost) < roleless {
+				s.notifier.alive()
+			}
 			sleep(stop, backoff)
 			backoff = min(2*backoff, maxBackoff)
 			if stop.Err() != nil {
@@ -72,6 +77,7 @@ func (s *supervisor) run() error {
 			continue
 		}
 		wasReady := s.attend(stop, r)
+		lost = time.Now()
 		if stop.Err() != nil {
 			cancel() // from here on a second signal ends the process at once
 			s.drain(r)
@@ -225,7 +231,11 @@ func (s *supervisor) drain(r *roleRun) {
 	if !s.settled(r, s.drainTimeout) {
 		s.endCommands(r)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), max(time.Until(drained), lastAnswers))
+	rest := lastAnswers
+	if r.serves() {
+		rest = max(time.Until(drained), lastAnswers)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), rest)
 	defer cancel()
 	s.executor.AbandonCallbacks(ctx)
 	r.awaitDrained(ctx)
@@ -267,6 +277,19 @@ func (s *supervisor) settled(r *roleRun, within time.Duration) bool {
 	defer cancel()
 	r.awaitDrained(ctx)
 	return s.executor.Wait(ctx) == nil && ctx.Err() == nil
+}
+
+// serves says that callbacks can be delivered.
+func (r *roleRun) serves() bool {
+	if r == nil {
+		return false
+	}
+	select {
+	case <-r.session.Ended():
+		return false
+	default:
+		return true
+	}
 }
 
 // awaitDrained returns when every caller is answered, when there is nobody to answer them, or when ctx is done.
