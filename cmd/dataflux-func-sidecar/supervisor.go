@@ -62,11 +62,8 @@ func (s *supervisor) run() error {
 		if err != nil && !s.announced {
 			return err
 		}
-		if err != nil { // the host may lack processes or descriptors for a while: commands go on
-			s.log.Write(journal.RoleEnded(), fmt.Sprintf("There is no network role: %v; callers wait, commands go on; trying again in %s", err, backoff), nil)
-			if time.Since(lost) < roleless {
-				s.notifier.alive()
-			}
+		if err != nil {
+			s.doWithout(err, lost, backoff)
 			sleep(stop, backoff)
 			backoff = min(2*backoff, maxBackoff)
 			if stop.Err() != nil {
@@ -95,6 +92,14 @@ func (s *supervisor) run() error {
 		s.log.Write(journal.RoleEnded(), fmt.Sprintf("The network role ended (%s); callers that were connected get no answer, commands go on; starting it again in %s", reason, backoff), nil)
 		sleep(stop, backoff)
 		backoff = min(2*backoff, maxBackoff)
+	}
+}
+
+// doWithout is for a host that lacks processes or descriptors for a while: commands go on.
+func (s *supervisor) doWithout(err error, lost time.Time, backoff time.Duration) {
+	s.log.Write(journal.RoleEnded(), fmt.Sprintf("There is no network role: %v; callers wait, commands go on; trying again in %s", err, backoff), nil)
+	if time.Since(lost) < roleless {
+		s.notifier.alive()
 	}
 }
 
