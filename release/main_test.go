@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -14,6 +15,8 @@ import (
 const name = "dataflux-func-sidecar"
 
 func TestMain(m *testing.M) {
+	// Under nohup a child would ignore it as well, and no shell catches what it was born ignoring.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	status := m.Run()
 	_ = os.RemoveAll(scratch())
 	os.Exit(status)
