@@ -68,7 +68,7 @@ type Executor struct {
 	routes   map[string]map[string]handler
 	// strangers sums up, for the journal, who came without a valid signature.
 	strangers *strangers
-	// verifying bounds how many requests are checked at once, whatever the network role sends.
+	// verifying bounds how many signatures are checked at once, whatever the network role sends.
 	verifying chan struct{}
 	// recording counts the requests whose nonces are on their way to the disk.
 	recording atomic.Int64
