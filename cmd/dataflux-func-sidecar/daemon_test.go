@@ -21,15 +21,16 @@ var daemonCount atomic.Int32
 
 // daemon is one started program.
 type daemon struct {
-	t       testing.TB
-	address string
-	metrics string // the address for them; empty: none
-	key     string // requests are signed with
-	config  string
-	logPath string
-	pid     int
-	ended   chan struct{}
-	state   *os.ProcessState
+	environment []string // beside, or in place of, daemonEnvironment
+	t           testing.TB
+	address     string
+	metrics     string // the address for them; empty: none
+	key         string // requests are signed with
+	config      string
+	logPath     string
+	pid         int
+	ended       chan struct{}
+	state       *os.ProcessState
 }
 
 // startDaemon starts the program with a configuration of one key and the given lines, and returns
@@ -91,7 +92,7 @@ func (d *daemon) launch() {
 		args = append(args, "--user", "nobody")
 	}
 	cmd := exec.Command(program(d.t), args...)
-	cmd.Stderr, cmd.Dir, cmd.Env = log, "/", daemonEnvironment()
+	cmd.Stderr, cmd.Dir, cmd.Env = log, "/", append(daemonEnvironment(), d.environment...)
 	d.follow(cmd)
 }
 

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -11,8 +13,10 @@ import (
 // notifier tells systemd how the daemon is. Where systemd did not ask, it does nothing.
 type notifier struct {
 	watchdog time.Duration // zero: systemd waits for no signs of life
+	path     string        // of systemd's socket, empty if it did not ask
 
 	mu     sync.Mutex
+	conn   *net.UnixConn // kept, as there may be no descriptor for another when it is needed most; nil after a failure
 	status string
 }
 
@@ -21,11 +25,40 @@ func newNotifier() *notifier {
 	if err != nil {
 		watchdog = 0
 	}
-	return &notifier{watchdog: watchdog}
+	n := &notifier{watchdog: watchdog, path: os.Getenv("NOTIFY_SOCKET")}
+	n.connect()
+	return n
 }
 
-// send ignores errors: when systemd cannot be told, its own timeouts do what is to be done.
-func (n *notifier) send(state string) { _, _ = daemon.SdNotify(false, state) }
+func (n *notifier) connect() {
+	if n.path == "" {
+		return
+	}
+	if conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: n.path, Net: "unixgram"}); err == nil {
+		n.conn = conn
+	}
+}
+
+func (n *notifier) send(state string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.write(state)
+}
+
+// write needs mu. It ignores errors: when systemd cannot be told, its own timeouts do what is to be done.
+func (n *notifier) write(state string) {
+	if n.conn == nil {
+		n.connect()
+	}
+	if n.conn == nil {
+		return
+	}
+	_ = n.conn.SetWriteDeadline(time.Now().Add(time.Second))
+	if _, err := n.conn.Write([]byte(state)); err != nil {
+		_ = n.conn.Close()
+		n.conn = nil
+	}
+}
 
 func (n *notifier) ready() { n.send(daemon.SdNotifyReady) }
 func (n *notifier) alive() { n.send(daemon.SdNotifyWatchdog) }
@@ -41,6 +74,6 @@ func (n *notifier) tell(status string) {
 	defer n.mu.Unlock()
 	if status != n.status {
 		n.status = status
-		n.send("STATUS=" + status)
+		n.write("STATUS=" + status)
 	}
 }

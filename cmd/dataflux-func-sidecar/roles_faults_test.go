@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -64,6 +65,41 @@ func TestADaemonWithoutANetworkRoleStopsInOrder(t *testing.T) {
 	time.Sleep(1500 * time.Millisecond) // the next attempt of the callback waits for a role by then
 	d.stop()
 	d.awaitLog("Stopped: 2 commands finished since the start, 0 still run")
+}
+
+// systemd's watchdog would end the commands with the daemon.
+func TestADaemonWithoutANetworkRoleGivesSignsOfLife(t *testing.T) {
+	t.Parallel()
+	path := sharedDir(t) + "/notify"
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err == nil {
+		err = os.Chmod(path, 0o666)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = socket.Close() })
+	d := newDaemon(t, strconv.Quote(testKey))
+	d.environment = []string{"NOTIFY_SOCKET=" + path}
+	d.start()
+	d.loseRoleFor("60")
+	d.awaitLog("There is no network role: ")
+	buffer := make([]byte, 4096)
+	_ = socket.SetReadDeadline(time.Now())
+	for err = nil; err == nil; { // what was said before
+		_, err = socket.Read(buffer)
+	}
+	_ = socket.SetReadDeadline(time.Now().Add(idle))
+	for said := ""; said != "WATCHDOG=1"; {
+		n, err := socket.Read(buffer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		said = string(buffer[:n])
+	}
+	for _, group := range d.commandGroups() {
+		_ = killGroup(group)
+	}
 }
 
 // loseRoleFor has a command take the descriptors from the daemon, which is the same user's, and kill the role.
