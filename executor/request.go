@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"math"
 	"net/netip"
@@ -83,37 +82,21 @@ func eachField(body []byte, field func(name string, raw json.RawMessage) error) 
 	if !json.Valid(body) {
 		return errors.New(`the body is not valid JSON: send one object such as {"command":"hostname"}`)
 	}
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	if first, err := decoder.Token(); err != nil || first != json.Delim('{') {
+	if trimSpace(body)[0] != '{' {
 		return errors.New(`the body is not a JSON object: send one such as {"command":"hostname"}`)
 	}
-	seen := map[string]bool{}
-	for decoder.More() {
-		var raw json.RawMessage
-		token, err := decoder.Token()
-		if err == nil {
-			err = decoder.Decode(&raw)
-		}
-		if err != nil {
-			return fmt.Errorf("the body is not valid JSON: %w", err)
-		}
-		name, _ := token.(string) // json.Valid has seen to it that a key is a string
-		if seen[name] {
+	var seen []string
+	for name, raw := range members(body) {
+		if slices.Contains(seen, name) {
 			return fmt.Errorf("the key %q is there twice: send it once", name)
 		}
-		seen[name] = true
+		seen = append(seen, name)
 		if string(raw) == "null" {
 			continue
 		}
 		if err := field(name, raw); err != nil {
 			return err
 		}
-	}
-	if _, err := decoder.Token(); err != nil {
-		return fmt.Errorf("the body is not valid JSON: %w", err)
-	}
-	if _, err := decoder.Token(); err != io.EOF {
-		return errors.New("something follows the JSON object: send one object only")
 	}
 	return nil
 }
@@ -127,6 +110,10 @@ func decodeAs[T any](raw json.RawMessage, to *T, want string) error {
 
 // decodeString refuses escapes of half a character, which encoding/json would replace silently.
 func decodeString(raw json.RawMessage, to *string) error {
+	if plain, ok := plainString(raw); ok {
+		*to = plain
+		return nil
+	}
 	if err := decodeAs(raw, to, "a string"); err != nil {
 		return err
 	}
