@@ -65,7 +65,7 @@ func testOptions(t *testing.T, log *lockedBuffer) Options {
 	return Options{
 		Verifier:  verifier,
 		Commands:  Commands{Shell: "/bin/sh", Workdir: "/", Login: exec.Login{Name: "t", Home: "/", Shell: "/bin/sh"}, MaxOutput: 8 << 20, Grace: time.Second, LogText: true},
-		Jobs:      Jobs{MaxRunning: 50, KeepCount: 100, KeepTime: time.Hour, KeepBytes: 64 << 20},
+		Jobs:      Jobs{Load: func(int) {}, MaxRunning: 50, KeepCount: 100, KeepTime: time.Hour, KeepBytes: 64 << 20},
 		Callbacks: Callbacks{Key: []byte(testKey), Expiry: time.Minute, MaxPending: 50, Ledger: ledger, Found: found},
 		Limits:    message.Limits{MaxBody: 1 << 20, MaxConnections: 100, CallbackTimeout: time.Second},
 		Log:       journal.NewText(log),

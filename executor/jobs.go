@@ -12,6 +12,9 @@ import (
 
 // Jobs bounds how many commands run and wait, and what is remembered of those that have ended.
 type Jobs struct {
+	// Load is told how many commands run, or are about to, whenever that changes, one call after the other.
+	Load func(running int)
+
 	MaxRunning int
 	MaxQueued  int
 	KeepCount  int
@@ -53,7 +56,7 @@ func (t *jobs) admit(j *job) *job {
 	}
 	switch {
 	case t.places < t.bounds.MaxRunning:
-		t.places++
+		t.place(1)
 		close(j.granted)
 	case len(t.queue) < t.bounds.MaxQueued:
 		t.queue = append(t.queue, j)
@@ -78,13 +81,19 @@ func (t *jobs) admit(j *job) *job {
 	return j
 }
 
+// place needs mu.
+func (t *jobs) place(more int) {
+	t.places += more
+	t.bounds.Load(t.places)
+}
+
 // leavePlace gives a place on to the oldest job in the queue.
 func (t *jobs) leavePlace() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.places--
+	t.place(-1)
 	if len(t.queue) > 0 && t.places < t.bounds.MaxRunning { // those taken out of the queue come on top
-		t.places++
+		t.place(1)
 		close(t.queue[0].granted)
 		t.queue = t.queue[1:]
 	}
@@ -97,7 +106,7 @@ func (t *jobs) unqueue(j *job) bool {
 		return false
 	}
 	t.queue = slices.Delete(t.queue, at, at+1)
-	t.places++ // given back by leavePlace like any other; no command runs in it
+	t.place(1) // given back by leavePlace like any other; no command runs in it
 	close(j.granted)
 	return true
 }

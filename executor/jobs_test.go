@@ -138,7 +138,7 @@ func TestWhileAllAreEndedNoneWaitsForAnotherNorDoesTheTable(t *testing.T) {
 }
 
 func TestACancelInTheQueueLetsNoMoreRunThanAllowed(t *testing.T) {
-	table := newJobs(Jobs{MaxRunning: 1, MaxQueued: 10, KeepCount: 10, KeepTime: time.Hour})
+	table := newJobs(Jobs{Load: func(int) {}, MaxRunning: 1, MaxQueued: 10, KeepCount: 10, KeepTime: time.Hour})
 	var all []*job
 	for i := range 6 {
 		j := newJob(fmt.Sprint(i), "test", shellRequest{})

@@ -64,7 +64,7 @@ func TestWhatReplacesARefusedJobStaysInTheTable(t *testing.T) {
 		"withdrawn": func(table *jobs, j *job) { table.withdraw(j) },
 		"kept":      func(table *jobs, j *job) { table.leavePlace(); table.keep(j) },
 	} {
-		table := newJobs(Jobs{MaxRunning: 2}) // and keeps nothing
+		table := newJobs(Jobs{MaxRunning: 2, Load: func(int) {}}) // and keeps nothing
 		first, second := newJob("same", "test", shellRequest{}), newJob("same", "test", shellRequest{})
 		table.admit(first)
 		first.finish(refuseForNow("no"))

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -75,7 +74,6 @@ func stateDirectory() string {
 
 // serve does what needs root, gives root up, and serves until it is told to stop.
 func serve(o serveOptions, log *journal.Log) error {
-	tuneScheduler()
 	syscall.Umask(0o022) // commands inherit it; a login of the user has the same
 	sockets, err := inheritedSockets()
 	if err != nil {
@@ -115,12 +113,6 @@ func serve(o serveOptions, log *journal.Log) error {
 		drainTimeout: settings.DrainTimeout, killGrace: settings.KillGrace,
 	}
 	return errors.Join(s.run(), kept.close())
-}
-
-// tuneScheduler lets more threads run Go code than there are cores: most of them sit in fork and exec
-// at any time. Measured at four times the cores: 10 to 20 % more commands from 4 callers on.
-func tuneScheduler() {
-	runtime.GOMAXPROCS(max(runtime.NumCPU(), min(4*runtime.NumCPU(), 16)))
 }
 
 // cgroups are those that commands get, or why there are none.
@@ -182,6 +174,7 @@ func newExecutor(settings config.Config, user privsep.User, kept *durable, metri
 			},
 		},
 		Jobs: executor.Jobs{
+			Load:       newProcessors().load,
 			MaxRunning: settings.MaxRunning, MaxQueued: settings.MaxQueued,
 			KeepTime: settings.KeepTime, KeepCount: settings.KeepJobs, KeepBytes: settings.KeepBytes,
 		},
