@@ -3,7 +3,7 @@ package exec
 import (
 	"bytes"
 
-	"golang.org/x/sys/unix"
+	"dataflux-func-sidecar/nowait"
 )
 
 // fill does one read of at most `most` bytes into memory that it takes only
@@ -27,7 +27,7 @@ func (o *Output) talkative() bool { return o.kept >= scratchSize }
 func (o *Output) fillSmall(fd, most int) (int, error) {
 	lent := o.pool.scratch()
 	defer o.pool.scratches.Put(lent)
-	n, err := unix.Read(fd, lent[:min(most, len(lent))])
+	n, err := nowait.Read(fd, lent[:min(most, len(lent))])
 	if n <= 0 {
 		return 0, err
 	}
@@ -48,7 +48,7 @@ func (o *Output) fillChunk(fd, most int) (int, error) {
 		last = o.pool.chunk()[:0]
 	}
 	space := last[len(last):cap(last)]
-	n, err := unix.Read(fd, space[:min(most, len(space))])
+	n, err := nowait.Read(fd, space[:min(most, len(space))])
 	if n <= 0 {
 		if fresh {
 			o.pool.reuse(last)

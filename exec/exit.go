@@ -6,15 +6,17 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"dataflux-func-sidecar/nowait"
 )
 
 // watch has finish called once the shell has exited.
 func (p *Process) watch(poller *poller) {
 	if p.pidfd >= 0 {
-		err := poller.watch(p.pidfd, func() {
-			if hasExited(p.pid) {
+		err := poller.watch(p.pidfd, anExit, func() {
+			if nowait.HasExited(p.pid) {
 				poller.forget(p.pidfd)
-				go p.finish()
+				p.crew.Go(p.finish)
 			}
 		})
 		if err == nil {
@@ -22,7 +24,7 @@ func (p *Process) watch(poller *poller) {
 		}
 	}
 	go func() {
-		awaitExitBlocking(p.pid)
+		awaitExit(p.pid)
 		p.finish()
 	}()
 }
@@ -34,16 +36,21 @@ func (p *Process) finish() {
 		p.awaitRest()
 	}
 	then := p.reap()
+	p.crew.Go(p.clear) // nobody waits for that
+	if then != nil {
+		then()
+	}
+}
+
+// clear gives back what only a command that runs needs.
+func (p *Process) clear() {
 	if p.pidfd >= 0 {
-		unix.Close(p.pidfd)
+		nowait.Close(p.pidfd)
 	}
 	p.kin.held.release()
 	p.orphans.look()
 	if p.tree != nil {
-		go p.leaveTree() // nobody waits for that
-	}
-	if then != nil {
-		then()
+		p.leaveTree()
 	}
 }
 
@@ -60,24 +67,10 @@ func (p *Process) leaveTree() {
 	go p.tree.outlast()
 }
 
-// hasExited says whether a child that has not been reaped has exited. Also a
-// child that is not there any more has.
-func hasExited(pid int) bool {
-	return waitid(pid, unix.WNOHANG)
-}
-
-func awaitExitBlocking(pid int) {
-	waitid(pid, 0)
-}
-
-// waitid leaves the child unreaped, so that its id remains its own.
-func waitid(pid, options int) bool {
-	for {
-		var info unix.Siginfo
-		err := unix.Waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOWAIT|options, nil)
-		if err != unix.EINTR {
-			return err != nil || info.Signo != 0
-		}
+// awaitExit takes a thread, on kernels without pidfds. It leaves the child
+// unreaped, so that its id remains its own.
+func awaitExit(pid int) {
+	for unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
 	}
 }
 
@@ -109,17 +102,14 @@ func (p *Process) reap() (then func()) {
 	p.orphans.disown(p.pid)
 	var status syscall.WaitStatus
 	var usage syscall.Rusage
-	_, err := syscall.Wait4(p.pid, &status, 0, &usage)
-	for err == syscall.EINTR {
-		_, err = syscall.Wait4(p.pid, &status, 0, &usage)
-	}
+	known := nowait.Reap(p.pid, &status, &usage)
 	p.over, p.reaped = true, true
 	p.gone = syscall.Kill(-p.pid, 0) == syscall.ESRCH
 	if p.settled {
 		return nil
 	}
 	p.result.ExitCode = -1
-	if err == nil {
+	if known {
 		p.result.status(status, &usage)
 	}
 	p.wholeTree()

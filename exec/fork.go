@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"dataflux-func-sidecar/nowait"
 )
 
 // child is a command that has just been started, with the ends of its pipes
@@ -37,17 +39,17 @@ func (f *fork) run(from *forker) error {
 	if e := openPipe(&out); e != nil {
 		return e
 	}
-	defer unix.Close(out[1])
+	defer nowait.Close(out[1])
 	if e := openPipe(&err); e != nil {
-		unix.Close(out[0])
+		nowait.Close(out[0])
 		return e
 	}
-	defer unix.Close(err[1])
+	defer nowait.Close(err[1])
 	f.child = child{pidfd: -1, stdout: out[0], stderr: err[0], started: time.Now()}
 	e := f.inDir(from, out[1], err[1])
 	if e != nil {
-		unix.Close(out[0])
-		unix.Close(err[0])
+		nowait.Close(out[0])
+		nowait.Close(err[0])
 	}
 	return e
 }
@@ -86,7 +88,7 @@ func (f *fork) inTree(attributes *syscall.ProcAttr) error {
 }
 
 func (f *fork) into(t *tree, dir int, attributes *syscall.ProcAttr) error {
-	defer unix.Close(dir)
+	defer nowait.Close(dir)
 	attributes.Sys.UseCgroupFD, attributes.Sys.CgroupFD = true, dir
 	if err := f.exec(attributes); err != nil {
 		t.discard()
@@ -118,9 +120,9 @@ func (f *fork) exec(attributes *syscall.ProcAttr) (err error) {
 
 // openPipe makes a pipe of which only our end, the first, never blocks.
 func openPipe(ends *[2]int) error {
-	err := unix.Pipe2(ends[:], unix.O_CLOEXEC)
+	err := unix.Pipe2(ends[:], unix.O_CLOEXEC|unix.O_NONBLOCK)
 	if err == nil {
-		err = unix.SetNonblock(ends[0], true)
+		err = nowait.SetBlocking(ends[1])
 	}
 	if err != nil {
 		return &StartError{Fault: FaultHost, What: "cannot open a pipe for the command's output", Err: err}

@@ -43,6 +43,10 @@ func (r *Runner) SetHome(dir string) error {
 // start forks here and now. An error is no more than a hint to let a forker
 // try: it tells precisely what the matter is.
 func (h home) start(f *fork) error {
+	// Should the home's file system hang, then here and not in the child: a fork holds up the Go scheduler.
+	if err := unix.Faccessat(unix.AT_FDCWD, h.dir, unix.X_OK, 0); err != nil {
+		return err
+	}
 	h.gate <- struct{}{}
 	defer func() { <-h.gate }()
 	return f.run(&forker{path: h.dir})

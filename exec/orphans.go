@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"dataflux-func-sidecar/nowait"
 )
 
 const (
@@ -135,7 +137,7 @@ func (o *orphans) sweep() (left bool) {
 		if _, ours := o.ours[pid]; err != nil || ours {
 			continue
 		}
-		if !hasExited(pid) {
+		if !nowait.HasExited(pid) {
 			left = true
 			continue
 		}

@@ -3,10 +3,13 @@ package exec
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"dataflux-func-sidecar/nowait"
 )
 
 // poller watches the descriptors of all commands on one goroutine. A goroutine
@@ -18,16 +21,30 @@ type poller struct {
 	fd   int
 
 	mu      sync.Mutex
-	watches map[int32]func()
+	watches map[int32]watch
 	closing bool
 }
+
+// watch is whom to call about a descriptor.
+type watch struct {
+	of    subject
+	ready func()
+}
+
+// subject says what a descriptor tells of.
+type subject bool
+
+const (
+	anExit   subject = true  // somebody may wait for the result
+	anOutput subject = false // nobody waits for it alone
+)
 
 func newPoller() (*poller, error) {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("cannot prepare for waiting on commands: %w", err)
 	}
-	p := &poller{file: pollable(fd, "epoll"), fd: fd, watches: make(map[int32]func())}
+	p := &poller{file: pollable(fd, "epoll"), fd: fd, watches: make(map[int32]watch)}
 	raw, err := p.file.SyscallConn()
 	if err != nil {
 		p.file.Close()
@@ -46,10 +63,10 @@ func newPoller() (*poller, error) {
 // number before.
 //
 // It fails when the kernel lets this user watch no more descriptors.
-func (p *poller) watch(fd int, ready func()) error {
+func (p *poller) watch(fd int, of subject, ready func()) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.watches[int32(fd)] = ready
+	p.watches[int32(fd)] = watch{of, ready}
 	err := unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(fd)})
 	if err != nil {
 		delete(p.watches, int32(fd))
@@ -86,22 +103,29 @@ func (p *poller) closeUnused() {
 func (p *poller) turn() (over bool) {
 	var events [64]unix.EpollEvent
 	for {
-		n, err := unix.EpollWait(p.fd, events[:], 0)
-		if err == unix.EINTR {
-			continue
-		}
+		n, err := nowait.Poll(p.fd, events[:])
 		if n <= 0 {
 			return err != nil
 		}
-		for _, event := range events[:n] {
-			if ready := p.watcher(event.Fd); ready != nil {
-				ready()
-			}
+		if p.call(events[:n], anExit) {
+			runtime.Gosched() // a result goes before the clearing away of its pipes
 		}
+		p.call(events[:n], anOutput)
 	}
 }
 
-func (p *poller) watcher(fd int32) func() {
+// call says whether there was anybody to call about such a descriptor.
+func (p *poller) call(events []unix.EpollEvent, of subject) (called bool) {
+	for _, event := range events {
+		if w := p.watcher(event.Fd); w.ready != nil && w.of == of {
+			w.ready()
+			called = true
+		}
+	}
+	return called
+}
+
+func (p *poller) watcher(fd int32) watch {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.watches[fd]

@@ -14,7 +14,7 @@ import (
 func TestCommandsRunWhereNothingMoreCanBeWatched(t *testing.T) {
 	r := newTestRunner(t)
 	r.poller.close()
-	r.poller = &poller{fd: -1, watches: map[int32]func(){}} // EBADF in place of ENOSPC
+	r.poller = &poller{fd: -1, watches: map[int32]watch{}} // EBADF in place of ENOSPC
 	result := finish(t, start(t, r, command("echo out; echo err >&2; head -c 300000 /dev/zero; sleep 0.1; echo end; exit 3")))
 	out := text(&result.Stdout)
 	if result.ExitCode != 3 || !strings.HasPrefix(out, "out\n") || !strings.HasSuffix(out, "end\n") || text(&result.Stderr) != "err\n" {

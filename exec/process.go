@@ -4,6 +4,9 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"dataflux-func-sidecar/crew"
+	"dataflux-func-sidecar/nowait"
 )
 
 // patience is how long after SIGKILL the shell may take to die until the
@@ -25,6 +28,7 @@ type Process struct {
 	tree    *tree    // nil: the command has no cgroup of its own
 	kin     kin      // what it has instead
 	orphans *orphans // nil: not ours
+	crew    *crew.Crew
 
 	pipes  *pipes
 	killed chan struct{} // closed when the grace period is over
@@ -90,7 +94,7 @@ func (p *Process) Late() int64 { return p.pipes.late() }
 func (p *Process) End(reason Reason) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if reason == Exited || p.reason != Exited || p.over || hasExited(p.pid) {
+	if reason == Exited || p.reason != Exited || p.over || nowait.HasExited(p.pid) {
 		return
 	}
 	p.reason = reason

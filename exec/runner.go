@@ -5,6 +5,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"dataflux-func-sidecar/crew"
 )
 
 // forksAtOnce bounds the forks that run at the same time. A fork holds its
@@ -18,6 +20,7 @@ type Runner struct {
 	forks   chan *fork
 	buffers *buffers
 	poller  *poller
+	crew    *crew.Crew
 	stdin   *os.File // /dev/null for reading, every command's standard input
 	null    *os.File // /dev/null for writing, where output beyond the limit goes
 
@@ -59,7 +62,7 @@ func NewRunner() (*Runner, error) {
 		return nil, err
 	}
 	r := &Runner{
-		forks: make(chan *fork), buffers: newBuffers(), poller: poller,
+		forks: make(chan *fork), buffers: newBuffers(), poller: poller, crew: crew.New(4),
 		stdin: stdin, null: null, session: session,
 		noOpenat2: !hasOpenat2(), noPidfd: !hasPidfd(),
 	}
@@ -124,6 +127,7 @@ func (r *Runner) fork(c Command, dir int) *fork {
 // follow begins to read the command's output and to wait for its end.
 func (r *Runner) follow(c Command, child *child) *Process {
 	p := newProcess(c, child)
+	p.crew = r.crew
 	p.orphans, p.kin = r.orphans, kin{group: child.pid, session: r.session, census: &r.census, held: new(held)}
 	p.pipes = r.read(child, &p.result, c.MaxOutput)
 	p.limit(c.Timeout)

@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"dataflux-func-sidecar/nowait"
 )
 
 // stream reads one pipe of a command until its last writer is gone. Until the
@@ -38,7 +40,7 @@ func (s *stream) init(r *Runner, fd int, output *Output, limit int64, ended func
 }
 
 func (s *stream) start() {
-	if s.poller.watch(s.fd, s.ready) != nil {
+	if s.poller.watch(s.fd, anOutput, s.ready) != nil {
 		s.readAlone()
 	}
 }
@@ -48,8 +50,6 @@ func (s *stream) ready() {
 	for taken := 0; taken < scratchSize; {
 		n, err := s.pull()
 		switch {
-		case err == unix.EINTR:
-			continue
 		case err == unix.EAGAIN:
 			return
 		case err != nil || n == 0:
@@ -89,7 +89,6 @@ func (s *stream) pump(uintptr) bool {
 	for {
 		n, err := s.pull()
 		switch {
-		case err == unix.EINTR:
 		case err == unix.EAGAIN:
 			return false
 		case err != nil || n == 0:
@@ -136,19 +135,23 @@ func (s *stream) widen() {
 // drop moves bytes to /dev/null inside the kernel: they cost neither memory
 // nor a copy, however much a command writes.
 func (s *stream) drop(most int) (int, error) {
-	n, err := unix.Splice(s.fd, nil, int(s.null.Fd()), nil, most, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
-	if err == nil || err == unix.EAGAIN || err == unix.EINTR {
-		return int(max(n, 0)), err
+	for {
+		n, err := unix.Splice(s.fd, nil, int(s.null.Fd()), nil, most, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
+		switch {
+		case err == unix.EINTR:
+		case err == nil || err == unix.EAGAIN:
+			return int(max(n, 0)), err
+		default:
+			return s.dropByReading(most)
+		}
 	}
-	return s.dropByReading(most)
 }
 
 // dropByReading serves where /dev/null takes no splice.
 func (s *stream) dropByReading(most int) (int, error) {
 	lent := s.pool.scratch()
 	defer s.pool.scratches.Put(lent)
-	n, err := unix.Read(s.fd, lent[:min(most, len(lent))])
-	return max(n, 0), err
+	return nowait.Read(s.fd, lent[:min(most, len(lent))])
 }
 
 // settle takes what is in the pipe at this moment, no more, and detaches the
@@ -158,9 +161,6 @@ func (s *stream) settle() {
 	defer s.mu.Unlock()
 	for left := s.waiting(); left > 0; {
 		n, err := s.take(left)
-		if err == unix.EINTR {
-			continue
-		}
 		if err != nil || n == 0 {
 			break
 		}
@@ -175,7 +175,7 @@ func (s *stream) waiting() int {
 	if s.closed {
 		return 0
 	}
-	n, err := unix.IoctlGetInt(s.fd, unix.TIOCINQ)
+	n, err := nowait.Waiting(s.fd)
 	if err != nil {
 		return 0
 	}
@@ -192,7 +192,7 @@ func (s *stream) shut() {
 	defer s.mu.Unlock()
 	s.closed = true
 	if s.file == nil {
-		unix.Close(s.fd)
+		nowait.Close(s.fd)
 	} else {
 		_ = s.file.Close()
 	}

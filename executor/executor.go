@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"dataflux-func-sidecar/crew"
 	"dataflux-func-sidecar/exec"
 	"dataflux-func-sidecar/journal"
 	"dataflux-func-sidecar/privsep/message"
@@ -65,6 +66,7 @@ type Executor struct {
 	jobs     *jobs
 	courier  *courier
 	tally    *tally
+	crew     *crew.Crew
 	routes   map[string]map[string]handler
 	// strangers sums up, for the journal, who came without a valid signature.
 	strangers *strangers
@@ -89,7 +91,7 @@ func New(o Options) (*Executor, error) {
 	}
 	e := &Executor{
 		verifier: o.Verifier, commands: o.Commands, limits: o.Limits, log: o.Log,
-		runner: runner, jobs: newJobs(o.Jobs), tally: newTally(o.Version),
+		runner: runner, jobs: newJobs(o.Jobs), tally: newTally(o.Version), crew: crew.New(4),
 		verifying: make(chan struct{}, 64), changed: make(chan struct{}),
 	}
 	e.routes = e.table()

@@ -159,7 +159,7 @@ func (s *Session) takeRequest(f message.Frame) error {
 	}
 	st.tally = s.executor.tally
 	s.executor.verifying <- struct{}{}
-	go s.executor.serve(call, st)
+	s.executor.crew.Go(func() { s.executor.serve(call, st) })
 	return nil
 }
 

@@ -72,7 +72,7 @@ type limitedListener struct {
 // Accept returns the next caller within the limit; the ones above it are answered with 503.
 func (l *limitedListener) Accept() (net.Conn, error) {
 	for {
-		conn, err := l.Listener.Accept()
+		conn, err := l.accept()
 		if err != nil {
 			return nil, err
 		}
@@ -87,6 +87,19 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 		}
 		l.limit.refuse(conn)
 	}
+}
+
+func (l *limitedListener) accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	c, err := newCaller(conn)
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return c, nil
 }
 
 func (l *connectionLimit) refuse(conn net.Conn) {

@@ -17,16 +17,18 @@ const module = "dataflux-func-sidecar"
 // place in the design yet: give it one in README.md, then here.
 func ours() map[string][]string {
 	return map[string][]string{
-		"sign":            nil, // knows of requests only what is signed
-		"exec":            nil, // knows nothing of requests, keys or the network
+		"sign":            nil,                // knows of requests only what is signed
+		"nowait":          nil,                // system calls
+		"crew":            nil,                // goroutines
+		"exec":            {"crew", "nowait"}, // knows nothing of requests, keys or the network
 		"journal":         nil,
 		"metrics":         nil, // counts, and knows nothing of what
 		"config":          nil,
 		"connector":       nil, // scripts for Func, in Python
 		"privsep":         nil, // starts roles, and does not know what they do
 		"privsep/message": nil,
-		"listener":        {"privsep/message"}, // the network role: no key, no verdict, no command
-		"executor":        {"exec", "journal", "metrics", "privsep/message", "sign", "state"},
+		"listener":        {"nowait", "privsep/message"}, // the network role: no key, no verdict, no command
+		"executor":        {"crew", "exec", "journal", "metrics", "privsep/message", "sign", "state"},
 		"state":           nil,                                                                     // knows nothing of what the bytes in its files mean
 		"certificate":     {"config", "privsep/message"},                                           // no more than the channel carries
 		"client":          {"certificate", "config", "host", "sign"},                               // calls a Sidecar for the command line
@@ -49,7 +51,7 @@ func reserved() map[string]struct {
 		"net/http": {[]string{"listener", "client"}, "HTTP is parsed by the sandboxed role, and by who calls from the command line"},
 		"os/exec":  {nil, "processes are started by exec and privsep, and those use syscall.ForkExec"},
 		"plugin":   {nil, "no code comes from elsewhere"},
-		"unsafe":   {[]string{"privsep", "exec"}, "system calls that the library lacks"},
+		"unsafe":   {[]string{"privsep", "exec", "nowait"}, "system calls that the library lacks"},
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"dataflux-func-sidecar/listener"
+	"dataflux-func-sidecar/nowait"
 	"dataflux-func-sidecar/privsep"
 	"dataflux-func-sidecar/privsep/message"
 )
@@ -89,7 +90,10 @@ func serveConfined(count, landlock int) error {
 	if err := syscall.SetNonblock(privsep.ChannelFD, true); err != nil { // else each read of it takes a thread
 		return fmt.Errorf("the channel is missing: %w", err)
 	}
-	channel := os.NewFile(privsep.ChannelFD, "channel")
+	channel, err := nowait.NewStream(os.NewFile(privsep.ChannelFD, "channel"))
+	if err != nil {
+		return fmt.Errorf("the channel is missing: %w", err)
+	}
 	if err := privsep.InstallSeccomp(); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"dataflux-func-sidecar/executor"
 	"dataflux-func-sidecar/journal"
+	"dataflux-func-sidecar/nowait"
 	"dataflux-func-sidecar/privsep"
 	"dataflux-func-sidecar/privsep/message"
 )
@@ -108,7 +109,12 @@ func (s *supervisor) startRole() (*roleRun, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn := message.NewConn(role.Channel, message.FromNetwork())
+	channel, err := nowait.NewStream(role.Channel)
+	if err != nil {
+		role.Kill()
+		return nil, fmt.Errorf("cannot use the channel to the network role: %w", err)
+	}
+	conn := message.NewConn(channel, message.FromNetwork())
 	r := &roleRun{role: role, failed: make(chan error, 2), since: time.Now(), session: s.executor.Connect(conn)}
 	go func() {
 		s.certify(conn)
