@@ -41,7 +41,15 @@ func (b *bench) addLimits(folder string) {
 	}
 	w := b.startWorker(memfdWorker, b.user)
 	b.add(&contestant{name: "memfd loop", worker: w, accounts: []account{{who: "loop", process: w.process}}})
-	s := b.startWorker(serverWorker, b.user)
+	b.addServer("loop on socket", serverWorker)
+	b.addServer(separated, relayWorker)
+}
+
+// separated is the name of the loop that is in two processes, as the daemon is.
+const separated = "two-process loop"
+
+func (b *bench) addServer(name, kind string) {
+	s := b.startWorker(kind, b.user)
 	if b.failed != nil {
 		return
 	}
@@ -51,7 +59,7 @@ func (b *bench) addLimits(folder string) {
 		return
 	}
 	b.add(&contestant{
-		name: "loop on socket", worker: b.client, base: order{Address: listening.Address},
+		name: name, worker: b.client, base: order{Address: listening.Address},
 		accounts: []account{{who: "loop", process: s.process}, {who: "client", process: b.client.process}},
 	})
 }

@@ -44,6 +44,7 @@ const whoIsWho = `
 | vfork in C | a limit: vfork, exec of the shell, wait; output to /dev/null |
 | memfd loop | a limit: fork and exec from Go, output in two files in memory |
 | loop on socket | a limit: the os/exec loop behind a socket, without HTTP or signatures |
+| two-process loop | a limit: the same, with the socket in one process and the commands in another |
 | os/exec loop | the yardstick: os/exec with two buffers, in a process that serves nobody |
 | daemon | this one, with all it does: signature, nonces on disk, two roles, journal as text in a file |
 | webhook | with a rule for the body's HMAC-SHA256 and its output in the answer; no nonces, no journal, called by the same client |

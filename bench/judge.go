@@ -15,6 +15,7 @@ func (b *bench) judge(c *contest) {
 	case c.clients == 1:
 		ratio := tried.over(loop, ratioOfLatency)
 		b.report.figure(c.describe+", p50 over loop's", ratio.String()+" x", "<= 1.10 x", ratio.median <= latencyReach)
+		b.judgeSeparation(c, tried, loop)
 	case c.clients >= 16:
 		ratio := tried.over(loop, ratioOfThroughput)
 		b.report.figure(c.describe+", throughput over loop's", ratio.String()+" x", ">= 0.97 x", ratio.median >= throughputReach)
@@ -26,6 +27,16 @@ func (b *bench) judge(c *contest) {
 			continue
 		}
 		b.report.detail("%-14s %s", s.name, s.absolute())
+	}
+}
+
+// judgeSeparation tells how much of the daemon's p50 is the price of two roles, which nobody has to reach.
+func (b *bench) judgeSeparation(c *contest, tried, loop *side) {
+	for _, s := range c.sides {
+		if s.name == separated && s.failed == nil {
+			b.report.fact(c.describe+", p50 of the two-process loop over loop's", s.over(loop, ratioOfLatency).String()+" x")
+			b.report.fact(c.describe+", p50 over the two-process loop's", tried.over(s, ratioOfLatency).String()+" x")
+		}
 	}
 }
 

@@ -14,7 +14,7 @@
 // charged to the daemon, as the loop needs none: one thread of raw system calls over connections that
 // stay open, with requests that were signed before the clock started. What any daemon would cost tells
 // the line "loop on socket": the same loop in one process, called by the same client, without HTTP,
-// signatures or journal. The other two limits are loops that skip what the yardstick does: in C with
+// signatures or journal; and what any daemon in two roles would, the "two-process loop". The other two limits are loops that skip what the yardstick does: in C with
 // vfork and without output, and in Go with memory files instead of pipes. The daemon's journal is text
 // in a file; what journald itself takes is not in the figures.
 //

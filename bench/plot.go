@@ -134,7 +134,7 @@ func drawLegend(d *strings.Builder, left float64, curves []curve) {
 func stroke(name string) string {
 	styles := map[string]string{
 		"daemon": "#d00000;3;", "os/exec loop": "#222222;2;", "webhook": "#1060c0;2;", "OpenSSH": "#108040;2;",
-		"vfork in C": "#888888;1;6 3", "memfd loop": "#888888;1;2 3", "loop on socket": "#888888;1;8 3 2 3",
+		"vfork in C": "#888888;1;6 3", "memfd loop": "#888888;1;2 3", "loop on socket": "#888888;1;8 3 2 3", "two-process loop": "#888888;1;8 3 2 3 2 3",
 	}
 	style, known := styles[name]
 	if !known {

@@ -22,6 +22,10 @@ const (
 	vforkWorker  = "vfork"
 	memfdWorker  = "memfd"
 	prefixWorker = "prefix"
+	relayWorker  = "relay"
+
+	// relayedWorker is started by a relay, for itself.
+	relayedWorker = "relayed"
 )
 
 // roundLimit bounds every round: a worker that takes longer is killed.
@@ -59,7 +63,12 @@ func becomeWorker(name string) bool {
 	do, known := map[string]func(order) (outcome, error){
 		loopWorker: runLoop, clientWorker: runClient, serverWorker: runServer,
 		vforkWorker: runVfork, memfdWorker: runMemfd, prefixWorker: runPrefix,
+		relayWorker: runRelay,
 	}[name]
+	if name == relayedWorker {
+		_ = runRelayed() // it ends with the process that started it
+		return true
+	}
 	if !known {
 		return false
 	}

@@ -1,10 +1,13 @@
 package exec
 
 import (
+	"fmt"
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -88,4 +91,61 @@ func TestThenIsCalledOnceWhetherTheCommandHasEndedOrNot(t *testing.T) {
 			t.Errorf("%s: called twice", text)
 		}
 	}
+}
+
+// hangingDir is a folder of a file system that answers nothing, until release is called.
+func hangingDir(t *testing.T) (dir string, release func()) {
+	t.Helper()
+	need(t, os.Geteuid() == 0, "root, to mount")
+	fuse, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	need(t, err == nil, "/dev/fuse")
+	dir = t.TempDir()
+	options := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", fuse)
+	if err := unix.Mount("none", dir, "fuse", 0, options); err != nil {
+		t.Fatal(err)
+	}
+	release = sync.OnceFunc(func() {
+		_ = unix.Close(fuse) // whoever waits is told that nobody is there
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(release)
+	return dir, release
+}
+
+// A fork holds up Go's scheduler, and collecting garbage with it: it must not be the fork that hangs.
+func TestAHomeThatHangsHoldsUpNobodyElse(t *testing.T) {
+	r := newTestRunner(t)
+	dir, release := hangingDir(t)
+	if err := r.SetHome(dir); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := r.Start(Command{Shell: "/bin/sh", Text: "pwd", Dir: dir})
+		ended <- err
+	}()
+	time.Sleep(50 * time.Millisecond)
+	collected := make(chan struct{})
+	go func() {
+		runtime.GC()
+		close(collected)
+	}()
+	select {
+	case <-collected:
+	case <-time.After(10 * time.Second):
+		release()
+		t.Fatal("no garbage was collected while it hung")
+	}
+	if result := finish(t, start(t, r, command("echo well"))); text(&result.Stdout) != "well\n" {
+		t.Errorf("got %q", text(&result.Stdout))
+	}
+	select {
+	case err := <-ended:
+		t.Fatalf("it did not hang: %v", err)
+	default:
+	}
+	release()
+	<-ended
 }

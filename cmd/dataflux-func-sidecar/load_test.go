@@ -127,8 +127,10 @@ func TestAFloodOfUnsignedRequestsGrowsNoMemory(t *testing.T) {
 }
 
 // Case 5, connections: each above the bound is told so, and when they are gone all is as before.
+//
+// Not beside other tests: on a busy machine the first connections could be over, for want of a request, before
+// the last ones come.
 func TestACrowdOfIdleConnectionsIsBounded(t *testing.T) {
-	t.Parallel()
 	d := startDaemon(t, "MAX_RUNNING = 16") // 528 connections
 	var held []*wire
 	for range 700 {
