@@ -22,10 +22,16 @@ type processors struct {
 // lookAgain is after how long there become fewer, if fewer did: each change stops all Go code for a moment.
 const lookAgain = time.Second
 
-// newProcessors allows four for each core: most of them sit in fork and exec at any time.
-func newProcessors() *processors {
-	p := &processors{most: max(runtime.NumCPU(), min(4*runtime.NumCPU(), 16))}
-	p.set(1)
+// mostProcessors is four for each core: most of them sit in fork and exec at any time.
+func mostProcessors() int {
+	return max(runtime.NumCPU(), min(4*runtime.NumCPU(), 16))
+}
+
+// newProcessors begins with the most: the start has much to do, and the runner makes threads for them.
+func newProcessors(most int) *processors {
+	p := &processors{most: most}
+	p.set(most)
+	time.AfterFunc(lookAgain, p.look)
 	return p
 }
 

@@ -9,14 +9,14 @@ import (
 func TestThereAreAsManyProcessorsAsCommandsRun(t *testing.T) {
 	before := runtime.GOMAXPROCS(0)
 	defer runtime.GOMAXPROCS(before)
-	p := newProcessors()
-	p.most = 4
+	p := newProcessors(4)
 	for _, step := range []struct {
 		what string
 		do   func()
 		want int
 	}{
-		{"at the start", func() {}, 1},
+		{"at the start", func() {}, 4},
+		{"when it is over", p.look, 1},
 		{"a lone command", func() { p.load(1) }, 1},
 		{"a second one, and a third", func() { p.load(2); p.load(3) }, 3},
 		{"many", func() { p.load(100) }, 4},
@@ -37,8 +37,8 @@ func TestThereAreAsManyProcessorsAsCommandsRun(t *testing.T) {
 func TestFewerProcessorsComeByThemselves(t *testing.T) {
 	before := runtime.GOMAXPROCS(0)
 	defer runtime.GOMAXPROCS(before)
-	p := newProcessors()
-	p.most = 2
+	p := newProcessors(2)
+	p.load(1)
 	p.load(2)
 	p.load(0)
 	for deadline := time.Now().Add(10 * time.Second); runtime.GOMAXPROCS(0) > 1; time.Sleep(10 * time.Millisecond) {

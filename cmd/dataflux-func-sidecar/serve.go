@@ -174,7 +174,7 @@ func newExecutor(settings config.Config, user privsep.User, kept *durable, metri
 			},
 		},
 		Jobs: executor.Jobs{
-			Load:       newProcessors().load,
+			Load:       newProcessors(mostProcessors()).load,
 			MaxRunning: settings.MaxRunning, MaxQueued: settings.MaxQueued,
 			KeepTime: settings.KeepTime, KeepCount: settings.KeepJobs, KeepBytes: settings.KeepBytes,
 		},
