@@ -7,7 +7,8 @@ package crew
 
 import "sync/atomic"
 
-// Crew is a number of goroutines that wait for work. There may be more of them at work.
+// Crew is a number of goroutines that wait for work, for as long as the process lives. There may be more of
+// them at work.
 type Crew struct {
 	work    chan func()
 	waiting atomic.Int64
@@ -28,17 +29,14 @@ func (c *Crew) Go(f func()) {
 	}
 }
 
-// Close ends those that wait. Go must not be called any more; what is at work goes on.
-func (c *Crew) Close() { close(c.work) }
-
 func (c *Crew) serve(f func()) {
-	for f != nil {
+	for {
 		f()
 		if c.waiting.Add(1) > c.most {
 			c.waiting.Add(-1)
 			return
 		}
-		f = <-c.work // nil once the crew is closed
+		f = <-c.work
 		c.waiting.Add(-1)
 	}
 }
