@@ -14,6 +14,9 @@ import (
 // make each other, and everything else, wait.
 const forksAtOnce = 4
 
+// finishers is how many goroutines wait for commands to end, at most. Each has a stack of some KiB.
+const finishers = 4
+
 // Runner starts commands. It holds what they share: the fork gate, buffers,
 // /dev/null, and what this kernel can do.
 type Runner struct {
@@ -62,7 +65,7 @@ func NewRunner() (*Runner, error) {
 		return nil, err
 	}
 	r := &Runner{
-		forks: make(chan *fork), buffers: newBuffers(), poller: poller, crew: crew.New(4),
+		forks: make(chan *fork), buffers: newBuffers(), poller: poller, crew: crew.New(finishers),
 		stdin: stdin, null: null, session: session,
 		noOpenat2: !hasOpenat2(), noPidfd: !hasPidfd(),
 	}

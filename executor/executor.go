@@ -56,6 +56,9 @@ type Options struct {
 	Version   string // for the metrics
 }
 
+// servers is how many goroutines wait for requests, at most. Each has a stack of some KiB.
+const servers = 4
+
 // Executor carries out verified requests. Commands outlive the network role that brought them.
 type Executor struct {
 	verifier *sign.Verifier
@@ -91,7 +94,7 @@ func New(o Options) (*Executor, error) {
 	}
 	e := &Executor{
 		verifier: o.Verifier, commands: o.Commands, limits: o.Limits, log: o.Log,
-		runner: runner, jobs: newJobs(o.Jobs), tally: newTally(o.Version), crew: crew.New(4),
+		runner: runner, jobs: newJobs(o.Jobs), tally: newTally(o.Version), crew: crew.New(servers),
 		verifying: make(chan struct{}, 64), changed: make(chan struct{}),
 	}
 	e.routes = e.table()

@@ -5,6 +5,8 @@ import (
 	"net"
 	"strconv"
 	"strings"
+
+	"dataflux-func-sidecar/nowait"
 )
 
 // journalSocket is where journald takes entries, each as one datagram
@@ -15,7 +17,7 @@ const journalSocket = "/run/systemd/journal/socket"
 // use: waiting for a journal that hangs is then the kernel's, and takes no processor time.
 type sender struct {
 	path string
-	conn *net.UnixConn // nil until the first entry, and after a failure
+	conn *nowait.Stream // nil until the first entry, and after a failure
 	data []byte
 }
 
@@ -36,7 +38,7 @@ func (s *sender) send(e entry) {
 
 func (s *sender) write() (err error) {
 	if s.conn == nil {
-		if s.conn, err = net.DialUnix("unixgram", nil, &net.UnixAddr{Name: s.path, Net: "unixgram"}); err != nil {
+		if s.conn, err = dialJournal(s.path); err != nil {
 			return err
 		}
 	}
@@ -45,6 +47,14 @@ func (s *sender) write() (err error) {
 		s.conn = nil
 	}
 	return err
+}
+
+func dialJournal(path string) (*nowait.Stream, error) {
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		return nil, err
+	}
+	return nowait.NewStream(conn)
 }
 
 // appendField gives the length of a value that has several lines, as a newline would end it.

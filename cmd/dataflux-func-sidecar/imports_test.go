@@ -21,7 +21,7 @@ func ours() map[string][]string {
 		"nowait":          nil,                // system calls
 		"crew":            nil,                // goroutines
 		"exec":            {"crew", "nowait"}, // knows nothing of requests, keys or the network
-		"journal":         nil,
+		"journal":         {"nowait"},
 		"metrics":         nil, // counts, and knows nothing of what
 		"config":          nil,
 		"connector":       nil, // scripts for Func, in Python

@@ -105,7 +105,8 @@ func TestADaemonWithoutANetworkRoleGivesSignsOfLife(t *testing.T) {
 // loseRoleFor has a command take the descriptors from the daemon, which is the same user's, and kill the role.
 func (d *daemon) loseRoleFor(seconds string) {
 	d.t.Helper()
-	d.shell(fields{"wait": false, "command": fmt.Sprintf(`soft=$(prlimit --pid $PPID --nofile --output SOFT --noheadings)
+	// The answer needs the role, which on a busy machine may not have had its turn.
+	d.shell(fields{"wait": false, "command": fmt.Sprintf(`sleep 0.5; soft=$(prlimit --pid $PPID --nofile --output SOFT --noheadings)
 		prlimit --pid $PPID --nofile=3: && kill -KILL %d && sleep %s; prlimit --pid $PPID --nofile=$soft:`, d.networkPID(), seconds)})
 }
 
