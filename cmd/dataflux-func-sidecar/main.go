@@ -8,6 +8,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"log"
 	"os"
 )
 
@@ -34,6 +35,7 @@ Each command tells its options with --help.
 `
 
 func main() {
+	log.SetOutput(io.Discard) // net/http would print what an unknown server says, between our own lines
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
