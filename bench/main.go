@@ -14,10 +14,10 @@
 // charged to the daemon, as the loop needs none: one thread of raw system calls over connections that
 // stay open, with requests that were signed before the clock started. What any daemon would cost tells
 // the line "loop on socket": the same loop in one process, called by the same client, without HTTP,
-// signatures or journal; and what any daemon in two roles would, the "two-process loop". The other two limits are loops that skip what the yardstick does: in C with
-// vfork and without output, and in Go with memory files instead of pipes. The daemon's journal is text
-// in a file, and its commands have no cgroups, as it is started by hand; what journald and systemd's
-// delegation take is in the cold start's figure alone.
+// signatures or journal; and what any daemon in two roles would, the "two-process loop". The other two
+// limits are loops that skip what the yardstick does: in C with vfork and without output, and in Go with
+// memory files instead of pipes. The daemon's journal is text in a file, and its commands have no cgroups,
+// as it is started by hand; what journald and systemd's delegation take is in the cold start's figure alone.
 //
 // The peers are what a user would take instead. webhook checks a signature of the body and answers with
 // the output, called by the same client; it remembers no nonces and writes no journal. OpenSSH has one

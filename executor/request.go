@@ -85,12 +85,12 @@ func eachField(body []byte, field func(name string, raw json.RawMessage) error) 
 	if trimSpace(body)[0] != '{' {
 		return errors.New(`the body is not a JSON object: send one such as {"command":"hostname"}`)
 	}
-	var seen []string
+	seen := map[string]bool{} // envs may have as many keys as a body can hold
 	for name, raw := range members(body) {
-		if slices.Contains(seen, name) {
+		if seen[name] {
 			return fmt.Errorf("the key %q is there twice: send it once", name)
 		}
-		seen = append(seen, name)
+		seen[name] = true
 		if string(raw) == "null" {
 			continue
 		}

@@ -2,6 +2,7 @@ package executor
 
 import (
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -139,5 +140,24 @@ func TestACallersAddressCannotForgeAJournalLine(t *testing.T) {
 		if got := address(remote); got != want {
 			t.Errorf("%q becomes %q instead of %q", remote, got, want)
 		}
+	}
+}
+
+// What holds for each key must not take longer with each: a body of a megabyte has a hundred thousand.
+func BenchmarkDecodeManyVariables(b *testing.B) {
+	for _, keys := range []int{1_000, 10_000, 100_000} {
+		var body strings.Builder
+		body.WriteString(`{"command":"x","envs":{"A":""`)
+		for i := range keys {
+			fmt.Fprintf(&body, `,"A%d":""`, i)
+		}
+		body.WriteString(`}}`)
+		b.Run(fmt.Sprint(keys), func(b *testing.B) {
+			for b.Loop() {
+				if r, err := decodeShell([]byte(body.String())); err != nil || len(r.envs) != keys+1 {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

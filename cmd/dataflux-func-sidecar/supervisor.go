@@ -111,6 +111,7 @@ func (s *supervisor) startRole() (*roleRun, error) {
 	}
 	channel, err := nowait.NewStream(role.Channel)
 	if err != nil {
+		_ = role.Channel.Close()
 		role.Kill()
 		return nil, fmt.Errorf("cannot use the channel to the network role: %w", err)
 	}
