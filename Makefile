@@ -1,7 +1,7 @@
 # `make help` lists the targets. Two of them do all the set-up: `make run` and `make test`.
 
 PROGRAM := dataflux-func-sidecar
-FUZZTIME ?= 10s
+FUZZTIME ?= 100000x
 # Root cannot be the user that commands run as.
 RUN_USER := $(if $(filter 0,$(shell id -u)),--user nobody)
 
@@ -25,7 +25,7 @@ matrix: ## the end-to-end tests on Debian 11, 12 and 13, both cgroup layouts, an
 lint: ## gofumpt, vet, staticcheck, shellcheck, govulncheck
 	dev/lint.sh
 
-fuzz: ## fuzz each target for FUZZTIME
+fuzz: ## fuzz each target for FUZZTIME, runs (100000x) or a duration (10s)
 	dev/fuzz.sh $(FUZZTIME)
 
 faults: ## the fault suite with 500 rounds instead of 50
