@@ -41,7 +41,7 @@ func askSystemd() (systemd, error) {
 
 // shellOutput runs a command as the daemon runs its own: there is one way to start processes here.
 func shellOutput(command string) (string, error) {
-	runner, err := exec.NewRunner()
+	runner, err := exec.NewRunner(nil)
 	if err != nil {
 		return "", err
 	}

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -160,7 +159,10 @@ func give(dir int, name string, uid, gid int) error {
 // prepare removes what a predecessor left empty and proves, as the user that
 // runs commands, that a process can be started in a cgroup. What it left in use
 // holds processes that were put into the background on purpose.
-func (c *Cgroups) prepare() error {
+func (c *Cgroups) prepare(with spawner) error {
+	if with.old {
+		return errors.New("processes cannot be born into a cgroup: this kernel has no clone3, or the container forbids it")
+	}
 	c.once.Do(c.sweep)
 	t, dir, err := c.freshTree()
 	if err != nil {
@@ -168,16 +170,12 @@ func (c *Cgroups) prepare() error {
 	}
 	defer t.discard()
 	defer unix.Close(dir)
-	// The program's missing name is found missing by the child, so it was born.
-	pid, err := syscall.ForkExec("", []string{""}, &syscall.ProcAttr{
-		Sys: &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: dir},
-	})
-	if err == nil {
-		_, _ = syscall.Wait4(pid, nil, 0, nil)
-		return errors.New("processes started in a cgroup die at birth: the unit's own cgroup was once killed, stop and start the unit")
-	}
-	if err != syscall.ENOENT {
+	status, err := with.exitAtOnce(dir)
+	if err != nil {
 		return fmt.Errorf("cannot start processes in a cgroup: %w", err)
+	}
+	if status.Signaled() {
+		return errors.New("processes started in a cgroup die at birth: the unit's own cgroup was once killed, stop and start the unit")
 	}
 	if err := t.kill(); err != nil {
 		return fmt.Errorf("cannot end the processes of a cgroup: %w", err)

@@ -6,7 +6,7 @@
 // than 0, 1 and 2 to a command, take the exit status of a process that another
 // waits for, signal a process id that may have been given to another process,
 // or hold more than the agreed amount of output. It knows nothing of requests,
-// keys or networks and imports no other package of ours.
+// keys or networks.
 //
 // One command takes this way:
 //

@@ -33,7 +33,7 @@ func marked(t *testing.T, text string) (c Command, left func() int) {
 func none(left func() int) func() bool { return func() bool { return left() == 0 } }
 
 func TestBackgroundChildDelaysNobody(t *testing.T) {
-	eachWait(t, func(t *testing.T, r *Runner) {
+	eachKernel(t, func(t *testing.T, r *Runner) {
 		p := start(t, r, command("sleep 60 & echo done; echo err >&2"))
 		result := finish(t, p)
 		if got := text(&result.Stdout) + text(&result.Stderr); got != "done\nerr\n" {
@@ -86,7 +86,7 @@ func TestEndLeavesNothingOfTheGroup(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			eachWait(t, func(t *testing.T, r *Runner) {
+			eachKernel(t, func(t *testing.T, r *Runner) {
 				c, left := marked(t, text)
 				c.Timeout, c.Grace = 300*time.Millisecond, 300*time.Millisecond
 				result := finish(t, start(t, r, c))
@@ -168,5 +168,26 @@ func TestCommandThatCannotBeKilledIsAnsweredAllTheSame(t *testing.T) {
 	}
 	if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err == nil && exe == program {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+}
+
+func TestThenIsCalledOnceWhetherTheCommandHasEndedOrNot(t *testing.T) {
+	r := newTestRunner(t)
+	for _, text := range []string{"true", "sleep 0.05"} {
+		p, err := r.Start(Command{Shell: "/bin/sh", Text: text, Dir: "/", Env: []string{"PATH=/usr/bin:/bin"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text == "true" {
+			<-p.Done()
+		}
+		called := make(chan int, 2)
+		p.Then(func() { called <- p.Result().ExitCode })
+		if code := <-called; code != 0 {
+			t.Errorf("%s: got %d", text, code)
+		}
+		if len(called) > 0 {
+			t.Errorf("%s: called twice", text)
+		}
 	}
 }

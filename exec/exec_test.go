@@ -8,7 +8,7 @@ import (
 
 func newTestRunner(t testing.TB) *Runner {
 	t.Helper()
-	r, err := NewRunner()
+	r, err := NewRunner(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package exec
 import (
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -18,114 +19,146 @@ type child struct {
 	tree           *tree // nil if it has no cgroup
 }
 
-// fork is one start: what a forker needs and what it answers.
-type fork struct {
-	command Command
-	dir     int
-	stdin   int
-	pidfd   bool
-	cgroups *Cgroups // nil: none per command
-	orphans *orphans // nil: they are left to init
-
-	child child
-	err   error
-	done  chan struct{}
+// fork starts a command in the directory of which dir is a descriptor. Every
+// descriptor is closed on exec, so that the command gets its three and no other.
+func (r *Runner) fork(c Command, dir int) (child, error) {
+	slot := <-r.own.slots
+	defer func() { r.own.slots <- slot }()
+	at := place{dir: dir, stdin: int(r.own.stdin.Fd()), stdout: int(slot.stdout.Fd()), stderr: int(slot.stderr.Fd()), cgroup: -1}
+	ours := child{started: time.Now()}
+	var err error
+	if ours.stdout, err = pipeInto(at.stdout); err != nil {
+		return child{}, err
+	}
+	defer r.vacate(at.stdout)
+	if ours.stderr, err = pipeInto(at.stderr); err != nil {
+		nowait.Close(ours.stdout)
+		return child{}, err
+	}
+	defer r.vacate(at.stderr)
+	if err := r.inTree(c, at, &ours); err != nil {
+		nowait.Close(ours.stdout)
+		nowait.Close(ours.stderr)
+		return child{}, err
+	}
+	return ours, nil
 }
 
-// run starts the command. Every descriptor is closed on exec, so that the
-// command gets its three and no other.
-func (f *fork) run(from *forker) error {
-	var out, err [2]int
-	if e := openPipe(&out); e != nil {
-		return e
-	}
-	defer nowait.Close(out[1])
-	if e := openPipe(&err); e != nil {
-		nowait.Close(out[0])
-		return e
-	}
-	defer nowait.Close(err[1])
-	f.child = child{pidfd: -1, stdout: out[0], stderr: err[0], started: time.Now()}
-	e := f.inDir(from, out[1], err[1])
-	if e != nil {
-		nowait.Close(out[0])
-		nowait.Close(err[0])
-	}
-	return e
-}
-
-func (f *fork) inDir(from *forker, out, err int) error {
-	path, e := from.enter(f.dir)
-	if e != nil {
-		return dirError(f.command.Dir, e)
-	}
-	defer from.leave()
-	attributes := &syscall.ProcAttr{
-		Dir:   path,
-		Files: []uintptr{uintptr(f.stdin), uintptr(out), uintptr(err)},
-		Sys:   &syscall.SysProcAttr{Setpgid: true},
-	}
-	if f.cgroups != nil {
-		return f.inTree(attributes)
-	}
-	return f.exec(attributes)
-}
-
-// inTree starts the command in a cgroup of its own: it is born there, so that
-// nothing it starts can be elsewhere. One used before may have been spoilt.
-func (f *fork) inTree(attributes *syscall.ProcAttr) error {
-	t, dir, err := f.cgroups.newTree()
+// pipeInto makes a pipe whose writing end takes the descriptor's place. Only our
+// end never blocks.
+func pipeInto(descriptor int) (reading int, err error) {
+	var ends [2]int
+	err = unix.Pipe2(ends[:], unix.O_CLOEXEC|unix.O_NONBLOCK)
 	if err == nil {
-		err = f.into(t, dir, attributes)
+		defer nowait.Close(ends[1])
+		if err = nowait.SetBlocking(ends[1]); err == nil {
+			err = nowait.Duplicate(ends[1], descriptor)
+		}
+		if err != nil {
+			nowait.Close(ends[0])
+		}
+	}
+	if err != nil {
+		return -1, &StartError{Fault: FaultHost, What: "cannot open a pipe for the command's output", Err: err}
+	}
+	return ends[0], nil
+}
+
+// vacate lets go of a pipe's writing end: who reads would never see its end.
+func (r *Runner) vacate(descriptor int) {
+	_ = nowait.Duplicate(int(r.own.null.Fd()), descriptor)
+}
+
+// place is where a command starts.
+type place struct {
+	dir                   int
+	stdin, stdout, stderr int // greater than 2, which Go's runtime keeps open
+	cgroup                int // negative: ours
+}
+
+// end is the first number behind those that are needed.
+func (p place) end() int { return max(p.stdin, p.stdout, p.stderr) + 1 }
+
+// inTree starts the command in a cgroup of its own, if there are any: it is
+// born there, so that nothing it starts can be elsewhere. One used before may
+// have been spoilt.
+func (r *Runner) inTree(c Command, at place, ours *child) error {
+	if r.cgroups == nil {
+		return r.launch(c, at, ours)
+	}
+	t, dir, err := r.cgroups.newTree()
+	if err == nil {
+		err = r.into(t, dir, c, at, ours)
 	}
 	if err == nil || t == nil || !t.again {
 		return err
 	}
-	if t, dir, err = f.cgroups.freshTree(); err != nil {
+	if t, dir, err = r.cgroups.freshTree(); err != nil {
 		return err
 	}
-	return f.into(t, dir, attributes)
+	return r.into(t, dir, c, at, ours)
 }
 
-func (f *fork) into(t *tree, dir int, attributes *syscall.ProcAttr) error {
+func (r *Runner) into(t *tree, dir int, c Command, at place, ours *child) error {
 	defer nowait.Close(dir)
-	attributes.Sys.UseCgroupFD, attributes.Sys.CgroupFD = true, dir
-	if err := f.exec(attributes); err != nil {
+	at.cgroup = dir
+	if err := r.launch(c, at, ours); err != nil {
 		t.discard()
 		return err
 	}
-	f.child.tree = t
+	ours.tree = t
 	return nil
 }
 
-func (f *fork) exec(attributes *syscall.ProcAttr) (err error) {
-	if f.pidfd {
-		attributes.Sys.PidFD = &f.child.pidfd
+// launch returns when the shell is executed.
+func (r *Runner) launch(c Command, at place, ours *child) error {
+	l := new(launch)
+	r.spawner.prepare(l, at.cgroup)
+	l.add(unix.SYS_SETPGID, 0, 0)
+	l.add(unix.SYS_FCHDIR, uintptr(at.dir))
+	r.spawner.leave(l, at.end())
+	for to, from := range []int{at.stdin, at.stdout, at.stderr} {
+		l.add(unix.SYS_DUP3, uintptr(from), uintptr(to), 0)
 	}
-	program, arguments, env := f.command.program()
-	attributes.Env = env
-	if program != f.command.Shell {
-		// Otherwise the caller would only see the exit status of a shell that is not there.
-		err = mayExecute(f.command.Shell)
+	if err := r.limit(l, c.Limits); err != nil {
+		return startError(c.Shell, err)
 	}
-	if err == nil {
-		f.child.pid, err = syscall.ForkExec(program, arguments, attributes)
+	if err := l.execute(c.Shell, c.arguments(), c.Env); err != nil {
+		return startError(c.Shell, err)
+	}
+	pid, err := r.spawner.start(l)
+	ours.pid, ours.pidfd = pid, int(l.pidfd)
+	if err == nil && l.failed.errno != 0 {
+		// It has exited, and been nobody's command.
+		awaitChild(pid)
+		if ours.pidfd >= 0 {
+			nowait.Close(ours.pidfd)
+		}
+		err = l.failed.errno
+		if l.failed.call == unix.SYS_FCHDIR {
+			return dirError(c.Dir, err)
+		}
 	}
 	if err != nil {
-		return startError(f.command.Shell, err)
+		return startError(c.Shell, err)
 	}
-	f.orphans.own(f.child.pid)
+	r.orphans.own(pid)
 	return nil
 }
 
-// openPipe makes a pipe of which only our end, the first, never blocks.
-func openPipe(ends *[2]int) error {
-	err := unix.Pipe2(ends[:], unix.O_CLOEXEC|unix.O_NONBLOCK)
-	if err == nil {
-		err = nowait.SetBlocking(ends[1])
-	}
-	if err != nil {
-		return &StartError{Fault: FaultHost, What: "cannot open a pipe for the command's output", Err: err}
+// limit sets what the command asks for, and the limit of descriptors in any
+// case: ours is not meant for commands.
+func (r *Runner) limit(l *launch, wanted Limits) error {
+	for i, limit := range wanted.inOrder() {
+		if limit == 0 && limitKinds[i] != unix.RLIMIT_NOFILE {
+			continue
+		}
+		lowered, err := r.files.lowered(limitKinds[i], limit)
+		if err != nil {
+			return err
+		}
+		l.limits[i] = lowered
+		l.add(unix.SYS_PRLIMIT64, 0, uintptr(limitKinds[i]), uintptr(unsafe.Pointer(&l.limits[i])))
 	}
 	return nil
 }

@@ -1,14 +1,8 @@
 package exec
 
 import (
-	"fmt"
-	"os"
-	"slices"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,18 +17,6 @@ type Limits struct {
 	CPUTime   time.Duration // of each process; full seconds, rounded up
 }
 
-// LimitedCommand is the argument by which this program becomes what sets limits
-// on itself and then executes the shell: main hands the arguments after it to
-// RunLimited. Go can set no limits between fork and exec, and afterwards the
-// shell may have forked already.
-const LimitedCommand = "limited"
-
-// self is the program that runs, also after its file was replaced.
-const self = "/proc/self/exe"
-
-// cannotExecute is the exit status of shells for what cannot be executed.
-const cannotExecute = 126
-
 func (l Limits) validate() error {
 	if l.CPUTime < 0 {
 		return requestFault("the limit of processor time %v is negative: use 0 for none", l.CPUTime)
@@ -42,126 +24,47 @@ func (l Limits) validate() error {
 	return nil
 }
 
-// program is what is executed for c, its arguments and its environment.
-func (c Command) program() (path string, arguments, env []string) {
-	if c.Limits == (Limits{}) {
-		return c.Shell, c.arguments(), c.Env
-	}
-	return self, append([]string{"dataflux-func-sidecar", LimitedCommand, c.Limits.String()}, c.arguments()...), hidden(c.Env)
-}
-
-// A command's GOMAXPROCS, GOMEMLIMIT or GODEBUG is not meant for this program,
-// whose runtime obeys it before any limit is set. Names that begin like those
-// take their way to the shell in a form of the same length that no name can have, as all are UTF-8.
-const (
-	known  = "GO"
-	masked = "\xffO"
-)
-
-func hidden(env []string) []string { return respelled(env, known, masked) }
-
-func shown(env []string) []string { return respelled(env, masked, known) }
-
-func respelled(env []string, from, to string) []string {
-	env = slices.Clone(env)
-	for i, variable := range env {
-		if rest, found := strings.CutPrefix(variable, from); found {
-			env[i] = to + rest
-		}
-	}
-	return env
-}
-
-// mayExecute says why a file cannot be executed, if that is plain to see.
-func mayExecute(path string) error {
-	var stat unix.Stat_t
-	if err := unix.Stat(path, &stat); err != nil {
-		return err
-	}
-	if stat.Mode&unix.S_IFMT != unix.S_IFREG {
-		return unix.EACCES
-	}
-	return unix.Faccessat(unix.AT_FDCWD, path, unix.X_OK, unix.AT_EACCESS)
-}
-
-// String is the form in which the limits are handed over.
-func (l Limits) String() string {
-	seconds := uint64((l.CPUTime + time.Second - 1) / time.Second)
-	return fmt.Sprintf("%d,%d,%d,%d", l.OpenFiles, l.Processes, seconds, l.Memory)
-}
-
 const kinds = 4
 
-// limitKinds are in the order of String. The address space comes last, as from
-// then on even this program may get no memory.
+// limitKinds are in the order in which the child sets them.
 var limitKinds = [kinds]int{unix.RLIMIT_NOFILE, unix.RLIMIT_NPROC, unix.RLIMIT_CPU, unix.RLIMIT_AS}
 
-// RunLimited does LIMITS SHELL ARGUMENTS. It returns only if it cannot, with
-// the exit status and after saying why on standard error.
-func RunLimited(arguments []string) int {
-	if len(arguments) < 2 {
-		fmt.Fprintln(os.Stderr, "dataflux-func-sidecar "+LimitedCommand+": this is for the daemon's own use")
-		return 2
-	}
-	err := runLimited(arguments[0], arguments[1:])
-	fmt.Fprintf(os.Stderr, "dataflux-func-sidecar: cannot run the shell %s within its limits: %v\n", quote(arguments[1]), err)
-	return cannotExecute
+func (l Limits) inOrder() [kinds]uint64 {
+	seconds := uint64((l.CPUTime + time.Second - 1) / time.Second)
+	return [kinds]uint64{l.OpenFiles, l.Processes, seconds, l.Memory}
 }
 
-func runLimited(list string, arguments []string) error {
-	// Go has raised the limit of descriptors for this program. Its exec lowers
-	// it first, and then finds nothing to execute.
+// files is the limit of descriptors: Go has raised its soft part for us.
+type files struct{ raised, inherited uint64 }
+
+// findFiles learns what the limit was before. Only Go knows, and sets it again
+// when it is told to execute something; here there is nothing to execute.
+//
+// The first to ask in a process is told, to all others it seems never to have
+// been raised.
+func findFiles() (f files, err error) {
+	var raised, inherited unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &raised); err != nil {
+		return f, err
+	}
 	_ = syscall.Exec("", nil, nil)
-	limits, err := parseLimits(list)
-	if err != nil {
-		return err
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &inherited); err != nil {
+		return f, err
 	}
-	argv, err := syscall.SlicePtrFromStrings(arguments)
-	if err != nil {
-		return err
-	}
-	envv, err := syscall.SlicePtrFromStrings(shown(os.Environ()))
-	if err != nil {
-		return err
-	}
-	return execWithin(limits, argv, envv)
-}
-
-// execWithin takes no memory and starts no thread: the limits may leave neither.
-func execWithin(limits [kinds]syscall.Rlimit, argv, envv []*byte) error {
-	for i := range limits {
-		_, _, errno := syscall.RawSyscall6(syscall.SYS_PRLIMIT64, 0, uintptr(limitKinds[i]), uintptr(unsafe.Pointer(&limits[i])), 0, 0, 0)
-		if errno != 0 {
-			return errno
-		}
-	}
-	_, _, errno := syscall.RawSyscall(syscall.SYS_EXECVE, uintptr(unsafe.Pointer(argv[0])),
-		uintptr(unsafe.Pointer(&argv[0])), uintptr(unsafe.Pointer(&envv[0])))
-	return errno
-}
-
-func parseLimits(list string) (limits [kinds]syscall.Rlimit, err error) {
-	wanted := strings.Split(list, ",")
-	if len(wanted) != kinds {
-		return limits, fmt.Errorf("%d limits instead of %d", len(wanted), kinds)
-	}
-	for i, text := range wanted {
-		limit, err := strconv.ParseUint(text, 10, 64)
-		if err != nil {
-			return limits, err
-		}
-		if limits[i], err = lowered(limitKinds[i], limit); err != nil {
-			return limits, err
-		}
-	}
-	return limits, nil
+	return files{raised.Cur, inherited.Cur}, unix.Setrlimit(unix.RLIMIT_NOFILE, &raised)
 }
 
 // lowered is the limit to set, which is never above the present one. Processor
 // time keeps a second between SIGXCPU and SIGKILL, so that the cause is told.
-func lowered(kind int, limit uint64) (now syscall.Rlimit, err error) {
-	if err := syscall.Getrlimit(kind, &now); err != nil || limit == 0 {
+func (f files) lowered(kind int, limit uint64) (now syscall.Rlimit, err error) {
+	if err := syscall.Getrlimit(kind, &now); err != nil {
 		return now, err
+	}
+	if limit == 0 {
+		if kind == unix.RLIMIT_NOFILE && now.Cur == f.raised { // and not what somebody else has set meanwhile
+			now.Cur = f.inherited
+		}
+		return now, nil
 	}
 	limit = min(limit, now.Max)
 	now.Cur = limit

@@ -30,7 +30,7 @@ func threads(t *testing.T) (count int) {
 
 func TestThousandCommandsAtOnceTakeNoThousandThreads(t *testing.T) {
 	r := newTestRunner(t)
-	need(t, !r.noPidfd, "pidfds (Linux 5.3)")
+	need(t, r.spawner.pidfd, "pidfds (Linux 5.3)")
 	before := threads(t)
 	running := make([]*Process, 1000)
 	for i := range running {
@@ -111,7 +111,7 @@ func noChildren(t *testing.T) {
 }
 
 func TestBackgroundChildrenLeaveNothingWhenTheyEnd(t *testing.T) {
-	eachWait(t, func(t *testing.T, r *Runner) {
+	eachKernel(t, func(t *testing.T, r *Runner) {
 		finish(t, start(t, r, command("true")))
 		stock(r)
 		fds, goroutines := len(descriptors(t)), runtime.NumGoroutine()

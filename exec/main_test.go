@@ -20,9 +20,6 @@ func TestMain(m *testing.M) {
 	if name := os.Getenv(helperVariable); name != "" {
 		os.Exit(helper(name, os.Args[1:]))
 	}
-	if len(os.Args) > 1 && os.Args[1] == LimitedCommand {
-		os.Exit(RunLimited(os.Args[2:]))
-	}
 	if err := enterCage(); err != nil {
 		fmt.Fprintln(os.Stderr, "cannot enter the cage:", err)
 		os.Exit(1)
@@ -40,6 +37,8 @@ func helper(name string, args []string) int {
 		return helperPeak(args[0])
 	case "survivor": // SETUID-PROGRAM: a command that becomes another user's
 		return helperSurvivor(args[0])
+	case "storm": // KERNEL: commands while signals arrive
+		return helperStorm(args[0])
 	case "linger":
 		return helperLinger()
 	}
@@ -47,7 +46,7 @@ func helper(name string, args []string) int {
 }
 
 func helperRun(text, dir string) int {
-	r, err := NewRunner()
+	r, err := NewRunner(nil)
 	if err != nil {
 		fmt.Println(err)
 		return 1
@@ -66,7 +65,7 @@ func helperRun(text, dir string) int {
 }
 
 func helperFlood() int {
-	r, _ := NewRunner()
+	r, _ := NewRunner(nil)
 	c := command("head -c 400000000 /dev/zero; head -c 100000000 /dev/zero >&2")
 	c.MaxOutput = 1 << 20
 	p, err := r.Start(c)
@@ -80,7 +79,7 @@ func helperFlood() int {
 }
 
 func helperPeak(text string) int {
-	r, _ := NewRunner()
+	r, _ := NewRunner(nil)
 	p, err := r.Start(command(text))
 	if err != nil {
 		fmt.Println(err)
@@ -101,7 +100,7 @@ func peak() (kib int64) {
 }
 
 func helperSurvivor(program string) int {
-	r, _ := NewRunner()
+	r, _ := NewRunner(nil)
 	c := command("exec " + program)
 	c.Env = []string{helperVariable + "=linger"}
 	c.Timeout, c.Grace = 300*time.Millisecond, 100*time.Millisecond

@@ -113,7 +113,7 @@ func TestSmallOutputsTakeLittleMemory(t *testing.T) {
 func TestDroppingWithoutSpliceCountsTheSame(t *testing.T) {
 	r := newTestRunner(t)
 	// What is open for reading takes no splice, so this way is gone.
-	r.null = r.stdin
+	r.own.null = r.own.stdin
 	c := command("seq 300000")
 	c.MaxOutput = 10
 	result := finish(t, start(t, r, c))

@@ -54,7 +54,7 @@ func TestAStreamThatTheRuntimeCannotWatchIsReadByAThread(t *testing.T) {
 // What waits for a thousand commands is one goroutine.
 func TestRunningCommandsTakeNoGoroutines(t *testing.T) {
 	r := newTestRunner(t)
-	need(t, !r.noPidfd, "pidfds (Linux 5.3)")
+	need(t, r.spawner.pidfd, "pidfds (Linux 5.3)")
 	before := runtime.NumGoroutine()
 	var running []*Process
 	for range 20 {
@@ -68,7 +68,7 @@ func TestRunningCommandsTakeNoGoroutines(t *testing.T) {
 }
 
 func TestAClosedRunnerStillWaitsForWhatRuns(t *testing.T) {
-	r, err := NewRunner()
+	r, err := NewRunner(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

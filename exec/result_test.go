@@ -1,26 +1,38 @@
 package exec
 
 import (
-	"fmt"
 	"strconv"
 	"syscall"
 	"testing"
 	"time"
 )
 
-// eachWait runs a test with pidfds and as on a kernel without them.
-func eachWait(t *testing.T, test func(*testing.T, *Runner)) {
-	for _, old := range []bool{false, true} {
-		t.Run(fmt.Sprintf("without pidfd=%v", old), func(t *testing.T) {
+// eachKernel runs a test as on this kernel and as on older ones.
+func eachKernel(t *testing.T, test func(*testing.T, *Runner)) {
+	for name, lacks := range map[string]struct{ closeRange, clone3, pidfds bool }{
+		"this":                {},
+		"without close_range": {closeRange: true},
+		"without clone3":      {clone3: true},
+		"without pidfds":      {clone3: true, pidfds: true},
+	} {
+		t.Run(name, func(t *testing.T) {
 			r := newTestRunner(t)
-			r.noPidfd = r.noPidfd || old
+			if lacks.closeRange {
+				r.spawner.sparse = false
+			}
+			if lacks.pidfds {
+				r.spawner.pidfd = false
+			}
+			if lacks.clone3 && r.cgroups == nil { // else there are none
+				r.spawner.old = true
+			}
 			test(t, r)
 		})
 	}
 }
 
 func TestWaysToEndAreToldApart(t *testing.T) {
-	eachWait(t, func(t *testing.T, r *Runner) {
+	eachKernel(t, func(t *testing.T, r *Runner) {
 		for text, want := range map[string]struct {
 			code   int
 			signal syscall.Signal
@@ -44,7 +56,7 @@ func TestWaysToEndAreToldApart(t *testing.T) {
 }
 
 func TestEndsFromOutsideAreToldApart(t *testing.T) {
-	eachWait(t, func(t *testing.T, r *Runner) {
+	eachKernel(t, func(t *testing.T, r *Runner) {
 		for _, reason := range []Reason{TimedOut, Cancelled, Stopped} {
 			p := start(t, r, command("sleep 60"))
 			p.End(reason)

@@ -7,79 +7,68 @@ import (
 	"golang.org/x/sys/unix"
 
 	"dataflux-func-sidecar/crew"
+	"dataflux-func-sidecar/nowait"
 )
-
-// forksAtOnce bounds the forks that run at the same time. A fork holds its
-// thread until the child has executed the shell; more than a few at once only
-// make each other, and everything else, wait.
-const forksAtOnce = 4
 
 // finishers is how many goroutines wait for commands to end, at most. Each has a stack of some KiB.
 const finishers = 4
 
-// Runner starts commands. It holds what they share: the fork gate, buffers,
-// /dev/null, and what this kernel can do.
+// Runner starts commands. It holds what they share: descriptors, buffers, and
+// what this kernel can do.
 type Runner struct {
-	forks   chan *fork
+	own     *Descriptors
+	spawner spawner
+	files   files
 	buffers *buffers
 	poller  *poller
 	crew    *crew.Crew
-	stdin   *os.File // /dev/null for reading, every command's standard input
-	null    *os.File // /dev/null for writing, where output beyond the limit goes
 
-	home    home     // empty: forkers start every command
 	cgroups *Cgroups // nil: commands have none of their own
 	orphans *orphans // nil: orphans are left to init
 	session int
 	census  census
 
 	noOpenat2 bool // kernel before 5.6
-	noPidfd   bool // kernel before 5.3
 }
 
-// NewRunner prepares for running commands. Commands get the process's umask as
+// NewRunner prepares for running commands, with descriptors of its own if there
+// are none yet. Commands get the process's umask as
 // it is now. Descriptors that the daemon has inherited are closed on exec from
 // now on, and signals that it ignores are caught instead, because commands
 // would inherit both.
-func NewRunner() (*Runner, error) {
+func NewRunner(own *Descriptors) (*Runner, error) {
 	if err := inheritNothing(); err != nil {
 		return nil, err
 	}
-	stdin, err := os.Open(os.DevNull)
-	if err != nil {
-		return nil, fmt.Errorf("cannot prepare commands' input: %w", err)
-	}
-	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
-	if err != nil {
-		stdin.Close()
-		return nil, fmt.Errorf("cannot prepare commands' output: %w", err)
+	if own == nil {
+		var err error
+		if own, err = NewDescriptors(); err != nil {
+			return nil, err
+		}
 	}
 	session, err := unix.Getsid(0)
 	if err != nil {
 		return nil, fmt.Errorf("cannot tell commands' processes apart: %w", err)
 	}
+	files, err := findFiles()
+	if err != nil {
+		return nil, fmt.Errorf("cannot find out the limit of descriptors that commands get: %w", err)
+	}
 	poller, err := newPoller()
 	if err != nil {
-		stdin.Close()
-		null.Close()
 		return nil, err
 	}
 	r := &Runner{
-		forks: make(chan *fork), buffers: newBuffers(), poller: poller, crew: crew.New(finishers),
-		stdin: stdin, null: null, session: session,
-		noOpenat2: !hasOpenat2(), noPidfd: !hasPidfd(),
+		own: own, spawner: newSpawner(), files: files, buffers: newBuffers(), poller: poller, crew: crew.New(finishers),
+		session: session, noOpenat2: !hasOpenat2(),
 	}
 	stockThreads()
-	for range forksAtOnce {
-		startForker(r.forks)
-	}
 	return r, nil
 }
 
-// Close ends the forkers: nothing can be started any more, what runs goes on.
-// The descriptors go when nothing uses them: a stream may still be drained.
+// Close is for a runner that starts nothing any more. What runs goes on: the
+// descriptors go when nothing uses them, as a stream may still be drained.
 func (r *Runner) Close() {
-	close(r.forks)
 	r.poller.close()
 	r.orphans.stop()
 }
@@ -88,7 +77,7 @@ func (r *Runner) Close() {
 // after the drop and before the first command. After an error commands run as
 // without; then AdoptOrphans is the next best.
 func (r *Runner) UseCgroups(c *Cgroups) error {
-	if err := c.prepare(); err != nil {
+	if err := c.prepare(r.spawner); err != nil {
 		return err
 	}
 	r.cgroups = c
@@ -101,30 +90,16 @@ func (r *Runner) Start(c Command) (*Process, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	if c.Dir == r.home.dir {
-		if f := r.fork(c, -1); r.home.start(f) == nil {
-			return r.follow(c, &f.child), nil
-		}
-	}
 	dir, err := r.openDir(c.Dir)
 	if err != nil {
 		return nil, err
 	}
-	defer unix.Close(dir)
-	f := r.fork(c, dir)
-	r.forks <- f
-	<-f.done
-	if f.err != nil {
-		return nil, f.err
+	defer nowait.Close(dir)
+	child, err := r.fork(c, dir)
+	if err != nil {
+		return nil, err
 	}
-	return r.follow(c, &f.child), nil
-}
-
-func (r *Runner) fork(c Command, dir int) *fork {
-	return &fork{
-		command: c, dir: dir, stdin: int(r.stdin.Fd()), pidfd: !r.noPidfd,
-		cgroups: r.cgroups, orphans: r.orphans, done: make(chan struct{}),
-	}
+	return r.follow(c, &child), nil
 }
 
 // follow begins to read the command's output and to wait for its end.

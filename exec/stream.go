@@ -35,7 +35,7 @@ type stream struct {
 func (s *stream) init(r *Runner, fd int, output *Output, limit int64, ended func()) {
 	output.limit, output.pool = limit, r.buffers
 	s.fd, s.poller = fd, r.poller
-	s.null, s.pool = r.null, r.buffers
+	s.null, s.pool = r.own.null, r.buffers
 	s.output, s.ended = output, ended
 }
 
@@ -135,16 +135,11 @@ func (s *stream) widen() {
 // drop moves bytes to /dev/null inside the kernel: they cost neither memory
 // nor a copy, however much a command writes.
 func (s *stream) drop(most int) (int, error) {
-	for {
-		n, err := unix.Splice(s.fd, nil, int(s.null.Fd()), nil, most, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
-		switch {
-		case err == unix.EINTR:
-		case err == nil || err == unix.EAGAIN:
-			return int(max(n, 0)), err
-		default:
-			return s.dropByReading(most)
-		}
+	n, err := nowait.Discard(s.fd, int(s.null.Fd()), most)
+	if err != nil && err != unix.EAGAIN {
+		return s.dropByReading(most)
 	}
+	return n, err
 }
 
 // dropByReading serves where /dev/null takes no splice.

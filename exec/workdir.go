@@ -20,6 +20,12 @@ func (r *Runner) openDir(path string) (int, error) {
 		open = openEachComponent
 	}
 	fd, err := open(path)
+	if err == nil {
+		// A file system that answers nothing is to hang here: in the child it would take one of the few places of those that fork.
+		if err = unix.Faccessat(fd, ".", unix.X_OK, 0); err != nil {
+			unix.Close(fd)
+		}
+	}
 	if err != nil {
 		return -1, dirError(path, err)
 	}

@@ -4,9 +4,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
-	"syscall"
+	"sync"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // eachResolver runs a test with openat2 and as on a kernel without it.
@@ -152,23 +156,79 @@ func TestRunnerStaysInItsOwnDirectory(t *testing.T) {
 	}
 }
 
-// The way through /proc is for containers in which a thread cannot have a
-// directory of its own.
-func TestCommandRunsInItsDirectoryAlsoThroughProc(t *testing.T) {
-	c := command("pwd -P; ls /proc/self/fd")
-	c.Dir = t.TempDir()
+// hangingDir is a folder of a file system that answers nothing, until release is called.
+func hangingDir(t *testing.T) (dir string, release func()) {
+	t.Helper()
+	need(t, os.Geteuid() == 0, "root, to mount")
+	fuse, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	need(t, err == nil, "/dev/fuse")
+	dir = t.TempDir()
+	options := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", fuse)
+	if err := unix.Mount("none", dir, "fuse", 0, options); err != nil {
+		t.Fatal(err)
+	}
+	release = sync.OnceFunc(func() {
+		_ = unix.Close(fuse)
+		// A child may hold the descriptor as well, so closing it tells nobody that there will be no answer.
+		if err := unix.Unmount(dir, unix.MNT_FORCE|unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(release)
+	return dir, release
+}
+
+func TestADirectoryThatHangsHoldsUpNobodyElse(t *testing.T) {
 	r := newTestRunner(t)
-	dir, err := r.openDir(c.Dir)
-	if err != nil {
-		t.Fatal(err)
+	for name, begin := range map[string]func(Command) error{
+		"before the child is born": func(c Command) error {
+			_, err := r.Start(c)
+			return err
+		},
+		"in the child": func(c Command) error {
+			dir, err := unix.Open(c.Dir, unix.O_PATH|unix.O_CLOEXEC, 0)
+			if err != nil {
+				return err
+			}
+			defer unix.Close(dir)
+			_, err = r.fork(c, dir)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, release := hangingDir(t)
+			ended := make(chan error, 1)
+			go func() { ended <- begin(Command{Shell: "/bin/sh", Text: "pwd", Dir: dir}) }()
+			time.Sleep(50 * time.Millisecond)
+			collectGarbage(t, release)
+			if result := finish(t, start(t, r, command("echo well"))); text(&result.Stdout) != "well\n" {
+				t.Errorf("got %q", text(&result.Stdout))
+			}
+			select {
+			case err := <-ended:
+				t.Fatalf("it did not hang: %v", err)
+			default:
+			}
+			release()
+			if err := <-ended; err == nil {
+				t.Error("the command ran in a directory that is not there")
+			}
+		})
 	}
-	defer syscall.Close(dir)
-	f := r.fork(c, dir)
-	if err := f.run(new(forker)); err != nil {
-		t.Fatal(err)
-	}
-	p := r.follow(c, &f.child)
-	if got := text(&finish(t, p).Stdout); got != c.Dir+"\n0\n1\n2\n3\n" {
-		t.Fatalf("got %q", got)
+}
+
+// collectGarbage stops the world, for which all that the scheduler does not know to wait would have to return.
+func collectGarbage(t *testing.T, otherwise func()) {
+	t.Helper()
+	collected := make(chan struct{})
+	go func() {
+		runtime.GC()
+		close(collected)
+	}()
+	select {
+	case <-collected:
+	case <-time.After(10 * time.Second):
+		otherwise()
+		t.Fatal("no garbage was collected while it hung")
 	}
 }

@@ -54,6 +54,8 @@ type Options struct {
 	Limits    message.Limits
 	Log       *journal.Log
 	Version   string // for the metrics
+
+	Descriptors *exec.Descriptors // nil: the executor opens its own
 }
 
 // servers is how many goroutines wait for requests, at most. Each has a stack of some KiB.
@@ -85,11 +87,8 @@ type Executor struct {
 
 // New makes an executor that has no network role yet.
 func New(o Options) (*Executor, error) {
-	runner, err := exec.NewRunner()
+	runner, err := exec.NewRunner(o.Descriptors)
 	if err != nil {
-		return nil, err
-	}
-	if err := runner.SetHome(o.Commands.Workdir); err != nil {
 		return nil, err
 	}
 	e := &Executor{

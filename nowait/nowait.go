@@ -38,9 +38,31 @@ func transfer(call uintptr, fd int, p []byte) (int, error) {
 	}
 }
 
+// Discard moves at most so many bytes from a pipe to /dev/null, inside the kernel. It returns 0 at the end,
+// and EAGAIN while there is nothing.
+func Discard(pipe, null, most int) (int, error) {
+	for {
+		n, _, errno := syscall.RawSyscall6(unix.SYS_SPLICE, uintptr(pipe), 0, uintptr(null), 0, uintptr(most), unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
+		if errno == unix.EINTR {
+			continue
+		}
+		if errno != 0 {
+			return 0, errno
+		}
+		return int(n), nil
+	}
+}
+
 // Close closes a pipe, a pidfd or a descriptor of a folder.
 func Close(fd int) {
 	_, _, _ = syscall.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0)
+}
+
+// Duplicate makes descriptor to another of what from is, closed on exec. What it was before is closed, and must
+// be of the kinds that Close is for, or /dev/null.
+func Duplicate(from, to int) error {
+	_, _, errno := syscall.RawSyscall(unix.SYS_DUP3, uintptr(from), uintptr(to), unix.O_CLOEXEC)
+	return asError(errno)
 }
 
 // SetBlocking takes a pipe's writing end, of a pair that was made nonblocking, out of that mode.

@@ -48,6 +48,63 @@ func TestAPipeIsReadWrittenAndClosed(t *testing.T) {
 	}
 }
 
+func TestWhatIsDiscardedIsGone(t *testing.T) {
+	reading, writing := pipe(t)
+	defer Close(reading)
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	if _, err := Discard(reading, int(null.Fd()), 10); err != unix.EAGAIN {
+		t.Errorf("an empty pipe: %v", err)
+	}
+	if _, err := Write(writing, []byte("hello, you")); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := Discard(reading, int(null.Fd()), 7); n != 7 || err != nil {
+		t.Errorf("discarded %d, %v", n, err)
+	}
+	if n, err := Waiting(reading); n != 3 || err != nil {
+		t.Errorf("%d bytes are left, %v", n, err)
+	}
+	Close(writing)
+	if n, err := Discard(reading, int(null.Fd()), 10); n != 3 || err != nil {
+		t.Errorf("discarded %d, %v", n, err)
+	}
+	if n, err := Discard(reading, int(null.Fd()), 10); n != 0 || err != nil {
+		t.Errorf("at the end: %d, %v", n, err)
+	}
+}
+
+func TestADuplicateTakesAnothersPlace(t *testing.T) {
+	reading, writing := pipe(t)
+	defer Close(reading)
+	other, third := pipe(t)
+	defer Close(other)
+	if err := Duplicate(writing, third); err != nil {
+		t.Fatal(err)
+	}
+	Close(writing)
+	buffer := make([]byte, 10)
+	if n, err := Read(other, buffer); n != 0 || err != nil {
+		t.Errorf("its own pipe has an end yet: %d, %v", n, err)
+	}
+	if _, err := Write(third, []byte("hello")); err != nil {
+		t.Error(err)
+	}
+	if n, err := Read(reading, buffer); string(buffer[:n]) != "hello" || err != nil {
+		t.Errorf("read %q, %v", buffer[:n], err)
+	}
+	if flags, err := unix.FcntlInt(uintptr(third), unix.F_GETFD, 0); flags != unix.FD_CLOEXEC || err != nil {
+		t.Errorf("flags %d, %v", flags, err)
+	}
+	Close(third)
+	if err := Duplicate(third, other); err != unix.EBADF {
+		t.Errorf("a closed descriptor: %v", err)
+	}
+}
+
 func TestAFullPipeIsNotWaitedFor(t *testing.T) {
 	reading, writing := pipe(t)
 	defer Close(reading)

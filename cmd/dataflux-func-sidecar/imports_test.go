@@ -49,7 +49,7 @@ func reserved() map[string]struct {
 		why string
 	}{
 		"net/http": {[]string{"listener", "client"}, "HTTP is parsed by the sandboxed role, and by who calls from the command line"},
-		"os/exec":  {nil, "processes are started by exec and privsep, and those use syscall.ForkExec"},
+		"os/exec":  {nil, "processes are started by exec and privsep, with system calls and syscall.ForkExec"},
 		"plugin":   {nil, "no code comes from elsewhere"},
 		"unsafe":   {[]string{"privsep", "exec", "nowait"}, "system calls that the library lacks"},
 	}

@@ -80,8 +80,6 @@ func (t terminal) run(args []string) int {
 		return runPorts(rest, t.stderr)
 	case networkCommand:
 		return runNetwork(rest, t.stderr)
-	case limitedCommand:
-		return runLimited(rest)
 	}
 	fmt.Fprintf(t.stderr, "dataflux-func-sidecar: there is no command %q.\n\n%s", command, usage)
 	return 2

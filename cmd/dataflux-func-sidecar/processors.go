@@ -6,11 +6,10 @@ import (
 	"time"
 )
 
-// processors sets how many threads of the executor may run Go code at once: as many as commands run, since each
-// fork holds one until the shell is executed.
+// processors sets how many threads of the executor may run Go code at once: as many as commands run.
 //
 // With one for a lone command nothing wakes another thread to look for work that is not there: measured on two
-// cores, that takes 7 % off what it takes. With one for everybody 16 callers would get a fifth less done.
+// cores, that takes 7 % off what it takes. With one for everybody 16 callers would get less done.
 type processors struct {
 	mu      sync.Mutex
 	most    int
@@ -22,9 +21,9 @@ type processors struct {
 // lookAgain is after how long there become fewer, if fewer did: each change stops all Go code for a moment.
 const lookAgain = time.Second
 
-// mostProcessors is four for each core: most of them sit in fork and exec at any time.
+// mostProcessors is two for each core: many of them sit in system calls at any time.
 func mostProcessors() int {
-	return max(runtime.NumCPU(), min(4*runtime.NumCPU(), 16))
+	return max(runtime.NumCPU(), min(2*runtime.NumCPU(), 16))
 }
 
 // newProcessors begins with the most: the start has much to do, and the runner makes threads for them.

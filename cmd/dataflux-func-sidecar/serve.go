@@ -82,6 +82,10 @@ func serve(o serveOptions, log *journal.Log) error {
 	if err := privsep.MarkCloseOnExec(3); err != nil {
 		return err
 	}
+	descriptors, err := exec.NewDescriptors()
+	if err != nil {
+		return err
+	}
 	settings, err := config.Load(o.configPath)
 	if err != nil {
 		return err
@@ -101,15 +105,20 @@ func serve(o serveOptions, log *journal.Log) error {
 	if err != nil {
 		return err
 	}
-	_, forMetrics := divided(sockets)
-	e, err := newExecutor(settings, user, kept, len(forMetrics), log)
+	first, err := startNetworkRole(sockets) // it takes as long to get ready as what comes here before it is needed
 	if err != nil {
+		return err
+	}
+	_, forMetrics := divided(sockets)
+	e, err := newExecutor(settings, user, kept, descriptors, len(forMetrics), log)
+	if err != nil {
+		first.Kill()
 		return err
 	}
 	log.Write(journal.TreeHeld(), e.HoldTrees(cgroups.of, cgroups.missing), nil)
 	go kept.keepSynced(log)
 	s := &supervisor{
-		executor: e, log: log, sockets: sockets, identity: identity, user: user.Name, notifier: newNotifier(),
+		executor: e, log: log, sockets: sockets, first: first, identity: identity, user: user.Name, notifier: newNotifier(),
 		drainTimeout: settings.DrainTimeout, killGrace: settings.KillGrace,
 	}
 	return errors.Join(s.run(), kept.close())
@@ -149,7 +158,7 @@ func runUser(name string, log *journal.Log) (privsep.User, error) {
 	return user, err
 }
 
-func newExecutor(settings config.Config, user privsep.User, kept *durable, metricsSockets int, log *journal.Log) (*executor.Executor, error) {
+func newExecutor(settings config.Config, user privsep.User, kept *durable, descriptors *exec.Descriptors, metricsSockets int, log *journal.Log) (*executor.Executor, error) {
 	nonces := sign.NewNonceCache(settings.TimeWindow, maxNonces, time.Now, kept.nonces)
 	kept.restore(nonces, log)
 	verifier, err := sign.NewVerifier(rawKeys(settings.Keys), settings.TimeWindow, time.Now, nonces)
@@ -186,7 +195,7 @@ func newExecutor(settings config.Config, user privsep.User, kept *durable, metri
 			MaxBody: uint32(settings.MaxBody), MaxConnections: uint32(settings.MaxRunning + settings.MaxQueued + spareConnections), CallbackTimeout: settings.CallbackTimeout,
 			MetricsSockets: uint32(metricsSockets),
 		},
-		Log: log, Version: version,
+		Log: log, Version: version, Descriptors: descriptors,
 	})
 }
 

@@ -35,6 +35,7 @@ type supervisor struct {
 	log          *journal.Log
 	notifier     *notifier
 	sockets      []socket
+	first        *privsep.Role     // was started ahead; nil once it is in use
 	identity     *message.Identity // for TLS; nil without it
 	user         string
 	drainTimeout time.Duration
@@ -104,10 +105,18 @@ func (s *supervisor) doWithout(err error, lost time.Time, backoff time.Duration)
 	}
 }
 
+func startNetworkRole(sockets []socket) (*privsep.Role, error) {
+	return privsep.StartRole(networkArguments(len(sockets)), filesOf(sockets))
+}
+
 func (s *supervisor) startRole() (*roleRun, error) {
-	role, err := privsep.StartRole(networkArguments(len(s.sockets)), filesOf(s.sockets))
-	if err != nil {
-		return nil, err
+	role := s.first
+	s.first = nil
+	if role == nil {
+		var err error
+		if role, err = startNetworkRole(s.sockets); err != nil {
+			return nil, err
+		}
 	}
 	channel, err := nowait.NewStream(role.Channel)
 	if err != nil {
