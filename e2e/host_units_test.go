@@ -44,3 +44,12 @@ func TestUnitsExposeNothingWithoutAWrittenReason(t *testing.T) {
 		}
 	}
 }
+
+// What a command mounts with sudo must be there for everybody, and what others mount for commands.
+func TestTheServiceHasTheMountsOfTheHost(t *testing.T) {
+	m := installed(t)
+	host, of := m.run("readlink", "/proc/1/ns/mnt"), m.run("readlink", "/proc/"+m.executor()+"/ns/mnt")
+	if of != host {
+		t.Errorf("the service's mounts are %s, the host's %s", of, host)
+	}
+}
