@@ -82,7 +82,7 @@ func serve(o serveOptions, log *journal.Log) error {
 	if err := privsep.MarkCloseOnExec(3); err != nil {
 		return err
 	}
-	descriptors, err := exec.NewDescriptors()
+	descriptors, err := exec.NewDescriptors() // before anything else that stays open
 	if err != nil {
 		return err
 	}
