@@ -47,7 +47,6 @@ func (b *bench) sleepersOfLoop(c *contestant) {
 }
 
 func (b *bench) sleepersOf(c *contestant) error {
-	const what = thousandSleep
 	var took outcome
 	o := c.order("sleep 1", sleepers, sleepers)
 	o.Commands = sleepers // nobody is spared
@@ -56,7 +55,7 @@ func (b *bench) sleepersOf(c *contestant) error {
 		return err
 	})
 	if err != nil && c.rank == peer {
-		b.report.missing(what+c.name, "", err.Error())
+		b.report.missing(thousandSleep+c.name, "", err.Error())
 		return nil
 	}
 	if err != nil {
@@ -64,17 +63,17 @@ func (b *bench) sleepersOf(c *contestant) error {
 	}
 	all := took.Connecting + took.Elapsed
 	if c.rank == peer {
-		b.report.fact(what+"all answered by "+c.name, fmt.Sprintf("%.2f s", all.Seconds()))
-		b.report.fact(what+"peak PSS and threads of "+c.name, fmt.Sprintf("%s, %d", megabytes(p.pss), p.threads))
+		b.report.fact(thousandSleep+"all answered by "+c.name, fmt.Sprintf("%.2f s", all.Seconds()))
+		b.report.fact(thousandSleep+"peak PSS and threads of "+c.name, fmt.Sprintf("%s, %d", megabytes(p.pss), p.threads))
 		return nil
 	}
-	b.report.figure(what+"all answered", fmt.Sprintf("%.2f s", all.Seconds()), "<= 2.5 s", all <= sleepersTime)
+	b.report.figure(thousandSleep+"all answered", fmt.Sprintf("%.2f s", all.Seconds()), "<= 2.5 s", all <= sleepersTime)
 	b.report.detail("of which connecting took %d ms; the median answer came after %.2f s", took.Connecting.Milliseconds(), took.Median.Seconds())
-	b.report.figure(what+"threads of both roles", fmt.Sprint(p.threads), "not per command", p.threads < sleepers/4)
+	b.report.figure(thousandSleep+"threads of both roles", fmt.Sprint(p.threads), "not per command", p.threads < sleepers/4)
 	if os.Geteuid() != 0 {
-		b.report.missing(what+"peak PSS of both", "< 64 MB", "only root may look into the daemon")
+		b.report.missing(thousandSleep+"peak PSS of both", "< 64 MB", "only root may look into the daemon")
 		return nil
 	}
-	b.report.figure(what+"peak PSS of both", megabytes(p.pss), "< 64 MB", p.pss < sleepersReach)
+	b.report.figure(thousandSleep+"peak PSS of both", megabytes(p.pss), "< 64 MB", p.pss < sleepersReach)
 	return nil
 }

@@ -121,26 +121,23 @@ func (r *Runner) launch(c Command, at place, ours *child) error {
 		l.add(unix.SYS_DUP3, uintptr(from), uintptr(to), 0)
 	}
 	if err := r.limit(l, c.Limits); err != nil {
-		return startError(c.Shell, err)
+		return hostError(err)
 	}
 	if err := l.execute(c.Shell, c.arguments(), c.Env); err != nil {
-		return startError(c.Shell, err)
+		return hostError(err)
 	}
 	pid, err := r.spawner.start(l)
+	if err != nil {
+		return hostError(err)
+	}
 	ours.pid, ours.pidfd = pid, int(l.pidfd)
-	if err == nil && l.failed.errno != 0 {
+	if l.failed.errno != 0 {
 		// It has exited, and been nobody's command.
 		awaitChild(pid)
 		if ours.pidfd >= 0 {
 			nowait.Close(ours.pidfd)
 		}
-		err = l.failed.errno
-		if l.failed.call == unix.SYS_FCHDIR {
-			return dirError(c.Dir, err)
-		}
-	}
-	if err != nil {
-		return startError(c.Shell, err)
+		return stepError(c, l.failed)
 	}
 	r.orphans.own(pid)
 	return nil
@@ -163,6 +160,17 @@ func (r *Runner) limit(l *launch, wanted Limits) error {
 	return nil
 }
 
+// stepError says whose fault it is that a child did not get as far as the shell.
+func stepError(c Command, failed failure) error {
+	switch failed.call {
+	case unix.SYS_FCHDIR:
+		return dirError(c.Dir, failed.errno)
+	case unix.SYS_EXECVE:
+		return startError(c.Shell, failed.errno)
+	}
+	return hostError(failed.errno)
+}
+
 // startError says whose fault it is that the shell could not be executed.
 func startError(shell string, err error) error {
 	switch err {
@@ -172,5 +180,9 @@ func startError(shell string, err error) error {
 		syscall.ENAMETOOLONG, syscall.ENOEXEC, syscall.ELIBBAD:
 		return &StartError{Fault: FaultConfiguration, What: "cannot run the shell " + quote(shell) + ": set one that exists and may be executed", Err: err}
 	}
+	return hostError(err)
+}
+
+func hostError(err error) error {
 	return &StartError{Fault: FaultHost, What: "cannot start the command: the host may lack processes, memory or descriptors", Err: err}
 }

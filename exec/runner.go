@@ -31,11 +31,10 @@ type Runner struct {
 	noOpenat2 bool // kernel before 5.6
 }
 
-// NewRunner prepares for running commands, with descriptors of its own if there
-// are none yet. Commands get the process's umask as
-// it is now. Descriptors that the daemon has inherited are closed on exec from
-// now on, and signals that it ignores are caught instead, because commands
-// would inherit both.
+// NewRunner prepares for running commands, and opens descriptors of its own if
+// it is given none. Commands get the process's umask as it is now. Descriptors
+// that the daemon has inherited are closed on exec from now on, and signals that
+// it ignores are caught instead, because commands would inherit both.
 func NewRunner(own *Descriptors) (*Runner, error) {
 	if err := inheritNothing(); err != nil {
 		return nil, err

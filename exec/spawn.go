@@ -125,8 +125,8 @@ func (s spawner) prepare(l *launch, cgroup int) {
 	l.add(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&l.zeros)), 0, signalSetSize)
 }
 
-// leave gives the process descriptors of its own. Those from a number on may be missing. It comes before
-// any call that changes them.
+// leave gives the process descriptors of its own. Those from a number on may be
+// missing. It comes before any call that changes them.
 func (s spawner) leave(l *launch, from int) {
 	if s.sparse && !s.old {
 		l.add(unix.SYS_CLOSE_RANGE, uintptr(from), uintptr(^uint32(0)), unix.CLOSE_RANGE_UNSHARE)
@@ -149,7 +149,8 @@ func (l *launch) resetSignals() {
 	}
 }
 
-// add appends a call. Pointers among the arguments must be to what the launch itself holds.
+// add appends a call. Pointers among the arguments must be to what the launch
+// itself holds.
 func (l *launch) add(number uintptr, arguments ...uintptr) {
 	c := call{number: number}
 	copy(c.arguments[:], arguments)

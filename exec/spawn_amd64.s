@@ -1,32 +1,27 @@
 #include "textflag.h"
 
+// The list and the failure are in R12 and R13, which system calls leave alone.
+#define SYSTEM_CALL \
+	MOVQ	0(R12), AX; \
+	MOVQ	8(R12), DI; \
+	MOVQ	16(R12), SI; \
+	MOVQ	24(R12), DX; \
+	MOVQ	32(R12), R10; \
+	MOVQ	40(R12), R8; \
+	SYSCALL
+
 // func spawn(first *call, failed *failure) (pid int)
-//
-// The child keeps its place in the list in R12 and the failure in R13, which
-// system calls leave alone.
 TEXT ·spawn(SB),NOSPLIT,$0-24
 	MOVQ	first+0(FP), R12
 	MOVQ	failed+8(FP), R13
-	MOVQ	0(R12), AX
-	MOVQ	8(R12), DI
-	MOVQ	16(R12), SI
-	MOVQ	24(R12), DX
-	MOVQ	32(R12), R10
-	MOVQ	40(R12), R8
-	SYSCALL
+	SYSTEM_CALL
 	TESTQ	AX, AX
 	JZ	child
 	MOVQ	AX, pid+16(FP)
 	RET
 child:
 	ADDQ	$48, R12
-	MOVQ	0(R12), AX
-	MOVQ	8(R12), DI
-	MOVQ	16(R12), SI
-	MOVQ	24(R12), DX
-	MOVQ	32(R12), R10
-	MOVQ	40(R12), R8
-	SYSCALL
+	SYSTEM_CALL
 	CMPQ	AX, $-4095
 	JCS	child			// unsigned: no errno
 	NEGQ	AX

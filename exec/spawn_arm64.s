@@ -1,31 +1,26 @@
 #include "textflag.h"
 
+// The list and the failure are in R9 and R10, which system calls leave alone.
+#define SYSTEM_CALL \
+	MOVD	0(R9), R8; \
+	MOVD	8(R9), R0; \
+	MOVD	16(R9), R1; \
+	MOVD	24(R9), R2; \
+	MOVD	32(R9), R3; \
+	MOVD	40(R9), R4; \
+	SVC
+
 // func spawn(first *call, failed *failure) (pid int)
-//
-// The child keeps its place in the list in R9 and the failure in R10, which
-// system calls leave alone.
 TEXT ·spawn(SB),NOSPLIT,$0-24
 	MOVD	first+0(FP), R9
 	MOVD	failed+8(FP), R10
-	MOVD	0(R9), R8
-	MOVD	8(R9), R0
-	MOVD	16(R9), R1
-	MOVD	24(R9), R2
-	MOVD	32(R9), R3
-	MOVD	40(R9), R4
-	SVC
+	SYSTEM_CALL
 	CBZ	R0, child
 	MOVD	R0, pid+16(FP)
 	RET
 child:
 	ADD	$48, R9
-	MOVD	0(R9), R8
-	MOVD	8(R9), R0
-	MOVD	16(R9), R1
-	MOVD	24(R9), R2
-	MOVD	32(R9), R3
-	MOVD	40(R9), R4
-	SVC
+	SYSTEM_CALL
 	CMN	$4095, R0
 	BCC	child			// unsigned: no errno
 	NEG	R0, R0

@@ -67,6 +67,19 @@ func TestTheStepThatFailedIsTold(t *testing.T) {
 	})
 }
 
+// The kernel's reasons are the same for many calls: only those of execve tell of the shell.
+func TestOnlyTheExecutionIsTheShellsFault(t *testing.T) {
+	c := command("true")
+	for call, want := range map[uintptr]Fault{
+		unix.SYS_EXECVE: FaultConfiguration, unix.SYS_FCHDIR: FaultRequest,
+		unix.SYS_PRLIMIT64: FaultHost, unix.SYS_CLOSE_RANGE: FaultHost, unix.SYS_SETPGID: FaultHost,
+	} {
+		if got := FaultOf(stepError(c, failure{call, syscall.EPERM})); got != want {
+			t.Errorf("call %d: fault %v instead of %v", call, got, want)
+		}
+	}
+}
+
 func TestManyStartAtOnceOnEachKernel(t *testing.T) {
 	eachKernel(t, func(t *testing.T, r *Runner) {
 		results := make(chan string, 200)

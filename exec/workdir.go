@@ -21,7 +21,8 @@ func (r *Runner) openDir(path string) (int, error) {
 	}
 	fd, err := open(path)
 	if err == nil {
-		// A file system that answers nothing is to hang here: in the child it would take one of the few places of those that fork.
+		// A file system that answers nothing is to hang here: in the child it
+		// would take one of the few places of those that fork.
 		if err = unix.Faccessat(fd, ".", unix.X_OK, 0); err != nil {
 			unix.Close(fd)
 		}
