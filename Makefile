@@ -2,40 +2,54 @@
 
 PROGRAM := dataflux-func-sidecar
 FUZZTIME ?= 100000x
+# Machines that the end-to-end tests boot at the same time: they wait far more than they compute.
+MACHINES ?= 6
 # Root cannot be the user that commands run as.
 RUN_USER := $(if $(filter 0,$(shell id -u)),--user nobody)
 
-.PHONY: help build run test matrix lint fuzz faults bench dist install clean
+.PHONY: help build run test test-system e2e matrix lint fuzz faults soak bench dist install clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' Makefile
 
 build: ## build bin/dataflux-func-sidecar
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/$(PROGRAM) ./cmd/$(PROGRAM)
 
 run: build ## serve on 127.0.0.1:8099 without systemd, with a generated key, and print a signed call to try
-	@dev/run.sh $(RUN_USER)
+	@packaging/run-from-source.sh $(RUN_USER)
 
-test: ## run all tests, with the race detector
-	go test -race -timeout 25m ./...
+test: ## run the unit tests, with the race detector; needs no root
+	go test -race $$(go list ./... | grep -vE '/(test|packaging|connector)(/|$$)')
+	go test -C test/bench .
 
-matrix: ## the end-to-end tests on Debian 11, 12 and 13, both cgroup layouts, and arm64
-	dev/matrix.sh
+test-system: ## test the built program, the connector and the release on this host; as root it tests more
+	go test -timeout 20m ./test/system ./connector ./packaging
+	go test -race -tags cages -run '^(TestCages|TestHandOver_InCages)$$' ./exec
 
-lint: ## gofumpt, vet, staticcheck, shellcheck, govulncheck
-	dev/lint.sh
+e2e: ## test installed programs in booted machines, MACHINES (6) at a time; needs root
+	go test -timeout 30m -parallel $(MACHINES) ./test/e2e
+
+matrix: ## the end-to-end tests on Debian 11, 12, 13 and sid, both cgroup layouts, and arm64
+	test/e2e/matrix.sh
+
+lint: ## gofumpt, width of lines, vet, staticcheck, shellcheck, govulncheck
+	test/lint.sh
 
 fuzz: ## fuzz each target for FUZZTIME, runs (100000x) or a duration (10s)
-	dev/fuzz.sh $(FUZZTIME)
+	test/fuzz.sh $(FUZZTIME)
 
-faults: ## the fault suite with 500 rounds instead of 50
-	SIDECAR_FAULT_ROUNDS=500 go test -C cmd/$(PROGRAM) -timeout 60m -run '^TestFaults$$'
+faults: ## the fault suite with 500 rounds instead of 50, and the state package with all power cuts and kills
+	SIDECAR_FAULT_ROUNDS=500 go test -timeout 60m -run '^TestFaults$$' ./test/system
+	SIDECAR_FAULT_ROUNDS=500 go test -race -count=1 ./internal/state
 
-bench: build ## measure against a bare loop, webhook and OpenSSH, in one run; writes docs/benchmark.md
-	go run ./bench
+soak: ## hostile and ordinary commands together in a booted machine, for SOAK (30m)
+	SIDECAR_SOAK=$(or $(SOAK),30m) go test -count=1 -timeout 90m -v -run '^TestAttack_Soak$$' ./test/e2e
+
+bench: build ## measure against a bare loop, webhook and OpenSSH; writes docs/benchmark.md
+	go run -C test/bench .
 
 dist: ## write the release folder dist/; DOWNLOAD_URL=https://… becomes the default of download.sh
-	release/dist.sh dist
+	packaging/dist.sh dist
 
 install: build ## install on this host (sudo make install)
 	./install.sh

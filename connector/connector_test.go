@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// testTime bounds one run of all the Python tests, which take some 30 s.
-const testTime = 4 * time.Minute
+// maxRun bounds one run of all the Python tests, which take about 15 s.
+const maxRun = 4 * time.Minute
 
-// The scripts are tested in Python, as they are used, against the program as it is shipped.
-func TestTheConnectorUnderEveryPython(t *testing.T) {
+// TestConnector_EveryPython runs the Python tests under each Python, against the program as it is shipped.
+func TestConnector_EveryPython(t *testing.T) {
 	t.Parallel()
 	for _, p := range pythons(t) {
 		t.Run(p.version, func(t *testing.T) {
@@ -25,7 +25,7 @@ func TestTheConnectorUnderEveryPython(t *testing.T) {
 			if testing.Verbose() || t.Failed() {
 				t.Logf("%s\n%s", strings.Join(p.command, " "), out)
 			}
-			judge(t, out)
+			checkOutput(t, out)
 			if strings.Contains(out, d.key) || strings.Contains(d.log(), d.key) {
 				t.Error("the key was printed")
 			}
@@ -36,9 +36,9 @@ func TestTheConnectorUnderEveryPython(t *testing.T) {
 	}
 }
 
-// judge wants more of a run than its exit status: a test that was skipped, and a connection or a file that
-// was left open, must not go unseen.
-func judge(t *testing.T, out string) {
+// checkOutput checks what the exit status does not tell: skipped tests, and connections or files that were
+// left open.
+func checkOutput(t *testing.T, out string) {
 	t.Helper()
 	if !regexp.MustCompile(`(?m)^Ran (\d\d|\d\d\d) tests in `).MatchString(out) || !strings.HasSuffix(out, "\nOK\n") {
 		t.Errorf("not all tests ran and passed:\n%.30000s", out)
@@ -50,13 +50,14 @@ func judge(t *testing.T, out string) {
 	}
 }
 
-// run runs every test with warnings as errors, in a folder of its own with nothing but what they need.
+// run runs all tests with warnings as errors, in a new folder with the scripts alone.
 func (p python) run(t *testing.T, d *daemon) string {
 	t.Helper()
 	folder := t.TempDir()
 	copyScripts(t, folder)
+	writeScriptSet(t, folder)
 	d.describe(folder)
-	ctx, cancel := context.WithTimeout(t.Context(), testTime)
+	ctx, cancel := context.WithTimeout(t.Context(), maxRun)
 	defer cancel()
 	args := append(p.arguments(folder), "-B", "-X", "dev", "-W", "error", "-m", "unittest", "--verbose")
 	args = append(args, testModules(t, folder)...)
@@ -87,11 +88,21 @@ func copyScripts(t *testing.T, folder string) {
 	}
 }
 
-// testModules names each file of tests, so that none is left out by a pattern.
+// writeScriptSet writes what a release has for Func's imports, with the time of release 1.0.0.
+func writeScriptSet(t *testing.T, folder string) {
+	t.Helper()
+	cmd := exec.Command("go", "run", "../packaging/scriptset", "--source", folder, "--time", "1795392000",
+		"--zip", filepath.Join(folder, "scripts.zip"), "--tree", filepath.Join(folder, "func"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("scriptset: %v\n%s", err, out)
+	}
+}
+
+// testModules returns the name of every test file, so that no pattern leaves one out.
 func testModules(t *testing.T, folder string) []string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(folder, "test_*.py"))
-	if err != nil || len(files) < 6 {
+	if err != nil || len(files) < 8 {
 		t.Fatalf("only %d files of tests: %v", len(files), err)
 	}
 	var names []string

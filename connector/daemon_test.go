@@ -13,38 +13,18 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"dataflux-func-sidecar/test/testkit"
 )
 
 // maxStarts bounds how often a daemon is started again.
 const maxStarts = 50
 
-// programFolder has the program, for as long as this process.
-var programFolder string
-
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "sidecar-connector-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	programFolder = dir
 	flag.Parse()
 	_ = flag.Set("test.parallel", "6") // these tests wait far more than they compute
-	status := m.Run()
-	_ = os.RemoveAll(dir)
-	os.Exit(status)
+	testkit.Main(m)
 }
-
-// program is built once, as it is shipped and with the modes that an installation gives it.
-var program = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(programFolder, "dataflux-func-sidecar")
-	cmd := exec.Command("go", "build", "-trimpath", "-o", path, "../cmd/dataflux-func-sidecar")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("cannot build the program: %w\n%s", err, out)
-	}
-	return path, errors.Join(os.Chmod(programFolder, 0o755), os.Chmod(path, 0o711))
-})
 
 // daemon is the program as a service manager runs it: the listening socket outlives it, and it is started
 // again when a test has killed it.
@@ -65,30 +45,16 @@ type daemon struct {
 func startDaemon(t *testing.T) *daemon {
 	t.Helper()
 	d := &daemon{t: t, key: "canary-key-ß-" + strconv.FormatInt(time.Now().UnixNano(), 36), dir: t.TempDir(), scratch: t.TempDir(), ended: make(chan struct{})}
-	d.listener, d.tls = listen(t), listen(t)
+	d.listener, d.tls = testkit.Listen(t), testkit.Listen(t)
 	// Fewer running commands than by default, so that a test can have them all.
 	text := fmt.Sprintf("SECRET_KEY = %q\nMAX_RUNNING = 4\n%s", d.key, d.certify())
 	err := errors.Join(os.WriteFile(d.file("config"), []byte(text), 0o600), os.Chmod(d.scratch, 0o777), os.Chmod(filepath.Dir(d.scratch), 0o755))
 	if err != nil {
 		t.Fatal(err)
 	}
-	path, err := program()
-	if err != nil {
-		t.Fatal(err)
-	}
-	go d.keepRunning(path)
+	go d.keepRunning(testkit.Program(t))
 	t.Cleanup(d.stop)
 	return d
-}
-
-func listen(t *testing.T) net.Listener {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	return l
 }
 
 func (d *daemon) file(name string) string { return filepath.Join(d.dir, name) }
@@ -119,7 +85,7 @@ func (d *daemon) keepRunning(path string) {
 func (d *daemon) command(path string, sockets []*os.File) *exec.Cmd {
 	args := []string{"-c", `LISTEN_PID=$$ exec "$0" "$@"`, path, "serve", "--config", d.file("config"), "--state-dir", d.file("state")}
 	if os.Geteuid() == 0 {
-		args = append(args, "--user", "nobody")
+		args = append(args, "--user", "nobody", "--role-user", "nobody") // its commands kill the network role
 	}
 	cmd := exec.Command("/bin/sh", args...)
 	cmd.Dir, cmd.ExtraFiles, cmd.Env = "/", sockets, []string{"LISTEN_FDS=2", "PATH=/usr/bin:/bin"}
@@ -156,9 +122,9 @@ func (d *daemon) stop() {
 	d.mu.Unlock()
 	select {
 	case <-d.ended:
-	case <-time.After(60 * time.Second):
+	case <-time.After(testkit.Patience):
 		_ = d.process.Kill()
-		d.t.Errorf("the daemon did not stop in 60 s\n%s", d.log())
+		d.t.Errorf("the daemon did not stop in %v\n%s", testkit.Patience, d.log())
 	}
 }
 

@@ -1,4 +1,3 @@
-// Package connector holds the scripts for DataFlux Func that call the Sidecar from there; README.md in this
-// folder says how to add them. They are Python, and this package has no code of the program: it is here so
-// that their tests run with all others, against the real daemon. The program must never import it.
+// Package connector has the Python scripts for DataFlux Func that call the Sidecar; README.md says
+// how to add them. Its only Go code are tests, which run the scripts against the real daemon.
 package connector

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Runs a command with the programs of a Debian tree: in_tree.sh TREE FOLDER COMMAND…, in FOLDER. It belongs into a
-# mount namespace of its own (unshare --mount). The tree is shared with other tests, and not written to.
+# Runs a command in FOLDER with the programs of a Debian tree: in_tree.sh TREE FOLDER COMMAND… Call
+# it in a new mount namespace (unshare --mount). Other tests share the tree, so it is not written
+# to.
 set -eu
 
 TREE=$1

@@ -15,7 +15,7 @@ type python struct {
 	command []string // FOLDER stands for the folder to run in
 }
 
-// pythons finds one interpreter of each version. One is a must; the rest is what this machine has.
+// pythons finds one interpreter of each version. At least one is required.
 func pythons(t *testing.T) []python {
 	t.Helper()
 	var found []python
@@ -58,7 +58,7 @@ func glob(elements ...string) []string {
 	return paths
 }
 
-// pyenvFolder is where a developer's pyenv keeps its versions.
+// pyenvFolder is the folder of pyenv.
 func pyenvFolder() string {
 	if dir := os.Getenv("PYENV_ROOT"); dir != "" {
 		return dir
@@ -67,7 +67,7 @@ func pyenvFolder() string {
 	return filepath.Join(home, ".pyenv")
 }
 
-// cacheFolder is where the end-to-end tests keep their trees.
+// cacheFolder is where the end-to-end tests keep their Debian trees.
 func cacheFolder() string {
 	if dir := os.Getenv("SIDECAR_E2E_CACHE"); dir != "" {
 		return dir
@@ -79,8 +79,7 @@ func cacheFolder() string {
 	return filepath.Join(dir, "dataflux-func-sidecar")
 }
 
-// ask starts an interpreter to hear its version. Older ones than 3.8 do not count, nor do names on this host
-// behind which there is none.
+// ask returns the version of an interpreter. It skips versions before 3.8, and commands that do not exist.
 func ask(t *testing.T, command []string) (python, bool) {
 	t.Helper()
 	p := python{command: command}
@@ -97,7 +96,7 @@ func ask(t *testing.T, command []string) (python, bool) {
 	return p, p.version != ""
 }
 
-// arguments are the command for a run in a folder.
+// arguments returns the command for a run in a folder.
 func (p python) arguments(folder string) []string {
 	var args []string
 	for _, arg := range p.command {
@@ -109,7 +108,7 @@ func (p python) arguments(folder string) []string {
 	return args
 }
 
-// skip is for what a test cannot have here. CI, which must have it, fails instead.
+// skip skips a test that lacks something here. In CI it fails instead.
 func skip(t *testing.T, reason string) {
 	t.Helper()
 	if os.Getenv("SIDECAR_NO_SKIP") == "1" {

@@ -1,6 +1,7 @@
-"""What the tests share: the daemon that the Go test has started, and connections that break on purpose.
+"""Shared by the tests: helpers for the daemon that the Go test runs, and connections that break on
+purpose.
 
-The Go test sets the environment, and keeps the daemon running however often a test kills it.
+The Go test sets the environment, and restarts the daemon whenever a test kills it.
 """
 import contextlib
 import json
@@ -14,11 +15,14 @@ import sidecar__helper
 
 URL = os.environ['SIDECAR_URL']
 TLS_URL = os.environ['SIDECAR_TLS_URL']
-SCRATCH = os.environ['SIDECAR_SCRATCH']  # a folder that commands may write to; here it may not be there
+SCRATCH = os.environ['SIDECAR_SCRATCH']  # a folder for commands; it may be missing here
+QUICK = (0.01, 0.02, 0.03)  # seconds, in place of sidecar__helper.PAUSES
 
 
 def key():
-    """The daemon's key. Tests must not keep it in a variable, as they look for it in tracebacks."""
+    """Returns the daemon's key. Tests must not keep it in a variable, as they look for it in
+    tracebacks.
+    """
     with open('key', encoding='utf-8') as file:
         return file.read()
 
@@ -28,7 +32,7 @@ def make_helper(url=URL, ca_file=None):
 
 
 class DaemonCase(unittest.TestCase):
-    """A test with a helper for the real daemon, which is left without running jobs."""
+    """A test with a helper for the real daemon. Afterwards no job is running."""
 
     def setUp(self):
         self.helper = make_helper()
@@ -41,13 +45,19 @@ class DaemonCase(unittest.TestCase):
                 self.helper.result(job['jobId'])
 
     def run_command(self, command, **arguments):
-        """The data of a command that was run."""
+        """Runs a command and returns the data of the answer."""
         status, result = self.helper.shell(command, **arguments)
         self.assertEqual((status, result['ok']), (200, True))
         return result['data']
 
+    def new_gate(self):
+        """Returns a command that waits until the gate is open, and a function that opens it."""
+        path = '%s/%s' % (SCRATCH, uuid.uuid4().hex)
+        wait = 'until [ -e %s ]; do sleep 0.02; done' % path
+        return wait, lambda: self.run_command('touch ' + path)
+
     def new_marker(self):
-        """A file to which each run of a command adds a line, and the command that does."""
+        """Returns a file, and a command that adds a line to it: one for each run."""
         path = '%s/%s' % (SCRATCH, uuid.uuid4().hex)
         return path, 'echo run >> %s' % path
 
@@ -57,7 +67,7 @@ class DaemonCase(unittest.TestCase):
 
 @contextlib.contextmanager
 def server(serve):
-    """A TCP server on loopback that serves each connection on a thread; gives its URL."""
+    """Runs a TCP server on loopback that serves each connection on a thread; yields its URL."""
     with socket.create_server(('127.0.0.1', 0)) as listener:
         threads = [threading.Thread(target=_accept, args=(listener, serve), daemon=True)]
         threads[0].start()
@@ -83,7 +93,7 @@ def _serve(connection, serve):
 
 
 class Request:
-    """A request as it came over a connection."""
+    """A request as it was received."""
 
     def __init__(self, connection):
         self.raw = b''
@@ -92,7 +102,8 @@ class Request:
         head, _, body = self.raw.partition(b'\r\n\r\n')
         lines = head.decode('latin-1').split('\r\n')
         self.line = lines[0].rsplit(' ', 1)[0]
-        self.headers = {name.lower(): value for name, _, value in (line.partition(': ') for line in lines[1:])}
+        pairs = (line.partition(': ') for line in lines[1:])
+        self.headers = {name.lower(): value for name, _, value in pairs}
         while len(body) < int(self.headers.get('content-length', 0)):
             body += _some(connection)
         self.raw = head + b'\r\n\r\n' + body
@@ -102,18 +113,21 @@ class Request:
 def _some(connection):
     data = connection.recv(65536)
     if not data:
-        raise ConnectionResetError('the other side hung up')
+        raise ConnectionResetError('the other side closed the connection')
     return data
 
 
 class Relay:
-    """Stands between helper and daemon, and treats the connections as planned, one after the other.
+    """A relay between helper and daemon that breaks connections by a plan, in the order of their
+    requests.
 
-    'pass' hands everything on, as all connections after the plan are treated. 'drop' hangs up instead of
-    handing the request on; 'lose' does after it; 'cut' does in the middle of the answer.
+    'pass' relays everything, as for all connections after the plan. 'drop' closes the connection
+    without relaying the request, 'lose' after it with `answer` in place of the daemon's, and 'cut'
+    within the answer.
     """
 
-    def __init__(self, *plan):
+    def __init__(self, *plan, answer=b''):
+        self.answer = answer
         self.plan, self.requests, self.lock = list(plan), [], threading.Lock()
 
     def lines(self):
@@ -135,9 +149,10 @@ class Relay:
             getattr(self, '_' + treatment)(client, daemon)
 
     def _lose(self, client, daemon):
-        daemon.settimeout(0.5)  # the daemon has read the request by then
+        daemon.settimeout(0.2)  # the daemon reads the request meanwhile
         with contextlib.suppress(socket.timeout):
             daemon.recv(1)
+        client.sendall(self.answer)
 
     def _cut(self, client, daemon):
         daemon.settimeout(30)
@@ -145,14 +160,14 @@ class Relay:
 
     def _pass(self, client, daemon):
         daemon.settimeout(120)
-        back = threading.Thread(target=self._until_it_hangs_up, args=(client, daemon), daemon=True)
+        back = threading.Thread(target=self._until_closed, args=(client, daemon), daemon=True)
         back.start()
         with contextlib.suppress(ConnectionResetError):
             while True:
                 client.sendall(_some(daemon))
 
     @staticmethod
-    def _until_it_hangs_up(client, daemon):
+    def _until_closed(client, daemon):
         with contextlib.suppress(OSError):
             client.recv(1)
             daemon.shutdown(socket.SHUT_RDWR)

@@ -1,39 +1,112 @@
-"""Tells a callback of the Sidecar from a forged one.
+"""Verifies that a callback is the Sidecar's.
 
-For receivers that see the request as it came: an HTTP server of your own, a web framework. A function of
-Func such as `def cb(stdout, stderr)` sees neither headers nor raw body, so it cannot check; keep its URL
-secret instead. It must never hold, print or raise the secret key.
+In a function of Func, which sees the request that called it as _DFF_HTTP_REQUEST:
 
-The signature covers the path and the body. The headers X-Sidecar-… are not covered: to be sure which job a
-callback belongs to, put an id of your own into the path of its URL. A callback may come more than once, also
-because somebody repeats what he saw within `window`: make the receiver's work repeatable.
+    @DFF.API('Receive the result of a command')
+    def cb(stdout, stderr):
+        got = sidecar__callback.verify_call(DFF.CONN('sidecar'), _DFF_HTTP_REQUEST)
+        got['stdout'], got['exitCode'], got['jobId']
+
+A receiver of your own, which has the headers and the raw body, calls verify_callback. The secret
+key is not stored, printed or raised.
+
+The signature covers path and body. The X-Sidecar-… headers, such as job id and exit code, are not
+covered: over plain HTTP somebody on the way could change them. Where that matters, ask the Sidecar
+for the job, or put an id of your own into the path of the URL. A callback can arrive more than
+once, also as a replay within `window`: make the receiver idempotent.
 """
 import hmac
 import json
 import time
-from typing import Any, Dict, List, Mapping, Union
+from typing import Any, Dict, List, Mapping, Optional
 
 import sidecar__wire
 
+MAX_DIGITS = 20  # of a number in a header
 
-def verify_callback(secret_key: Union[str, List[str]], path: str, headers: Mapping[str, str], body: bytes,
-                    window: float = 300.0) -> Dict[str, Any]:
+
+def verify_call(secret_key: Any, request: Mapping[str, Any],
+                window: float = 300.0) -> Dict[str, Any]:
+    """Returns stdout, stderr, jobId, attempt, state, exitCode and signal of the callback that
+    called a function of Func; raises ValueError if it is not the Sidecar's.
+
+    `secret_key` is what DFF.CONN('sidecar') returns, or the key, or a list of these during a
+    rotation. `request` is _DFF_HTTP_REQUEST. `window` is how far the clocks may differ, in seconds.
+    `exitCode` is None if a signal ended the command, and if there is no result: see `state`. All
+    but stdout and stderr come from headers, which are not signed.
+    """
+    keys = _keys(secret_key)
+    del secret_key  # a report with the variables of a traceback must not contain it
+    _check(keys)
+    if not isinstance(request, Mapping) or not request.get('headers'):
+        raise ValueError('there is no HTTP request: give _DFF_HTTP_REQUEST, '
+                         'which a function has when it is called through its URL')
+    headers = _lower(request['headers'])
+    kwargs = _verify(keys, str(request.get('originalUrl', '')), headers,
+                     _rebuilt(request.get('body')), window)
+    return dict(
+        kwargs, jobId=headers.get('x-sidecar-job-id'), state=headers.get('x-sidecar-state'),
+        attempt=_number(headers.get('x-sidecar-attempt')), signal=headers.get('x-sidecar-signal'),
+        exitCode=_number(headers.get('x-sidecar-exit-code')))
+
+
+def verify_callback(secret_key: Any, path: str, headers: Mapping[str, str],
+                    body: bytes, window: float = 300.0) -> Dict[str, Any]:
     """Returns {'stdout': …, 'stderr': …} of a genuine callback; raises ValueError for any other.
 
-    `secret_key` is the key, or the list of keys while one is rotated. `path` is the request's, as it came, and
-    `body` its raw bytes. `window` is how many seconds the Sidecar's clock may be off.
+    `secret_key` is the key, or a list of keys during a rotation. `path` is that of the request as
+    received, and `body` its raw bytes. `window` is how far the clocks may differ, in seconds.
     """
-    keys = [sidecar__wire.SigningKey(key) for key in ([secret_key] if isinstance(secret_key, str) else secret_key)]
-    del secret_key  # a report that shows the variables of a traceback must not find it
-    given = {name.lower(): value for name, value in headers.items()}
-    nonce, timestamp, signature = (given.get('x-auth-' + part, '') for part in ('nonce', 'timestamp', 'signature'))
+    keys = _keys(secret_key)
+    del secret_key  # a report with the variables of a traceback must not contain it
+    _check(keys)
+    return _verify(keys, path, _lower(headers), body, window)
+
+
+def _keys(secret_key: Any) -> List[sidecar__wire.SigningKey]:
+    """Returns one or more keys in the form that cannot be read. It never raises."""
+    several = isinstance(secret_key, (list, tuple))
+    return [sidecar__wire.SigningKey.of(key) for key in (secret_key if several else [secret_key])]
+
+
+def _check(keys: List[sidecar__wire.SigningKey]) -> None:
+    for key in keys:
+        key.check()
+
+
+def _lower(headers: Mapping[str, str]) -> Dict[str, str]:
+    return {str(name).lower(): str(value) for name, value in headers.items()}
+
+
+def _rebuilt(body: Any) -> bytes:
+    """Returns the bytes of a callback's body, which have one fixed form, from what was parsed."""
+    kwargs = body.get('kwargs') if isinstance(body, Mapping) else None
+    if (not isinstance(kwargs, Mapping) or set(kwargs) != {'stdout', 'stderr'}
+            or not all(isinstance(text, str) for text in kwargs.values())):
+        raise ValueError('the body is not that of a callback: it needs kwargs with stdout, stderr')
+    fixed = {'kwargs': {'stdout': kwargs['stdout'], 'stderr': kwargs['stderr']}}
+    text = json.dumps(fixed, ensure_ascii=False, separators=(',', ':'))
+    return text.encode('utf-8', 'replace')  # half a character cannot be the Sidecar's
+
+
+def _verify(keys: List[sidecar__wire.SigningKey], path: str, headers: Dict[str, str],
+            body: bytes, window: float) -> Dict[str, Any]:
+    nonce, timestamp, signature = (
+        headers.get('x-auth-' + part, '') for part in ('nonce', 'timestamp', 'signature'))
     if not any([_matches(key, signature, path, nonce, timestamp, body) for key in keys]):
         raise ValueError('the callback is not signed with this key')
     if not timestamp.isdecimal() or abs(time.time() - int(timestamp)) > window:
-        raise ValueError('the callback is signed for another time: was it repeated, or is a clock wrong?')
+        raise ValueError(
+            'the callback is signed for another time: was it repeated, or is a clock wrong?')
     return json.loads(body.decode('utf-8'))['kwargs']
 
 
-def _matches(key: sidecar__wire.SigningKey, signature: str, path: str, nonce: str, timestamp: str, body: bytes) -> bool:
-    expected = key.sign('POST', path, nonce, timestamp, body) if key.usable else ''
-    return key.usable and hmac.compare_digest(expected.encode('ascii'), signature.upper().encode('utf-8'))
+def _matches(key: sidecar__wire.SigningKey, signature: str, path: str, nonce: str, timestamp: str,
+             body: bytes) -> bool:
+    expected = key.sign('POST', path, nonce, timestamp, body)
+    return hmac.compare_digest(expected.encode('ascii'), signature.upper().encode('utf-8'))
+
+
+def _number(text: Optional[str]) -> Optional[int]:
+    """Returns a header as a number; None if it is missing or no number."""
+    return int(text) if text and text.isdecimal() and len(text) <= MAX_DIGITS else None

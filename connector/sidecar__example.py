@@ -1,36 +1,59 @@
-"""Two functions for DataFlux Func: one runs a command on the host, the other receives its result later.
+"""Functions for DataFlux Func: run a command on the host now, follow a long one, or start it and
+receive its result later.
 
-Set two environment variables in Func first: sidecar_url, such as http://172.17.0.1:8099, and
-sidecar_secret_key; and sidecar_callback_url, the URL under which Func serves `cb`.
+They use the connector `sidecar`: create it under that id, with the address and the SECRET_KEY of
+the host, and save it without the connection test. run_later also needs the environment variable
+sidecar_callback_url, which has the URL of the API that you create for `cb`.
 
-`DFF.API` and `DFF.ENV` are used as Func's manual describes them.
+`DFF` and `_DFF_HTTP_REQUEST` are Func's.
 """
+import sidecar__callback
 import sidecar__helper
 
 
 def sidecar():
-    # The key goes from the environment into the helper: no variable of this script holds it.
-    return sidecar__helper.SidecarHelper.from_url(DFF.ENV('sidecar_url'), DFF.ENV('sidecar_secret_key'))
+    return sidecar__helper.SidecarHelper.from_connector(DFF.CONN('sidecar'))
 
 
 @DFF.API('Run a command on the host')
 def run(command='hostname', name='world'):
-    status, result = sidecar().shell(command, wait=True, workdir='/tmp', envs={'NAME': name}, timeout=30)
-    data = result['data']
-    if data['exitCode'] != 0:
-        raise Exception('%s ended with %s: %s' % (command, data['exitCode'] or data['signal'], data['stderr']))
-    return data['stdout']
+    """Returns what the command writes; raises an exception if it fails."""
+    status, result = sidecar().shell(
+        command, workdir='/tmp', envs={'NAME': name}, timeout=30, check=True)
+    return result['data']['stdout']
+
+
+@DFF.API('Follow a command on the host')
+def follow(command='for i in 1 2 3; do date; sleep 1; done'):
+    """Prints each line when the command writes it.
+
+    Func ends a function after 35 seconds. For a longer command publish a function of yours with
+    @DFF.API('…', timeout=3600), or call this one as an async API.
+    """
+    helper = sidecar()
+    status, result = helper.shell(command, wait=False, command_timeout=30)
+    for line in helper.lines(result['data']['jobId']):
+        print(line)
+    return helper.result(result['data']['jobId'])['exitCode']
 
 
 @DFF.API('Run a command on the host and be called back')
 def run_later(command='sleep 60; hostname'):
+    """Returns the job id at once."""
     callback_url = DFF.ENV('sidecar_callback_url')
-    status, result = sidecar().shell(command, wait=False, callback_url=callback_url, command_timeout=600)
+    if not callback_url:
+        raise Exception('create an API for the function cb, '
+                        'and set the environment variable sidecar_callback_url to its URL')
+    status, result = sidecar().shell(
+        command, wait=False, callback_url=callback_url, command_timeout=600)
     return result['data']['jobId']
 
 
 @DFF.API('Receive the result of a command')
 def cb(stdout, stderr):
+    """Verifies that the Sidecar calls. A result can arrive more than once."""
+    got = sidecar__callback.verify_call(DFF.CONN('sidecar'), _DFF_HTTP_REQUEST)
+    print('job %s, attempt %s: exit code %s' % (got['jobId'], got['attempt'], got['exitCode']))
     print('stdout:', stdout)
     print('stderr:', stderr)
     return 'received'

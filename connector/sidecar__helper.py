@@ -2,26 +2,30 @@
 
     import sidecar__helper
 
-    helper = sidecar__helper.SidecarHelper.from_url(DFF.ENV('sidecar_url'), DFF.ENV('sidecar_secret_key'))
+    helper = sidecar__helper.SidecarHelper.from_connector(DFF.CONN('sidecar'))
     status, result = helper.shell('echo $GREETING', envs={'GREETING': '你好'})
     result['data']['stdout'], result['data']['exitCode']     # '你好\n', 0
 
-It takes the place of the stock connector's SidecarHelper, whose shell() raises in every release since July
-2024. It needs Python 3.8, its standard library and the script sidecar__wire; nothing of Func itself.
+It replaces the stock connector's SidecarHelper, whose shell() raises in every release since July
+2024; repair(DFF.CONN('sidecar')) makes that one work. It needs Python 3.8 or later, the standard
+library and the script sidecar__wire; nothing of Func itself.
 
-Time. `timeout` is how long Func waits for an answer, never how long the command may run: when it has passed,
-SidecarTimeout is raised and the command goes on. `command_timeout` is what ends the command.
+Timeouts, in seconds: `timeout` limits how long Func waits for an answer. After it SidecarTimeout is
+raised, and the command goes on. `command_timeout` ends the command.
 
-Nothing runs twice. Each shell() has a job id. When a connection breaks, so that nobody can tell whether the
-request arrived, the Sidecar is asked whether it has that job. If it has, the job's result is waited for; else
-the request is sent again under the same id, which the Sidecar runs once at most, and with the timestamp of the
-first try: as soon as the Sidecar may have forgotten the id, it refuses that timestamp too. To a Sidecar that
-keeps no jobs (the original one) nothing is sent again.
+No command runs twice. Each shell() has a job id. If the connection breaks before the answer, or a
+proxy answers instead of the Sidecar, the helper asks the Sidecar for that job. If the Sidecar has
+it, the helper waits for its result. Otherwise it sends the request again with the same id, which
+the Sidecar runs at most once, and with the timestamp of the first attempt: once the Sidecar may
+have forgotten the id, it refuses that timestamp. To a Sidecar that keeps no jobs (the original one)
+nothing is sent again.
 
-The key is not kept: no attribute, repr, exception or traceback of these scripts holds it. They print nothing.
+The key is not stored: no attribute, repr, exception or traceback of these scripts contains it. The
+scripts print nothing.
 """
 import base64
 import codecs
+import json
 import re
 import time
 import uuid
@@ -33,81 +37,128 @@ SidecarError = sidecar__wire.SidecarError
 SidecarUnreachable = sidecar__wire.SidecarUnreachable
 SidecarLost = sidecar__wire.SidecarLost
 SidecarTimeout = sidecar__wire.SidecarTimeout
+SidecarUnreadable = sidecar__wire.SidecarUnreadable
 SidecarRefused = sidecar__wire.SidecarRefused
 SidecarBusy = sidecar__wire.SidecarBusy
 
-TIMEOUT = 10.0  # seconds that Func waits for an answer, as the stock connector does
-FOLLOW_TIMEOUT = 3600.0  # the same for output that is followed
-PAUSES = (0.2, 1.0, 3.0)  # seconds before each further try after a broken connection
-NOWHERE = 1 << 62  # an offset beyond any output: following from there waits for the job's end and reads nothing
+TIMEOUT = 10.0  # seconds that Func waits for an answer, as in the stock connector
+FOLLOW_TIMEOUT = 3600.0  # seconds, for output that is followed
+DEFAULT_HOST = '172.17.0.1'  # the host, as containers on Docker's default bridge see it
+DEFAULT_PORT = 8099
+MAX_STDERR = 500  # characters at the end of stderr in an exception
+PAUSES = (0.2, 1.0, 3.0)  # seconds before each retry after a broken connection
+NOWHERE = 1 << 62  # an offset beyond any output: following from it only waits for the job's end
+
+
+class SidecarFailed(SidecarError):
+    """A command failed that was called with check=True. `data` is what shell() would have returned
+    of it.
+    """
+
+    def __init__(self, message: str, data: Dict[str, Any]) -> None:
+        super().__init__(message)
+        self.data = data
+        self.exit_code: Optional[int] = data.get('exitCode')  # None: see data['signal']
 
 
 class SidecarHelper:
-    """The Sidecar at one address. It keeps no connection, and threads may share it."""
+    """A client for one Sidecar, with a connection for each request. Threads may share it."""
 
     def __init__(self, host: str, port: Union[int, str], secret_key: str, protocol: str = 'http',
                  ca_file: Optional[str] = None) -> None:
-        """`ca_file` names the certificates to trust for https, if not those of this machine."""
+        """`ca_file` is a PEM file of certificates to trust for https; default: this machine's."""
         secret_key = sidecar__wire.SigningKey.of(secret_key)
         self._wire = sidecar__wire.Wire(host, port, secret_key, protocol, ca_file)
 
     @classmethod
+    def from_connector(cls, connector: Any, ca_file: Optional[str] = None) -> 'SidecarHelper':
+        """Makes a helper with the address and the key of a connector: of DFF.CONN('sidecar')."""
+        if not sidecar__wire.is_connector(connector):
+            del connector  # it may be the key by mistake
+            raise ValueError("give what DFF.CONN('sidecar') returns: an object with the settings "
+                             "of a connector of the type DataFlux Func Sidecar")
+        setting = sidecar__wire.setting
+        return cls(setting(connector, 'host', DEFAULT_HOST),
+                   setting(connector, 'port', DEFAULT_PORT), sidecar__wire.SigningKey.of(connector),
+                   setting(connector, 'protocol', 'http'), ca_file)
+
+    @classmethod
     def from_url(cls, url: str, secret_key: str, ca_file: Optional[str] = None) -> 'SidecarHelper':
-        """From a URL such as http://172.17.0.1:8099."""
+        """Makes a helper from a URL such as http://172.17.0.1:8099; without a port it is 8099."""
         secret_key = sidecar__wire.SigningKey.of(secret_key)
-        form = re.match(r'(https?)://(?:\[([0-9a-fA-F:.]+)\]|([^][/?#@:\s]+)):([0-9]+)/?\Z', url or '')
-        if not form:  # an error that showed it could show a password
+        if url is None:
+            raise ValueError('the URL is None: the environment variable does not exist in Func')
+        form = re.match(
+            r'(https?)://(?:\[([0-9a-fA-F:.]+)\]|([^][/?#@:\s]+))(?::([0-9]+))?/?\Z', url)
+        if not form:  # the URL is not shown, as it may have a password in it
             raise ValueError('the URL must be of the form http://172.17.0.1:8099')
         protocol, address, name, port = form.groups()
-        return cls(address or name, port, secret_key, protocol, ca_file)
+        return cls(address or name, port or DEFAULT_PORT, secret_key, protocol, ca_file)
 
     def __repr__(self) -> str:
-        wire = getattr(self, '_wire', None)  # the report of why one could not be made shows it too
+        wire = getattr(self, '_wire', None)  # missing when __init__ has raised
         return 'SidecarHelper(%r)' % (wire and wire.url)
 
     def shell(self, cmd: str, wait: bool = True, workdir: Optional[str] = None,
-              envs: Union[Dict[str, Any], List[str], None] = None, callback_url: Optional[str] = None,
-              timeout: Optional[float] = None, command_timeout: Optional[float] = None,
-              job_id: Optional[str] = None, limits: Optional[Dict[str, int]] = None) -> Tuple[int, Any]:
-        """Runs a command; returns (200, {'ok': True, 'message': …, 'data': {…}}), whatever its exit code.
+              envs: Union[Dict[str, Any], List[str], None] = None,
+              callback_url: Optional[str] = None, timeout: Optional[float] = None,
+              command_timeout: Optional[float] = None, job_id: Optional[str] = None,
+              limits: Optional[Dict[str, int]] = None, check: bool = False) -> Tuple[int, Any]:
+        """Runs a command and returns (200, {'ok': True, 'message': …, 'data': {…}}), for every
+        exit code; with `check` a command that fails raises SidecarFailed.
 
-        `data` has stdout, stderr, exitCode, jobId and more (see PROTOCOL.md). With wait=False stdout and stderr are
-        empty: job(), result() and output() tell the rest. `envs` is {'NAME': 'value'} or ['NAME=value']. `timeout`
-        limits Func's waiting, `command_timeout` the command, both in seconds. With a `job_id` of your own a
-        repetition returns the first run. A busy Sidecar is asked again for as long as `timeout` permits.
+        `data` has stdout, stderr, exitCode, jobId and more (see docs/protocol.md). With wait=False
+        it is returned once the command is accepted, without output: use job(), result() and
+        output(). `envs` is {'NAME': 'value'} or ['NAME=value']. `timeout` limits the waiting and
+        `command_timeout` the command, in seconds. A busy Sidecar is retried until `timeout`.
+
+        A repetition with the same `job_id` runs nothing and returns the first run; then
+        data['repeated'] is True. Another request with that id raises SidecarRefused, status 422.
         """
-        body = {'command': cmd, 'wait': wait, 'workdir': workdir, 'envs': _list_of(envs), 'callbackURL': callback_url,
-                'timeout': command_timeout, 'jobId': job_id or uuid.uuid4().hex, 'limits': limits}
+        if check and not wait:
+            raise ValueError('check=True needs wait=True: without waiting there is no exit code')
+        body = {'command': cmd, 'wait': wait, 'workdir': workdir, 'envs': _list_of(envs),
+                'callbackURL': callback_url, 'timeout': command_timeout,
+                'jobId': job_id or uuid.uuid4().hex, 'limits': limits}
+        body = {name: value for name, value in body.items() if value is not None}
         try:
-            return self._run({name: value for name, value in body.items() if value is not None}, _deadline(timeout))
-        except (SidecarLost, SidecarTimeout) as error:
-            error.job_id = body['jobId']  # to ask what came of it
+            status, answer = self._run(body, _deadline(timeout))
+            if check:
+                _check(answer['data'])
+            return status, answer
+        except (SidecarLost, SidecarTimeout, SidecarUnreadable, SidecarFailed) as error:
+            error.job_id = body['jobId']  # for result() and job()
             raise
 
     def jobs(self, timeout: Optional[float] = None) -> List[Dict[str, Any]]:
-        """Summaries of all jobs that wait, run or are remembered, the latest first."""
-        return self._ask('GET', '/jobs', _deadline(timeout))['jobs']
+        """Returns summaries of all jobs that wait, run or are remembered, the latest first."""
+        return self._query('GET', '/jobs', _deadline(timeout))['jobs']
 
     def job(self, job_id: str, timeout: Optional[float] = None) -> Dict[str, Any]:
-        """One job: its state, and its output so far."""
-        return self._ask('GET', _path(job_id), _deadline(timeout))
+        """Returns one job: its state, and its output so far."""
+        return self._query('GET', _path(job_id), _deadline(timeout))
 
     def result(self, job_id: str, timeout: Optional[float] = None) -> Dict[str, Any]:
-        """The same once the job has ended."""
+        """Waits for the end of a job and returns it as job() does."""
         return self._result(job_id, _deadline(timeout))
 
     def cancel(self, job_id: str, timeout: Optional[float] = None) -> Dict[str, Any]:
-        """Asks for a job's end; returns its summary at once, which may still say 'running'."""
-        return self._ask('DELETE', _path(job_id), _deadline(timeout))
+        """Asks for a job's end and returns its summary at once, which may still say 'running'."""
+        return self._query('DELETE', _path(job_id), _deadline(timeout))
 
     def output(self, job_id: str, stream: str = 'stdout', offset: int = 0, follow: bool = True,
                timeout: float = FOLLOW_TIMEOUT) -> Iterator[bytes]:
-        """The bytes of one stream from `offset` on; with `follow` as they come, until the job has ended."""
-        return self._pieces(job_id, {'stream': stream, 'offset': offset, 'follow': follow}, _deadline(timeout))
+        """Yields the bytes of one stream from `offset` on; with `follow` while the job runs, until
+        it has ended.
+        """
+        query = {'stream': stream, 'offset': offset, 'follow': follow}
+        return self._pieces(job_id, query, _deadline(timeout))
 
     def lines(self, job_id: str, stream: str = 'stdout', offset: int = 0, follow: bool = True,
               timeout: float = FOLLOW_TIMEOUT) -> Iterator[str]:
-        """output() as lines of text, without their line feeds. What is not UTF-8 becomes U+FFFD."""
+        """Yields output() as lines of text without line feeds. Bytes that are not UTF-8 become
+        U+FFFD.
+        """
         decoder, rest = codecs.getincrementaldecoder('utf-8')('replace'), ''
         for piece in self.output(job_id, stream, offset, follow, timeout):
             *whole, rest = (rest + decoder.decode(piece)).split('\n')
@@ -116,88 +167,118 @@ class SidecarHelper:
         if rest:
             yield rest
 
-    def call(self, method: str, path: str, body: Any = None, timeout: Optional[float] = None) -> Tuple[int, Any]:
-        """Sends any request, signed, once; returns (status, answer), or raises SidecarRefused."""
+    def call(self, method: str, path: str, body: Any = None,
+             timeout: Optional[float] = None) -> Tuple[int, Any]:
+        """Sends any signed request once and returns (status, answer). For a status above 299 it
+        raises SidecarRefused, or SidecarLost if the answer is not the Sidecar's.
+        """
         return self._wire.exchange(method.upper(), path, body, _deadline(timeout))
 
     def _run(self, body: Dict[str, Any], deadline: sidecar__wire.Deadline) -> Tuple[int, Any]:
         while True:
             stamp = time.time()
             try:
-                return self._wire.exchange('POST', '/shell', body, deadline, stamp)
-            except SidecarBusy as busy:  # it ran nothing
+                status, answer = self._post(body, deadline, stamp)
+                return status, _told_repeated(answer)
+            except SidecarBusy as busy:  # nothing was run
                 if not deadline.pause(busy.retry_after):
                     raise
             except SidecarLost as lost:
                 return self._recover(body, deadline, stamp, lost)
 
+    def _post(self, body: Dict[str, Any], deadline: sidecar__wire.Deadline,
+              stamp: float) -> Tuple[int, Any]:
+        """Sends a command once. An answer that is not of the protocol counts as a broken
+        connection.
+        """
+        status, answer = self._wire.exchange('POST', '/shell', body, deadline, stamp)
+        if not _has_data(answer) or answer.get('ok') is not True:
+            raise sidecar__wire.lost_to(self._wire.url, status, answer)
+        return status, answer
+
     def _recover(self, body: Dict[str, Any], deadline: sidecar__wire.Deadline, stamp: float,
                  lost: SidecarLost) -> Tuple[int, Any]:
-        """Finds out what became of a request whose connection broke, or sends it again where that is safe."""
+        """Finds the job of a request whose connection broke, or sends the request again where that
+        is safe.
+        """
         for pause in PAUSES:
             if not deadline.pause(pause):
                 break
             try:
-                if self._has(body['jobId'], deadline):
-                    return self._rejoin(body, deadline)
-                return self._wire.exchange('POST', '/shell', body, deadline, stamp)
-            except (SidecarLost, SidecarUnreachable, SidecarBusy):
+                known = self._find(body['jobId'], deadline)
+                if known is not None:
+                    _check_same(known, body)
+                    return self._resume(body, deadline)
+                status, answer = self._post(body, deadline, stamp)
+                return status, _told_repeated(answer, False)  # it is this call that was repeated
+            except SidecarLost as again:
+                if again.status == 404:  # /jobs is unknown there, as to the original Sidecar
+                    break
+            except (SidecarUnreachable, SidecarBusy):
                 continue
             except SidecarRefused as refused:
-                if refused.status == 409:  # the Sidecar knows that it was accepted, and says what came of it
+                if refused.status in (409, 422):  # the message says why there is no result
                     raise
                 break
         raise lost
 
-    def _has(self, job_id: str, deadline: sidecar__wire.Deadline) -> bool:
-        """Whether the job is known. Raises SidecarRefused if this is no Sidecar that keeps jobs."""
-        listed = self._ask_once('GET', '/jobs', deadline).get('jobs')
+    def _find(self, job_id: str, deadline: sidecar__wire.Deadline) -> Optional[Dict[str, Any]]:
+        """Returns the summary of a job, None if the Sidecar has none. Raises SidecarRefused if it
+        keeps no jobs.
+        """
+        listed = self._query_once('GET', '/jobs', deadline).get('jobs')
         if not isinstance(listed, list):
             raise SidecarRefused('this Sidecar keeps no jobs')
-        return any(job['jobId'] == job_id for job in listed)
+        return next((job for job in listed
+                     if isinstance(job, dict) and job.get('jobId') == job_id), None)
 
-    def _rejoin(self, body: Dict[str, Any], deadline: sidecar__wire.Deadline) -> Tuple[int, Any]:
-        """What shell() returns for a job that was accepted before."""
+    def _resume(self, body: Dict[str, Any], deadline: sidecar__wire.Deadline) -> Tuple[int, Any]:
+        """Returns what shell() returns, for a job that was accepted before."""
         job_id = body['jobId']
         if body['wait']:
             data = self._result(job_id, deadline)
         else:
-            data = self._ask('GET', _path(job_id), deadline)
+            data = self._query('GET', _path(job_id), deadline)
         if data.get('failure'):
             raise SidecarError(data['failure'])
         if not body['wait']:
             data = {'stdout': '', 'stderr': '', 'jobId': job_id, 'state': data['state']}
-        return 200, {'ok': True, 'message': '', 'data': data}
+        return 200, _told_repeated({'ok': True, 'message': '', 'data': data}, False)
 
     def _result(self, job_id: str, deadline: sidecar__wire.Deadline) -> Dict[str, Any]:
         for _ in self._pieces(job_id, {'offset': NOWHERE}, deadline):
             pass
-        return self._ask('GET', _path(job_id), deadline)
+        return self._query('GET', _path(job_id), deadline)
 
-    def _ask(self, method: str, path: str, deadline: sidecar__wire.Deadline) -> Dict[str, Any]:
-        """The data that answers a request which may be repeated."""
+    def _query(self, method: str, path: str, deadline: sidecar__wire.Deadline) -> Dict[str, Any]:
+        """Sends an idempotent request, with retries, and returns the data of the answer."""
         pauses = list(PAUSES)
         while True:
             try:
-                return self._ask_once(method, path, deadline)
+                return self._query_once(method, path, deadline)
             except SidecarLost:
                 if not pauses or not deadline.pause(pauses.pop(0)):
                     raise
 
-    def _ask_once(self, method: str, path: str, deadline: sidecar__wire.Deadline) -> Dict[str, Any]:
+    def _query_once(self, method: str, path: str,
+                    deadline: sidecar__wire.Deadline) -> Dict[str, Any]:
         _, answer = self._wire.exchange(method, path, None, deadline)
-        if not isinstance(answer, dict) or not isinstance(answer.get('data'), dict):
-            raise SidecarRefused('what answers at %s is no Sidecar that keeps jobs' % self._wire.url)
+        if not _has_data(answer):
+            raise SidecarRefused(
+                'what answers at %s is no Sidecar that keeps jobs' % self._wire.url)
         return answer['data']
 
-    def _pieces(self, job_id: str, question: Dict[str, Any], deadline: sidecar__wire.Deadline) -> Iterator[bytes]:
-        """The output as it comes; when a connection breaks, the next one goes on where it broke."""
+    def _pieces(self, job_id: str, query: Dict[str, Any],
+                deadline: sidecar__wire.Deadline) -> Iterator[bytes]:
+        """Yields output while it arrives. After a broken connection it goes on from the offset
+        reached.
+        """
         path, pauses = _path(job_id) + '/output', list(PAUSES)
         while True:
             try:
-                with self._wire.request('GET', path, question, deadline) as (_, pieces):
+                with self._wire.request('GET', path, query, deadline) as (_, pieces):
                     for piece in pieces:
-                        question = dict(question, offset=question['offset'] + len(piece))
+                        query = dict(query, offset=query['offset'] + len(piece))
                         pauses = list(PAUSES)
                         yield piece
                 return
@@ -206,14 +287,79 @@ class SidecarHelper:
                     raise
 
 
+def repair(connector: Any, ca_file: Optional[str] = None) -> Any:
+    """Repairs the object that DFF.CONN('sidecar') returns, and returns it.
+
+    Its shell() and call() take `timeout`, and shell() takes `envs` as a dict, as Func's manual says
+    and with SidecarHelper's promises. They no longer print the key. Other objects of the stock
+    connector stay as they are, also in other scripts of the same worker.
+    """
+    helper = SidecarHelper.from_connector(connector, ca_file)
+    default = float(sidecar__wire.setting(connector, 'timeout', TIMEOUT))
+
+    def shell(*arguments: Any, **named: Any) -> Tuple[int, Any]:
+        if len(arguments) < 6 and named.get('timeout') is None:
+            named['timeout'] = default
+        return helper.shell(*arguments, **named)
+
+    def call(method: str, path: Optional[str] = None, query: Any = None, body: Any = None,
+             timeout: Optional[float] = None) -> Tuple[int, Any]:
+        if path is None:  # 'GET /jobs'
+            method, _, path = method.partition(' ')
+        if query:
+            raise ValueError('a signed request has no query: the Sidecar refuses one')
+        body = json.loads(body) if isinstance(body, str) else body
+        return helper.call(method, path, body, default if timeout is None else timeout)
+
+    connector.shell, connector.call = shell, call
+    return connector
+
+
 def output_bytes(data: Dict[str, Any], stream: str = 'stdout') -> bytes:
-    """The exact bytes of a stream in the data of a result, also where they are not UTF-8."""
+    """Returns the exact bytes of a stream in the data of a result, also if they are not UTF-8."""
     encoded = data.get(stream + 'Base64')
     return data[stream].encode('utf-8') if encoded is None else base64.b64decode(encoded)
 
 
+def _told_repeated(answer: Any, repeated: Optional[bool] = None) -> Any:
+    """Returns an answer to shell() whose data say whether its job was there before."""
+    data = answer.get('data') if isinstance(answer, dict) else None
+    if isinstance(data, dict) and 'jobId' in data:
+        data['repeated'] = data.get('repeated') is True if repeated is None else repeated
+    return answer
+
+
+def _check_same(known: Dict[str, Any], body: Dict[str, Any]) -> None:
+    """Raises if a known job is of another command. A summary has the start of its command."""
+    if not body['command'].startswith(str(known.get('command', ''))):
+        raise SidecarRefused('the job %s belongs to another command, and nothing was run: '
+                             'use a fresh job_id' % body['jobId'], 422)
+
+
 def _deadline(timeout: Optional[float]) -> sidecar__wire.Deadline:
     return sidecar__wire.Deadline(TIMEOUT if timeout is None else timeout)
+
+
+def _has_data(answer: Any) -> bool:
+    return isinstance(answer, dict) and isinstance(answer.get('data'), dict)
+
+
+def _check(data: Dict[str, Any]) -> None:
+    """Raises SidecarFailed unless the command ended by itself with exit code 0."""
+    if 'exitCode' not in data:
+        raise SidecarFailed('this Sidecar does not report exit codes, so that check=True cannot '
+                            'tell whether the command failed', data)
+    ended = data.get('ended')
+    if ended == 'exited' and data['exitCode'] == 0:
+        return
+    if ended == 'exited' and data['exitCode'] is not None:
+        how = 'ended with exit code %s' % data['exitCode']
+    elif ended == 'exited':
+        how = 'was ended by the signal %s' % data.get('signal')
+    else:  # timed out, cancelled, stopped
+        how = 'did not end by itself (%s)' % ended
+    said = str(data.get('stderr', '')).strip()[-MAX_STDERR:]
+    raise SidecarFailed('the command %s: %s' % (how, said or 'nothing on stderr'), data)
 
 
 def _path(job_id: str) -> str:
@@ -223,7 +369,7 @@ def _path(job_id: str) -> str:
 
 
 def _list_of(envs: Union[Dict[str, Any], List[str], None]) -> Optional[List[str]]:
-    """Variables in the one form that every Sidecar takes."""
+    """Returns the variables in the form that every Sidecar accepts."""
     if not isinstance(envs, dict):
         return envs
     for name, value in envs.items():

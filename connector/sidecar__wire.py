@@ -1,8 +1,8 @@
-"""One signed request to the Sidecar and its answer, each on a connection of its own (see PROTOCOL.md).
+"""Signed requests to the Sidecar, each on a connection of its own (see docs/protocol.md).
 
-sidecar__helper and sidecar__callback are built on this. It knows of requests, answers and time, not of what
-they mean. It must never hold, print or raise the secret key: a key becomes a signing state at once, from
-which nobody can read it back.
+sidecar__helper and sidecar__callback use it. It handles requests, answers and deadlines, and does
+not interpret them. It never stores, prints or raises the secret key: the key becomes the state of
+an HMAC at once, from which it cannot be recovered.
 """
 import contextlib
 import hashlib
@@ -13,19 +13,29 @@ import re
 import socket
 import ssl
 import time
+import unicodedata
 import uuid
 from typing import Any, Dict, Iterator, Optional, Tuple, Union
 
 CONNECT_TIMEOUT = 5.0  # seconds
-PIECE = 64 * 1024  # bytes read at once
-LONGEST = 2000000.0  # seconds; a system call cannot wait for much longer
+READ_SIZE = 64 * 1024  # bytes
+MAX_TIMEOUT = 2000000.0  # seconds; a system call cannot wait for much longer
+MAX_ANSWER = 256 << 20  # bytes, held in memory; fits two outputs of 8 MiB (MAX_OUTPUT)
+MAX_REFUSAL = 64 << 10  # bytes of an answer with an error
+MAX_MESSAGE = 2000  # characters of its message in an exception
+MAX_FOREIGN = 200  # characters of an answer that is not the Sidecar's
+MAX_DEPTH = 100  # levels of lists and objects in an answer; the Sidecar's own have 4
+MAX_DIGITS = 400  # of an integer
 
 
 class SidecarError(Exception):
-    """Why there is no answer, as a sentence."""
+    """The base of all errors. Text of the other side is escaped in its message, for logs and
+    terminals.
+    """
 
-    def __init__(self, message: str, status: Optional[int] = None, retry_after: float = 1.0) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, status: Optional[int] = None,
+                 retry_after: float = 1.0) -> None:
+        super().__init__(_escaped(message))
         self.status = status  # of the HTTP answer, if there was one
         self.retry_after = retry_after  # seconds
         self.job_id: Optional[str] = None
@@ -35,69 +45,100 @@ class SidecarError(Exception):
 
 
 class SidecarUnreachable(SidecarError):
-    """There is no connection, so nothing was sent."""
+    """No connection could be made; nothing was sent."""
 
 
 class SidecarLost(SidecarError):
-    """The connection broke before the answer: whether the request was carried out is not known."""
+    """The connection broke before the answer, or the answer is not the Sidecar's but that of a
+    proxy, whose HTTP status is `status`. The request may have been carried out.
+    """
 
 
 class SidecarTimeout(SidecarError):
-    """No answer came in time. A command that was sent goes on."""
+    """No answer arrived in time. A command that was accepted goes on."""
+
+
+class SidecarUnreadable(SidecarError):
+    """The answer is too large or nested too deep. A command that was sent has been run."""
 
 
 class SidecarRefused(SidecarError):
-    """The Sidecar answered with an error; `status` is its HTTP status."""
+    """The Sidecar itself answered with an error; `status` is its HTTP status."""
 
 
 class SidecarBusy(SidecarRefused):
-    """The Sidecar cannot take the request now (503); it says to come back after `retry_after` seconds."""
+    """The Sidecar is busy (503). Retry after `retry_after` seconds."""
 
 
 class SigningKey:
-    """Signs with a secret key that it can no longer tell."""
+    """Signs with a secret key without storing it."""
 
     def __init__(self, secret_key: Any) -> None:
-        # It raises nothing: a report that shows the variables of a traceback would show its argument.
+        # It never raises: a report with the variables of the traceback would contain secret_key.
         raw = b''
         with contextlib.suppress(AttributeError, UnicodeEncodeError):
             raw = secret_key.encode('utf-8')
         self._mac = hmac.new(raw, digestmod=hashlib.sha1) if raw else None
 
+        self._is_none = secret_key is None
+
     @classmethod
-    def of(cls, secret_key: Union[str, 'SigningKey']) -> 'SigningKey':
-        return secret_key if isinstance(secret_key, cls) else cls(secret_key)
+    def of(cls, source: Any) -> 'SigningKey':
+        """`source` is a key, a SigningKey, or what DFF.CONN('sidecar') returns."""
+        if isinstance(source, cls):
+            return source
+        return cls(setting(source, 'secretKey') if is_connector(source) else source)
 
     @property
     def usable(self) -> bool:
         return self._mac is not None
 
+    def check(self) -> None:
+        """Raises a ValueError if the key cannot sign."""
+        if self._is_none:
+            raise ValueError('the secret key is None: the variable or the connector that should '
+                             'have it does not exist in Func')
+        if not self.usable:
+            raise ValueError('the secret key is empty or no text: '
+                             'give SECRET_KEY as /etc/dataflux-func-sidecar has it')
+
     def sign(self, method: str, path: str, nonce: str, timestamp: str, body: bytes) -> str:
-        """The signature of a request. It does not cover the query."""
+        """Returns the signature of a request. It does not cover the query."""
         mac = self._mac.copy()
-        mac.update('\n'.join((method, path.partition('?')[0], nonce, timestamp, '')).encode('utf-8') + body)
+        head = '\n'.join((method, path.partition('?')[0], nonce, timestamp, ''))
+        mac.update(head.encode('utf-8') + body)
         return mac.hexdigest().upper()
 
 
+def is_connector(source: Any) -> bool:
+    return hasattr(getattr(source, 'config', None), 'get')
+
+
+def setting(connector: Any, name: str, default: Any = None) -> Any:
+    """Returns what the form of a connector in Func has for a name; an empty field is `default`."""
+    # No variable has the settings as a whole: a report with the variables would show the key.
+    return connector.config.get(name) or default
+
+
 class Deadline:
-    """The moment until which an answer is waited for."""
+    """The time until which to wait for an answer."""
 
     def __init__(self, seconds: float) -> None:
-        if not seconds <= LONGEST:  # nor is NaN
-            raise ValueError('the timeout must be at most %d seconds' % LONGEST)
+        if not seconds <= MAX_TIMEOUT:  # refuses NaN as well
+            raise ValueError('the timeout must be at most %d seconds' % MAX_TIMEOUT)
         self._end = time.monotonic() + seconds
 
     def left(self) -> float:
         return max(self._end - time.monotonic(), 0.0)
 
     def passed(self) -> bool:
-        return self.left() < 0.01  # a socket's own clock may be that much ahead
+        return self.left() < 0.01  # a socket's timeout may end that much earlier
 
     def bound(self, sock: socket.socket) -> None:
-        sock.settimeout(max(self.left(), 0.001))  # 0 would mean not to wait at all
+        sock.settimeout(max(self.left(), 0.001))  # 0 would mean non-blocking
 
     def pause(self, seconds: float) -> bool:
-        """Sleeps if there is time left afterwards, and says whether it did."""
+        """Sleeps unless the deadline is before the end of the pause; returns whether it slept."""
         if seconds >= self.left():
             return False
         time.sleep(seconds)
@@ -105,17 +146,16 @@ class Deadline:
 
 
 class Wire:
-    """The way to one Sidecar. It keeps no connection, and threads may share it."""
+    """Sends requests to one Sidecar. Threads may share it."""
 
     def __init__(self, host: str, port: Union[int, str], key: SigningKey, protocol: str,
                  ca_file: Optional[str]) -> None:
-        # No error shows an argument: in the wrong order one of them is the key.
+        # No error contains an argument: in the wrong order, one of them is the key.
         port = int(port) if str(port).isdecimal() else 0
-        if not key.usable:
-            raise ValueError('the secret key is empty or no text: give SECRET_KEY as /etc/dataflux-func-sidecar has it')
+        key.check()
         if not 0 < port < 65536:
             raise ValueError('the port must be a number from 1 to 65535')
-        if not re.match(r'[^\0-\x20\x7f]+\Z', host):
+        if not isinstance(host, str) or not re.match(r'[^\0-\x20\x7f]+\Z', host):
             raise ValueError('the host must be a name or an address without blanks')
         if protocol not in ('http', 'https'):
             raise ValueError("the protocol must be 'http' or 'https'")
@@ -125,32 +165,34 @@ class Wire:
 
     def exchange(self, method: str, path: str, body: Any, deadline: Deadline,
                  stamp: Optional[float] = None) -> Tuple[int, Any]:
-        """Sends a request once. Returns status and answer; raises for a status above 299.
+        """Sends a request once and returns status and answer. Raises for a status above 299.
 
-        `stamp` is the signed time, now unless it is given.
+        `stamp` is the timestamp to sign, by default the current time.
         """
         with self.request(method, path, body, deadline, stamp) as (response, pieces):
-            return response.status, _decode(b''.join(pieces))
+            return response.status, _decode(_read_all(pieces))
 
     @contextlib.contextmanager
     def request(self, method: str, path: str, body: Any, deadline: Deadline,
-                stamp: Optional[float] = None) -> Iterator[Tuple[http.client.HTTPResponse, Iterator[bytes]]]:
-        """Gives the head of the answer and the pieces of its body, as they arrive."""
+                stamp: Optional[float] = None
+                ) -> Iterator[Tuple[http.client.HTTPResponse, Iterator[bytes]]]:
+        """Sends a request once; yields the head of the answer and an iterator over its body."""
         if not re.match(r'/[!-~]*\Z', path):
             raise ValueError('the path must begin with / and be printable ASCII without blanks')
         raw = b'' if body is None else json.dumps(body).encode('ascii')
         headers = self._signed(method, path, raw, time.time() if stamp is None else stamp)
         connection = self._connect(deadline)
         try:
-            with contextlib.suppress(ConnectionError):  # a refusal may come before all of the body has gone
+            # A refusal can arrive before the body is sent.
+            with contextlib.suppress(ConnectionError):
                 deadline.bound(connection.sock)
                 connection.request(method, path, raw, headers)
             deadline.bound(connection.sock)
-            sock = connection.sock  # the connection forgets it where the answer is the last one
+            sock = connection.sock  # getresponse() resets it if the server closes the connection
             with connection.getresponse() as response:
                 pieces = _pieces(response, sock, deadline)
                 if response.status > 299:
-                    raise _refusal(response, b''.join(pieces))
+                    raise _refusal(response, _read_start(pieces), self.url)
                 yield response, pieces
         except (OSError, http.client.HTTPException) as fault:
             raise self._explain(fault, deadline) from None
@@ -159,65 +201,73 @@ class Wire:
 
     def _signed(self, method: str, path: str, body: bytes, stamp: float) -> Dict[str, str]:
         nonce, timestamp = uuid.uuid4().hex, str(int(stamp))
-        return {'Content-Type': 'application/json', 'X-Auth-Nonce': nonce, 'X-Auth-Timestamp': timestamp,
+        return {'Content-Type': 'application/json',
+                'X-Auth-Nonce': nonce, 'X-Auth-Timestamp': timestamp,
                 'X-Auth-Signature': self._key.sign(method, path, nonce, timestamp, body)}
 
     def _connect(self, deadline: Deadline) -> http.client.HTTPConnection:
         wait = max(min(deadline.left(), CONNECT_TIMEOUT), 0.001)
         if self._tls:
-            connection = http.client.HTTPSConnection(self._host, self._port, timeout=wait, context=self._tls)
+            connection = http.client.HTTPSConnection(
+                self._host, self._port, timeout=wait, context=self._tls)
         else:
             connection = http.client.HTTPConnection(self._host, self._port, timeout=wait)
         try:
             connection.connect()
             _keep_alive(connection.sock)
-        except (OSError, ValueError) as fault:  # the latter for what can be no name of a host
+        except (OSError, ValueError) as fault:  # ValueError: not a host name
             connection.close()
             raise SidecarUnreachable(self._advise(fault)) from None
         return connection
 
     def _explain(self, fault: Exception, deadline: Deadline) -> SidecarError:
         if deadline.passed():
-            return SidecarTimeout('%s did not answer in time; a command that was sent goes on' % self.url)
-        return SidecarLost('the connection to %s broke before the answer was whole (%s): whether the request was '
-                           'carried out is not known' % (self.url, str(fault) or type(fault).__name__))
+            return SidecarTimeout(
+                '%s did not answer in time: whether the request was carried out is not known, and '
+                'a command that was accepted goes on' % self.url)
+        return SidecarLost(
+            'the connection to %s broke before the answer was complete (%s): whether the request '
+            'was carried out is not known' % (self.url, str(fault) or type(fault).__name__))
 
     def _advise(self, fault: Exception) -> str:
-        """What to look at on the host when there is no connection."""
+        """Returns a message with hints for a connection that cannot be made."""
         text = 'cannot connect to %s: %s. ' % (self.url, fault)
         if not isinstance(fault, OSError):
             return text + 'Is this the name or the address of a host?'
         if isinstance(fault, ssl.SSLError):
-            return text + 'Does the Sidecar speak TLS at this address, and is its certificate trusted here (ca_file)?'
+            return text + ('Does the Sidecar speak TLS at this address, '
+                           'and is its certificate trusted here (ca_file)?')
         return text + (
             'Look at the host: does the service run (systemctl status dataflux-func-sidecar.socket '
-            'dataflux-func-sidecar.service)? Has BIND in /etc/dataflux-func-sidecar an address that can be reached '
-            'from here? In a container 127.0.0.1 is the container itself; the host is the address of docker0 there '
-            '(ip address show docker0), usually 172.17.0.1. Does a firewall drop port %d?' % self._port)
+            'dataflux-func-sidecar.service)? Does BIND in /etc/dataflux-func-sidecar have an '
+            'address that is reachable from here? In a container, 127.0.0.1 is the container '
+            'itself, and the host is the address of docker0 there (ip address show docker0), '
+            'usually 172.17.0.1. Does a firewall drop port %d?' % self._port)
 
 
 def _trust(ca_file: Optional[str]) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca_file)
-    except OSError as fault:  # it says nothing of the file, and what was given may be the key
-        text = 'the ca_file cannot be used (%s): give the path of certificates in the PEM form' % fault
-        raise ValueError(text) from None
+    except OSError as fault:  # ca_file is not shown, as it may be the key by mistake
+        raise ValueError('the ca_file cannot be used (%s): '
+                         'give the path of certificates in the PEM form' % fault) from None
 
 
 def _keep_alive(sock: socket.socket) -> None:
-    """Lets the kernel notice within a minute that the other host has vanished."""
+    """Enables TCP keep-alive, so that a dead host is detected within a minute."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (('TCP_KEEPIDLE', 30), ('TCP_KEEPINTVL', 10), ('TCP_KEEPCNT', 3)):
         if hasattr(socket, option):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
-def _pieces(response: http.client.HTTPResponse, sock: socket.socket, deadline: Deadline) -> Iterator[bytes]:
-    """The body as it arrives. One that was cut short raises at its end."""
-    left = None if response.chunked else response.length  # None: the body ends by itself
+def _pieces(response: http.client.HTTPResponse, sock: socket.socket,
+            deadline: Deadline) -> Iterator[bytes]:
+    """Yields the body while it arrives. Raises at the end if it is incomplete."""
+    left = None if response.chunked else response.length  # None: the length is not known
     while left is None or left > 0:
         deadline.bound(sock)
-        piece = response.read1(PIECE if left is None else min(PIECE, left))
+        piece = response.read1(READ_SIZE if left is None else min(READ_SIZE, left))
         if not piece and left:
             raise http.client.IncompleteRead(b'', left)
         if not piece:
@@ -226,18 +276,88 @@ def _pieces(response: http.client.HTTPResponse, sock: socket.socket, deadline: D
         yield piece
 
 
+def _read_all(pieces: Iterator[bytes]) -> bytes:
+    held = bytearray()
+    for piece in pieces:
+        held += piece
+        if len(held) > MAX_ANSWER:
+            raise SidecarUnreadable(
+                'the answer has more than %d bytes (MAX_ANSWER in sidecar__wire): have the command '
+                'write less, or read its output in pieces with output()' % MAX_ANSWER)
+    return bytes(held)
+
+
+def _read_start(pieces: Iterator[bytes]) -> bytes:
+    held = b''
+    for piece in pieces:
+        held += piece
+        if len(held) > MAX_REFUSAL:
+            break
+    return held[:MAX_REFUSAL]
+
+
 def _decode(raw: bytes) -> Any:
-    """JSON as what it says, everything else as text."""
+    """Decodes JSON; anything else is returned as text."""
+    if not _is_shallow(raw):
+        raise SidecarUnreadable(
+            'the answer is nested more than %d deep, so it is not from a Sidecar' % MAX_DEPTH)
     try:
-        return json.loads(raw.decode('utf-8'))
+        return json.loads(raw.decode('utf-8'), parse_int=_number)
     except ValueError:
         return raw.decode('utf-8', 'replace')
 
 
-def _refusal(response: http.client.HTTPResponse, raw: bytes) -> SidecarRefused:
-    answer = _decode(raw)
-    why = answer.get('message') if isinstance(answer, dict) else str(answer)[:500]
-    text = 'the Sidecar answered with %d: %s' % (response.status, why)
+_TOKENS = re.compile(rb'"[^"]*"?|[][{}]')  # strings, and brackets outside them; it never backtracks
+
+
+def _is_shallow(raw: bytes) -> bool:
+    """Returns whether nesting is within MAX_DEPTH. The JSON decoder recurses for each level,
+    without a bound.
+    """
+    depth = 0
+    for token in _TOKENS.finditer(raw.replace(b'\\\\', b'').replace(b'\\"', b'')):
+        first = token.group()[:1]
+        depth += (first in b'[{') - (first in b']}')
+        if depth > MAX_DEPTH:
+            return False
+    return True
+
+
+def _number(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:  # the time of int() is quadratic
+        raise ValueError('too many digits')
+    return int(digits)
+
+
+def _escaped(text: Any) -> str:
+    """Escapes control, invisible and bidirectional characters, which could control a terminal or
+    forge a line.
+    """
+    return ''.join(
+        c if c.isprintable() or unicodedata.category(c) == 'Zs'
+        else c.encode('unicode_escape').decode('ascii')
+        for c in str(text))
+
+
+def lost_to(url: str, status: int, answer: Any) -> SidecarLost:
+    """Returns the error for an answer that is not of the protocol."""
+    return SidecarLost(
+        'what answered at %s with %d is not a Sidecar but perhaps a proxy (%s): whether the '
+        'request was carried out is not known' % (url, status, str(answer)[:MAX_FOREIGN]), status)
+
+
+def _refusal(response: http.client.HTTPResponse, raw: bytes, url: str) -> SidecarError:
+    """Returns the error for a status above 299. Only an answer in the Sidecar's envelope says that
+    nothing was run.
+    """
+    try:
+        answer = _decode(raw)
+    except SidecarUnreadable:
+        answer = None
+    if not isinstance(answer, dict) or answer.get('ok') is not False:
+        return lost_to(url, response.status, answer)
+    text = 'the Sidecar answered with %d: %s' % (
+        response.status, str(answer.get('message'))[:MAX_MESSAGE])
     if response.status != 503:
         return SidecarRefused(text, response.status)
     after = response.getheader('Retry-After', '')

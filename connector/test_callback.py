@@ -1,11 +1,10 @@
 """Callbacks of the real daemon at a receiver that stands for an API of Func, and forged ones."""
-import builtins
+import base64
 import contextlib
 import http.server
-import importlib
-import io
 import json
 import queue
+import random
 import threading
 import time
 import unittest
@@ -13,6 +12,8 @@ from unittest import mock
 
 import rig
 import sidecar__callback
+import sidecar__helper
+import standin
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -101,50 +102,84 @@ class Callbacks(rig.DaemonCase):
         self.assertTrue(compare.called)
 
 
-class StandInForFunc:
-    """The two names of Func's DFF that the example uses."""
+class CallsOfFunctions(rig.DaemonCase):
+    """verify_call, with what a function of Func sees of the request."""
 
-    def __init__(self, **environment):
-        self.environment, self.published = environment, {}
+    def call(self, command, suffix='', **arguments):
+        with receiver() as (taken, url):
+            self.helper.shell(command, callback_url=url + suffix, **arguments)
+            return standin.http_request(*taken.get(timeout=20))
 
-    def ENV(self, name):
-        return self.environment[name]
+    def test_a_genuine_call_is_believed_and_says_which_job_it_is_for(self):
+        request = self.call('echo 你好; echo err >&2; exit 4', '?a=b', wait=False, job_id='mine')
+        got = sidecar__callback.verify_call(rig.key(), request)
+        self.assertEqual(got, {
+            'stdout': '你好\n', 'stderr': 'err\n', 'jobId': 'mine', 'attempt': 1, 'exitCode': 4,
+            'signal': None, 'state': 'exited'})
 
-    def API(self, title):
-        def publish(function):
-            self.published[title] = function
-            return function
-        return publish
+    def test_a_signal_is_told(self):
+        got = sidecar__callback.verify_call(rig.key(), self.call('kill -9 $$'))
+        self.assertEqual((got['exitCode'], got['signal']), (None, 'SIGKILL'))
 
+    def test_the_key_may_be_that_of_a_connector_or_one_of_several(self):
+        request = self.call('true')
+        stock = standin.StockHelper({'secretKey': rig.key()})
+        for key in (stock, [stock], ['new', rig.key()], (rig.key(), 'old')):
+            sidecar__callback.verify_call(key, request)
 
-class Example(rig.DaemonCase):
-    @contextlib.contextmanager
-    def example(self, callback_url='http://127.0.0.1:1/'):
-        func = StandInForFunc(sidecar_url=rig.URL, sidecar_secret_key=rig.key(), sidecar_callback_url=callback_url)
-        with mock.patch.object(builtins, 'DFF', func, create=True):
-            import sidecar__example
-            importlib.reload(sidecar__example)
-            yield sidecar__example, func
+    def test_the_body_is_rebuilt_whatever_a_command_writes(self):
+        rand = random.Random(20261130)
+        pool = ['a', ' ', '"', '\\', '/', '\b\t\n\f\r', '\0', '\x1f', '\x7f', '\x85', 'é', '你',
+                '\u2028\u2029', '\u202e', '\ufffd', '\ufeff', '😀', '\U0010ffff', '</script>']
+        raw = [b'\xff', b'\xc0\x80', b'\xed\xa0\xbd', b'\xed\xb8\x80', b'\xe4\xbd', b'\xf4\x90\x80\x80']
+        raw += [text.encode('utf-8') for text in pool]
+        for _ in range(20):
+            out, err = (b''.join(rand.choice(raw) for _ in range(300)) for _ in range(2))
+            command = 'echo %s | base64 -d; echo %s | base64 -d >&2' % tuple(
+                base64.b64encode(text).decode('ascii') for text in (out, err))
+            with receiver() as (taken, url):
+                data = self.run_command(command, callback_url=url)
+                path, headers, body = taken.get(timeout=20)
+            self.assertEqual(sidecar__helper.output_bytes(data), out)
+            # Through the forms that a text has between Func's web server and a function.
+            request = standin.http_request(path, headers, json.dumps(json.loads(body)))
+            self.assertEqual(sidecar__callback._rebuilt(request['body']), body)
+            got = sidecar__callback.verify_call(rig.key(), request)
+            self.assertEqual((got['stdout'], got['stderr']), (data['stdout'], data['stderr']))
 
-    def test_its_functions_are_published(self):
-        with self.example() as (script, func):
-            self.assertEqual(list(func.published.values()), [script.run, script.run_later, script.cb])
+    def test_what_was_changed_is_refused(self):
+        request = self.call('echo paid: no')
+        for change in (dict(originalUrl='/x'), dict(body={'kwargs': {'stdout': 'x', 'stderr': ''}}),
+                       dict(headers=dict(request['headers'], **{'x-auth-nonce': '0' * 32})),
+                       dict(headers={'a': 'b'}),
+                       dict(body={'kwargs': {'stdout': '\ud800', 'stderr': ''}})):
+            with self.assertRaisesRegex(ValueError, 'not signed with this key'):
+                sidecar__callback.verify_call(rig.key(), dict(request, **change))
+        with self.assertRaisesRegex(ValueError, 'not signed with this key'):
+            sidecar__callback.verify_call('another key', request)
+        with self.assertRaisesRegex(ValueError, 'another time'):
+            sidecar__callback.verify_call(rig.key(), request, window=-1)
 
-    def test_it_runs_a_command(self):
-        with self.example() as (script, _):
-            self.assertEqual(script.run('pwd; echo 你好 $NAME', 'Tom'), '/tmp\n你好 Tom\n')
-            with self.assertRaisesRegex(Exception, 'ended with 3: wrong'):
-                script.run('echo wrong >&2; exit 3')
+    def test_what_is_no_callback_is_told(self):
+        request, deep = self.call('true'), []
+        for _ in range(100000):
+            deep = [deep]
+        for body in (None, [], 'x', {}, {'kwargs': None}, {'kwargs': {'stdout': ''}},
+                     {'kwargs': {'stdout': '', 'stderr': '', 'more': ''}},
+                     {'kwargs': {'stdout': '', 'stderr': 5}}, {'kwargs': {'stdout': deep, 'stderr': ''}}):
+            with self.assertRaisesRegex(ValueError, 'not that of a callback'):
+                sidecar__callback.verify_call(rig.key(), dict(request, body=body))
+        for nothing in (None, {}, {'headers': None}):
+            with self.assertRaisesRegex(ValueError, '_DFF_HTTP_REQUEST'):
+                sidecar__callback.verify_call(rig.key(), nothing)
 
-    def test_its_callback_function_gets_what_func_passes_on(self):
-        with receiver() as (taken, url), self.example(url) as (script, _):
-            job_id = script.run_later('echo out; echo err >&2')
-            path, headers, body = taken.get(timeout=20)
-            self.assertEqual(headers['X-Sidecar-Job-Id'], job_id)
-            sidecar__callback.verify_callback(rig.key(), path, headers, body)
-            with contextlib.redirect_stdout(io.StringIO()) as printed:
-                self.assertEqual(script.cb(**json.loads(body)['kwargs']), 'received')
-        self.assertEqual(printed.getvalue(), 'stdout: out\n\nstderr: err\n\n')
+    def test_headers_that_are_no_numbers_are_none(self):
+        request = self.call('true')
+        for value in ('', 'x', '-1', '1' * 5000):
+            headers = {'x-sidecar-exit-code': value, 'x-sidecar-attempt': value}
+            headers = dict(request['headers'], **headers)
+            got = sidecar__callback.verify_call(rig.key(), dict(request, headers=headers))
+            self.assertEqual((got['exitCode'], got['attempt']), (None, None))
 
 
 if __name__ == '__main__':

@@ -1,4 +1,5 @@
-"""The key signs as the contract says, and cannot be had back from anything that the scripts leave behind."""
+"""The key signs as the contract says, and cannot be recovered from anything that the scripts keep.
+"""
 import contextlib
 import gc
 import io
@@ -13,6 +14,7 @@ import rig
 import sidecar__callback
 import sidecar__helper
 import sidecar__wire
+import standin
 
 
 class Signature(unittest.TestCase):
@@ -34,7 +36,7 @@ class Signature(unittest.TestCase):
             with self.assertRaisesRegex(ValueError, 'secret key'):
                 sidecar__helper.SidecarHelper('127.0.0.1', 1, unusable)
             headers = {'X-Auth-Signature': '', 'X-Auth-Timestamp': str(int(time.time()))}
-            with self.assertRaisesRegex(ValueError, 'not signed with this key'):
+            with self.assertRaisesRegex(ValueError, 'the secret key'):
                 sidecar__callback.verify_callback([unusable], '/', headers, b'{"kwargs":{}}')
 
 
@@ -97,7 +99,7 @@ class Secrecy(rig.DaemonCase):
             self.assertKeyless('the error', [str(caught.exception), repr(caught.exception)])
 
     def test_a_helper_that_cannot_be_made_leaves_no_key_in_the_traceback(self):
-        for url in ('http://127.0.0.1', 'ftp://127.0.0.1:1', 'http://a:b@127.0.0.1:1', 'http://127.0.0.1:1/x', '',
+        for url in ('http://', 'ftp://127.0.0.1:1', 'http://a:b@127.0.0.1:1', 'http://127.0.0.1:1/x', '',
                     None):
             self.caught(ValueError, lambda: sidecar__helper.SidecarHelper.from_url(url, rig.key()))
         self.caught(ValueError, lambda: sidecar__helper.SidecarHelper('127.0.0.1', 0, rig.key()))
@@ -114,6 +116,22 @@ class Secrecy(rig.DaemonCase):
 
     def test_a_refused_callback_leaves_no_key_in_the_traceback(self):
         self.caught(ValueError, lambda: sidecar__callback.verify_callback(rig.key(), '/', {}, b'{}'))
+        body = {'kwargs': {'stdout': '', 'stderr': ''}}
+        request = {'originalUrl': '/', 'headers': {'a': 'b'}, 'body': body}
+        self.caught(ValueError, lambda: sidecar__callback.verify_call(rig.key(), request))
+        self.caught(ValueError, lambda: sidecar__callback.verify_call([rig.key(), None], request))
+
+    def test_a_connector_leaves_no_key_in_the_traceback(self):
+        from_connector = sidecar__helper.SidecarHelper.from_connector
+        for wrong in (dict(host='a b'), dict(port='x'), dict(protocol='ftp')):
+            stock = standin.StockHelper(dict(secretKey=rig.key(), **wrong))
+            self.caught(ValueError, lambda: from_connector(stock))
+            self.caught(ValueError, lambda: sidecar__helper.repair(stock))
+        self.caught(ValueError, lambda: from_connector(rig.key()))
+        request = {'headers': {'a': 'b'}, 'body': {}}
+        self.caught(ValueError, lambda: sidecar__callback.verify_call(stock, request))
+        helper = from_connector(standin.StockHelper(dict(secretKey=rig.key(), port=1)))
+        self.assertKeyless('the helper', reachable(helper))
 
     def test_a_helper_does_not_show_its_key(self):
         self.helper.shell('true')

@@ -1,6 +1,7 @@
 """Connections that break: a command runs once, and its caller is told what can be told."""
 import contextlib
 import socket
+import threading
 import time
 import unittest
 from unittest import mock
@@ -19,7 +20,7 @@ class BrokenConnections(rig.DaemonCase):
     @contextlib.contextmanager
     def relayed(self, *plan):
         relay = rig.Relay(*plan)
-        with rig.server(relay) as url:
+        with rig.server(relay) as url, mock.patch.object(sidecar__helper, 'PAUSES', rig.QUICK):
             yield relay, rig.make_helper(url)
 
     def test_a_request_that_never_arrived_is_sent_again_with_the_same_id_and_time(self):
@@ -36,8 +37,10 @@ class BrokenConnections(rig.DaemonCase):
 
     def test_a_command_that_runs_on_is_waited_for_and_not_sent_again(self):
         path, mark = self.new_marker()
+        gate, open_gate = self.new_gate()
         with self.relayed('lose') as (relay, helper):
-            _, result = helper.shell('sleep 1; %s; echo late; exit 5' % mark)
+            threading.Timer(0.4, open_gate).start()  # after the connection was closed
+            _, result = helper.shell('%s; %s; echo late; exit 5' % (gate, mark))
         self.assertEqual((result['data']['stdout'], result['data']['exitCode']), ('late\n', 5))
         self.assertEqual(len(relay.posts()), 1)
         self.assertRunOnce(path)
@@ -50,6 +53,13 @@ class BrokenConnections(rig.DaemonCase):
         self.assertEqual(len(relay.posts()), 1)
         self.assertRunOnce(path)
 
+    def test_a_job_of_another_command_is_not_taken_for_a_lost_one(self):
+        job_id = self.run_command('echo first')['jobId']
+        with self.relayed('drop') as (_, helper):
+            with self.assertRaisesRegex(sidecar__helper.SidecarRefused, 'another command') as caught:
+                helper.shell('echo second', job_id=job_id)
+        self.assertEqual(caught.exception.status, 422)
+
     def test_without_waiting_the_job_is_found_again(self):
         path, mark = self.new_marker()
         with self.relayed('lose') as (relay, helper):
@@ -61,8 +71,9 @@ class BrokenConnections(rig.DaemonCase):
 
     def test_a_request_too_old_to_be_vouched_for_is_not_carried_out(self):
         path, mark = self.new_marker()
-        now = time.time
-        with mock.patch.object(sidecar__helper, 'PAUSES', (2.1,)), mock.patch('time.time', lambda: now() - 299):
+        clock = [time.time() - 301]  # the first try is signed by it; then the time has passed
+        real_time = time.time
+        with mock.patch('time.time', lambda: clock.pop() if clock else real_time()):
             with self.relayed('drop') as (relay, helper), self.assertRaises(sidecar__helper.SidecarLost) as caught:
                 helper.shell(mark)
         first, second = relay.posts()
@@ -71,16 +82,15 @@ class BrokenConnections(rig.DaemonCase):
         self.assertEqual(self.run_command('ls ' + path)['stdout'], '')
 
     def test_the_tries_are_bounded(self):
-        quick = mock.patch.object(sidecar__helper, 'PAUSES', (0.01, 0.02))
-        with quick, self.relayed(*['drop'] * 20) as (relay, helper):
+        with self.relayed(*['drop'] * 20) as (relay, helper):
             with self.assertRaises(sidecar__helper.SidecarLost):
                 helper.shell('true')
-            self.assertEqual(relay.lines(), ['POST /shell', 'GET /jobs', 'GET /jobs'])
+            self.assertEqual(relay.lines(), ['POST /shell', 'GET /jobs', 'GET /jobs', 'GET /jobs'])
             with self.assertRaises(sidecar__helper.SidecarLost):
                 helper.jobs()
             with self.assertRaises(sidecar__helper.SidecarLost):
                 list(helper.output('x'))
-        self.assertEqual(len(relay.requests), 9)
+        self.assertEqual(len(relay.requests), 12)
 
     def test_reading_and_cancelling_are_tried_again(self):
         job_id = self.run_command('sleep 60', wait=False)['jobId']
@@ -133,7 +143,8 @@ class OriginalSidecar(unittest.TestCase):
                 posts.append(request)
             else:
                 connection.sendall(answer)
-        with rig.server(serve) as url, self.assertRaises(sidecar__helper.SidecarLost) as caught:
+        quick = mock.patch.object(sidecar__helper, 'PAUSES', rig.QUICK)
+        with quick, rig.server(serve) as url, self.assertRaises(sidecar__helper.SidecarLost) as caught:
             rig.make_helper(url).shell('true')
         self.assertIn('not known', str(caught.exception))
         return posts
@@ -147,14 +158,52 @@ class OriginalSidecar(unittest.TestCase):
             self.assertEqual(len(self.answers(answer)), 1, answer)
 
 
+class AnswersOfAProxy(rig.DaemonCase):
+    """A proxy in front of the Sidecar answers in its place, after the request has gone through."""
+
+    ANSWERS = (b'HTTP/1.1 502 Bad Gateway\r\nContent-Length: 6\r\n\r\n<html>',
+               b'HTTP/1.1 503 x\r\nRetry-After: 1\r\nContent-Length: 4\r\n\r\nbusy',
+               b'HTTP/1.1 504 x\r\nContent-Length: 23\r\n\r\n{"message":"timed out"}',
+               b'HTTP/1.1 302 x\r\nLocation: /\r\nContent-Length: 0\r\n\r\n',
+               b'HTTP/1.1 403 x\r\nContent-Length: 6\r\n\r\n<html>',
+               b'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>',
+               b'HTTP/1.1 200 OK\r\nContent-Length: 23\r\n\r\n{"ok":true,"data":null}')
+
+    def test_the_job_is_asked_for_and_the_command_not_sent_again(self):
+        for answer in self.ANSWERS:
+            path, mark = self.new_marker()
+            with mock.patch.object(sidecar__helper, 'PAUSES', rig.QUICK), rig.server(rig.Relay('lose', answer=answer)) as url:
+                _, result = rig.make_helper(url).shell(mark + '; echo done')
+            self.assertEqual(result['data']['stdout'], 'done\n', answer)
+            self.assertRunOnce(path)
+
+    def test_without_the_sidecars_word_nothing_is_claimed(self):
+        for answer in self.ANSWERS:
+            def serve(connection, answer=answer):
+                rig.Request(connection)
+                connection.sendall(answer)
+            with mock.patch.object(sidecar__helper, 'PAUSES', rig.QUICK), rig.server(serve) as url:
+                with self.assertRaises(sidecar__helper.SidecarLost) as caught:
+                    rig.make_helper(url).shell('true', job_id='mine')
+            self.assertIn('not known', str(caught.exception))
+            self.assertEqual((caught.exception.status, caught.exception.job_id), (int(answer[9:12]), 'mine'))
+
+    def test_output_goes_on_after_a_proxys_answer(self):
+        job_id = self.run_command('echo 1; echo 2')['jobId']
+        relay = rig.Relay('lose', 'lose', answer=self.ANSWERS[0])
+        with mock.patch.object(sidecar__helper, 'PAUSES', rig.QUICK), rig.server(relay) as url:
+            self.assertEqual(list(rig.make_helper(url).lines(job_id)), ['1', '2'])
+
+
 class Connections(unittest.TestCase):
     def test_an_answer_that_comes_before_the_body_has_gone_is_heard(self):
         def refuse(connection):
             connection.recv(100)
-            connection.sendall(b'HTTP/1.1 413 Too Large\r\nContent-Length: 8\r\n\r\ntoo much')
+            connection.sendall(b'HTTP/1.1 413 Too Large\r\nContent-Length: 33\r\n\r\n'
+                               b'{"ok":false,"message":"too much"}')
             time.sleep(0.2)
         with rig.server(refuse) as url, self.assertRaisesRegex(sidecar__helper.SidecarRefused, '413: too much'):
-            rig.make_helper(url).shell('x' * 30000000)
+            rig.make_helper(url).shell('x' * 30000000, timeout=120)
 
     def test_a_host_that_vanishes_is_noticed(self):
         wire = sidecar__wire.Wire(*rig.URL.rpartition('/')[2].split(':'), sidecar__wire.SigningKey('k'), 'http', None)

@@ -82,8 +82,9 @@ func inParallel(b *testing.B, clients int, run func()) {
 	for range clients {
 		<-done
 	}
-	b.ReportMetric(float64(cpuOf(syscall.RUSAGE_SELF)-self)/float64(b.N)/1e3, "own-cpu-µs/op")
-	b.ReportMetric(float64(cpuOf(syscall.RUSAGE_CHILDREN)-children)/float64(b.N)/1e3, "child-cpu-µs/op")
+	self, children = cpuOf(syscall.RUSAGE_SELF)-self, cpuOf(syscall.RUSAGE_CHILDREN)-children
+	b.ReportMetric(float64(self)/float64(b.N)/1e3, "own-cpu-µs/op")
+	b.ReportMetric(float64(children)/float64(b.N)/1e3, "child-cpu-µs/op")
 }
 
 // cpuOf is the processor time that so far went into us or our children. Unlike
@@ -92,4 +93,18 @@ func cpuOf(who int) int64 {
 	var usage syscall.Rusage
 	_ = syscall.Getrusage(who, &usage)
 	return usage.Utime.Nano() + usage.Stime.Nano()
+}
+
+// What setting a limit costs: compare with BenchmarkRunner/true.
+func BenchmarkLimited(b *testing.B) {
+	r := newTestRunner(b)
+	c := limited("true", Limits{OpenFiles: 1000})
+	inParallel(b, 16, func() {
+		p, err := r.Start(c)
+		if err != nil {
+			b.Error(err)
+			return
+		}
+		<-p.Done()
+	})
 }

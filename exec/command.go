@@ -3,87 +3,79 @@ package exec
 import (
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
-// maxArgument is the kernel's MAX_ARG_STRLEN for pages of 4 KiB: the longest
-// argument or environment variable, with the NUL that ends it.
-const maxArgument = 131072
-
-// Command is what to run and within which bounds.
+// Command says what to run, and within which bounds.
 type Command struct {
 	Shell     string        // absolute path of the shell
-	Text      string        // what the shell runs
+	Text      string        // the shell's program
 	Dir       string        // working directory, absolute
-	Env       []string      // the whole environment, as Environment makes it
+	Env       []string      // the whole environment, as made by Environment
 	MaxOutput int64         // bytes kept of each stream; the rest is counted and dropped
 	Timeout   time.Duration // 0: none
 	Grace     time.Duration // between SIGTERM and SIGKILL
-	Limits    Limits        // 0 each: as the daemon has inherited
+	Limits    Limits        // 0 each: as inherited by the daemon
 
-	// EndWithShell: what the shell leaves in the background is ended as well,
-	// before the result is given. It takes at most the grace period.
+	// HomeOrRoot: Dir is the user's home directory. If it cannot be entered, the command starts in
+	// the root directory with HOME=/, as login(1) does.
+	HomeOrRoot bool
+
+	// EndWithShell: background processes are ended as well, before the result is ready. That takes
+	// at most the grace period.
 	EndWithShell bool
 }
 
-// Validate finds what can be found without touching the system, so that a
-// command that cannot run is refused before anything is accepted.
+// Validate checks what can be checked without touching the system, so that a command that cannot
+// run is refused before it is accepted. Its errors are of type *StartError.
 func (c Command) Validate() error {
 	if err := c.validateText(); err != nil {
 		return err
 	}
-	if err := c.validatePlace(); err != nil {
-		return err
+	switch {
+	case !filepath.IsAbs(c.Shell) || strings.IndexByte(c.Shell, 0) >= 0:
+		return configurationFault(nil,
+			"the shell %s is not an absolute path: set one such as /bin/sh", quote(c.Shell))
+	case !filepath.IsAbs(c.Dir):
+		return requestFault(nil,
+			"the working directory %s is not an absolute path: begin it with /", quote(c.Dir))
+	case strings.IndexByte(c.Dir, 0) >= 0:
+		return requestFault(nil, "the working directory contains a NUL byte: remove it")
+	case c.Timeout < 0:
+		return requestFault(nil, "the timeout %v is negative: use 0 for none", c.Timeout)
+	case c.Grace < 0:
+		return requestFault(nil, "the grace period %v is negative: use 0 for none", c.Grace)
+	case c.MaxOutput < 0:
+		return requestFault(nil,
+			"the output limit %d is negative: use 0 to keep nothing", c.MaxOutput)
 	}
 	for _, variable := range c.Env {
 		if err := validateVariable(variable); err != nil {
 			return err
 		}
 	}
-	return c.validateBounds()
+	return c.Limits.validate()
 }
 
 func (c Command) validateText() error {
 	text := c.argument()
 	switch {
 	case strings.TrimSpace(text) == "":
-		return requestFault("the command is empty: send what the shell should run")
+		return requestFault(nil, "the command is empty: send what the shell should run")
 	case strings.IndexByte(text, 0) >= 0:
-		return requestFault("the command contains a NUL byte: remove it")
+		return requestFault(nil, "the command contains a NUL byte: remove it")
 	case len(text) >= maxArgument:
-		return requestFault("the command has %d bytes, at most %d are possible: put it into a script on the host, or send it in parts", len(c.Text), maxArgument-1-len(text)+len(c.Text))
+		return requestFault(nil, "the command has %d bytes, at most %d are possible: "+
+			"put it into a script on the host, or send it in parts",
+			len(c.Text), maxArgument-1-len(text)+len(c.Text))
 	}
 	return nil
 }
 
-func (c Command) validatePlace() error {
-	switch {
-	case !filepath.IsAbs(c.Shell) || strings.IndexByte(c.Shell, 0) >= 0:
-		return &StartError{Fault: FaultConfiguration, What: "the shell " + quote(c.Shell) + " is not an absolute path: set one such as /bin/sh"}
-	case !filepath.IsAbs(c.Dir):
-		return requestFault("the working directory %s is not an absolute path: begin it with /", quote(c.Dir))
-	case strings.IndexByte(c.Dir, 0) >= 0:
-		return requestFault("the working directory contains a NUL byte: remove it")
-	}
-	return nil
-}
-
-func (c Command) validateBounds() error {
-	switch {
-	case c.Timeout < 0:
-		return requestFault("the timeout %v is negative: use 0 for none", c.Timeout)
-	case c.Grace < 0:
-		return requestFault("the grace period %v is negative: use 0 for none", c.Grace)
-	case c.MaxOutput < 0:
-		return requestFault("the output limit %d is negative: use 0 to keep nothing", c.MaxOutput)
-	}
-	return c.Limits.validate()
-}
-
-// argument is the text as the shell gets it after -c. Shells go on looking for
-// options after -c, so that `sh -c -x` misses its command and `sh -c +x`
-// likewise. A space in front means nothing to the shell's grammar but makes
-// the text an operand.
+// argument is the text as passed to the shell after -c. Shells keep parsing options there: `sh -c
+// -x` and `sh -c +x` miss their command. A leading space changes nothing in the shell's grammar and
+// makes the text an operand.
 func (c Command) argument() string {
 	if strings.HasPrefix(c.Text, "-") || strings.HasPrefix(c.Text, "+") {
 		return " " + c.Text
@@ -91,6 +83,87 @@ func (c Command) argument() string {
 	return c.Text
 }
 
-func (c Command) arguments() []string {
-	return []string{c.Shell, "-c", c.argument()}
+// Limits bound what a command may use. 0 leaves what the daemon has inherited, and none can be
+// higher than the daemon's own. A system call beyond a limit fails; beyond CPUTime the process gets
+// SIGXCPU.
+type Limits struct {
+	OpenFiles uint64        // descriptors of each process
+	Processes uint64        // of the user in total, not only of this command
+	Memory    uint64        // address space of each process, in bytes
+	CPUTime   time.Duration // of each process; rounded up to full seconds
+}
+
+func (l Limits) validate() error {
+	if l.CPUTime < 0 {
+		return requestFault(nil,
+			"the limit of processor time %v is negative: use 0 for none", l.CPUTime)
+	}
+	return nil
+}
+
+// Reason says why a command ended.
+type Reason int
+
+const (
+	// Exited: by itself, with any exit code or signal.
+	Exited Reason = iota
+	// TimedOut: it ran longer than its timeout.
+	TimedOut
+	// Cancelled: a caller cancelled it.
+	Cancelled
+	// Stopped: the daemon stops.
+	Stopped
+)
+
+func (r Reason) String() string {
+	names := [...]string{
+		Exited: "exited", TimedOut: "timed out", Cancelled: "cancelled", Stopped: "stopped",
+	}
+	if r < 0 || int(r) >= len(names) {
+		return "unknown"
+	}
+	return names[r]
+}
+
+// Result says how a command ended.
+type Result struct {
+	ExitCode int            // -1 if it was ended by a signal, or is not known
+	Signal   syscall.Signal // 0 if it exited
+	Ended    Reason
+
+	// StillRunning: SIGKILL did not end the shell in time, because it changed its user (as with
+	// sudo) or hangs in the kernel.
+	StillRunning bool
+
+	// OutputIncomplete: the command, or one of its processes, blocks the pipe so that its last
+	// output could not be read.
+	OutputIncomplete bool
+
+	Stdout, Stderr Output
+
+	Started  time.Time
+	Duration time.Duration
+
+	UserTime, SystemTime time.Duration
+
+	// MaxRSS is the largest resident size, in bytes, of the shell or a child that it waited for. It
+	// is 0 where the kernel cannot tell: a child starts with the daemon's own peak, so that smaller
+	// values are not known.
+	MaxRSS int64
+}
+
+// setStatus sets the shell's exit status and resource usage.
+func (r *Result) setStatus(status syscall.WaitStatus, usage *syscall.Rusage) {
+	r.ExitCode = status.ExitStatus()
+	if status.Signaled() {
+		r.Signal = status.Signal()
+	}
+	r.UserTime = time.Duration(usage.Utime.Nano())
+	r.SystemTime = time.Duration(usage.Stime.Nano())
+	const imprecision = 1 << 20 // the kernel counts pages in batches
+	var own syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &own)
+	if peak := usage.Maxrss * 1024; peak > own.Maxrss*1024+imprecision {
+		r.MaxRSS = peak
+	}
 }

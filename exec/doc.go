@@ -1,33 +1,57 @@
-// Package exec runs one shell command at a time on behalf of somebody else: it
-// starts the command in a process group of its own, captures its output with a
-// bound, ends it when told to, and says how it went.
+// Package exec runs shell commands: it starts a command in a process group of its own, captures its
+// output within a bound, ends it on request, and reports how it ended.
 //
-// It must never read the daemon's own environment, hand a descriptor other
-// than 0, 1 and 2 to a command, take the exit status of a process that another
-// waits for, signal a process id that may have been given to another process,
-// or hold more than the agreed amount of output. It knows nothing of requests,
-// keys or networks.
+// The package knows nothing of requests, keys or networks. It never
+//   - passes the daemon's environment, or a descriptor other than 0, 1 and 2, to a command,
+//   - takes the exit status of a process that other code waits for,
+//   - signals a process id that may have been reused,
+//   - keeps more output than Command.MaxOutput for each stream.
 //
-// One command takes this way:
+// The files, from the caller down to the system. Each uses only files that are listed below it.
 //
-//	Command ── Validate ── Runner.Start ── poller ──┬─ stream (stdout) ── Output
-//	                                                ├─ stream (stderr) ── Output
-//	                                                └─ exit: finish ── Result, Done, Then
+//	handover.go      passes running commands on to the program that the daemon executes next
+//	process.go       Start, and Process: the state machine from execve to the result
+//	birth.go         from Start to execve: pipes, ids, limits, directory, and a time limit
+//	runner.go        Runner: what all commands share
+//	pipe.go          reads a pipe until its last writer has closed it
 //
-// The result is there when the shell has exited, although a child that it left
-// in the background may still hold its output open. What such a child writes
-// afterwards is read, counted and dropped, because closing the pipe would kill
-// it by SIGPIPE.
+//	cgroup_setup.go  the cgroups of the unit, made when the daemon starts
+//	cgroup.go        the cgroup of one command
+//	descendants.go   finds a command's processes where it has no cgroup
 //
-// What belongs to a command is known in one of two ways, which the daemon
-// chooses once (Runner.UseCgroups, else Runner.AdoptOrphans):
+//	oom.go           the score by which the kernel's OOM killer chooses
+//	limits.go        resource limits
+//	credentials.go   the change to the commands' user, and the proof that it is final
+//	workdir.go       the working directory
+//	spawn.go         creates a process: clone and a list of system calls, without a stack
+//	descriptors.go   descriptors that are kept open for starting commands
+//	poller.go        watches for output and exits, on one goroutine
 //
-//	a cgroup each    every process, whatever it did: setsid, two forks, sudo.
-//	                 Only one that moves itself to another cgroup by writing to
-//	                 its files gets out, and then the unit's cgroup holds it.
-//	process groups   the group, and who left it but still has a parent in it.
-//	                 Who left it and was orphaned is lost until the unit stops.
-//	                 Who has become another user cannot be signalled.
+//	reap.go          waits for children, and reaps those that nothing waits for
+//	gate.go          brings all goroutines to rest
+//	signal.go        signals processes, but none with a reused id; names of signals
+//	processes.go     reads /proc/PID/stat
 //
-// Nothing is ended after a normal exit, unless Command.EndWithShell asks for it.
+//	command.go       what a caller gives (Command) and gets (Result)
+//	environment.go   the environment of a command
+//	output.go        Output: what a command has written
+//	errors.go        StartError, and which side caused it
+//
+// The result is ready when the shell has exited, even if a background child still holds the output
+// open. What that child writes later is read, counted and dropped: closing the pipe would kill it
+// by SIGPIPE.
+//
+// The processes of a command are found in one of two ways, chosen once for a Runner:
+//
+//	UseCgroups    one cgroup for each command holds all its processes, also after setsid, double
+//	              fork and sudo.
+//	AdoptOrphans  the process group, and processes outside it whose parents lead back to it. One
+//	              that left the group and lost its parent is not found until the unit stops. One
+//	              that changed its user cannot be signalled.
+//
+// After a normal exit nothing is ended, unless Command.EndWithShell is set.
+//
+// Commands survive that the daemon executes another program in its place. Runner.Rest brings all
+// goroutines to rest, so that no byte is half read and no exit half handled; handover.go says what
+// follows.
 package exec

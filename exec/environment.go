@@ -1,78 +1,75 @@
 package exec
 
-import (
-	"strconv"
-	"strings"
-)
+import "strings"
 
-// loginPath is where commands are looked for. It includes the sbin folders,
-// which a login of an ordinary user may lack: commands such as ip or sysctl
-// live there and are of use to ordinary users as well.
+// maxArgument is the kernel's MAX_ARG_STRLEN with pages of 4 KiB: the longest argument or
+// environment variable in bytes, including its terminating NUL.
+const maxArgument = 131072
+
+// loginPath is the PATH of commands. It includes the sbin folders, which a login of an ordinary
+// user may lack: commands such as ip or sysctl live there and are useful to ordinary users as well.
 const loginPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// Login is the user as whom commands run, as far as the environment shows it.
+// Login is what the environment says of the user that commands run as.
 type Login struct {
 	Name  string
 	Home  string
-	Shell string
+	Shell string // the configured one: the account's may be nologin, which programs cannot use
 	Lang  string // empty: LANG is not set
 }
 
-// Variable is one variable that was asked for.
+// Variable is one variable of a request.
 type Variable struct {
 	Name  string
 	Value string
 }
 
-// Environment is what a login of base would have, overlaid with extra. Nothing
-// of the daemon's own environment gets in. Of a repeated name the last wins.
+// Environment returns what a login of base would have, overlaid with extra. It contains nothing of
+// the daemon's own environment. The last of a repeated name wins.
 func Environment(base Login, extra []Variable) ([]string, error) {
-	env := append(make([]string, 0, 6+len(extra)), base.environment()...)
-	place := make(map[string]int, cap(env))
+	env := []string{
+		"PATH=" + loginPath,
+		"HOME=" + base.Home,
+		"USER=" + base.Name,
+		"LOGNAME=" + base.Name,
+		"SHELL=" + base.Shell,
+	}
+	if base.Lang != "" {
+		env = append(env, "LANG="+base.Lang)
+	}
+	index := make(map[string]int, len(env)+len(extra))
 	for i, variable := range env {
 		name, _, _ := strings.Cut(variable, "=")
-		place[name] = i
+		index[name] = i
 	}
 	for _, v := range extra {
 		if err := v.validate(); err != nil {
 			return nil, err
 		}
-		if i, known := place[v.Name]; known {
+		if i, known := index[v.Name]; known {
 			env[i] = v.String()
 			continue
 		}
-		place[v.Name] = len(env)
+		index[v.Name] = len(env)
 		env = append(env, v.String())
 	}
 	return env, nil
 }
 
-func (l Login) environment() []string {
-	env := []string{
-		"PATH=" + loginPath,
-		"HOME=" + l.Home,
-		"USER=" + l.Name,
-		"LOGNAME=" + l.Name,
-		"SHELL=" + l.Shell,
-	}
-	if l.Lang != "" {
-		env = append(env, "LANG="+l.Lang)
-	}
-	return env
-}
-
-// String is the form that the kernel hands to a program.
+// String is the form that the kernel passes to a program.
 func (v Variable) String() string { return v.Name + "=" + v.Value }
 
-// validate never puts the value into its error: values may be secret.
+// validate never puts the value into its error, as values may be secret.
 func (v Variable) validate() error {
 	switch {
 	case v.Name == "":
-		return requestFault("an environment variable has no name: write NAME=value")
+		return requestFault(nil, "an environment variable has no name: write NAME=value")
 	case strings.IndexByte(v.Name, '=') >= 0:
-		return requestFault("the environment variable's name %s contains '=': remove it", quote(v.Name))
+		return requestFault(nil,
+			"the environment variable's name %s contains '=': remove it", quote(v.Name))
 	case strings.IndexByte(v.Name, 0) >= 0:
-		return requestFault("the environment variable's name %s contains a NUL byte: remove it", quote(v.Name))
+		return requestFault(nil,
+			"the environment variable's name %s contains a NUL byte: remove it", quote(v.Name))
 	}
 	return validateVariable(v.String())
 }
@@ -82,20 +79,15 @@ func validateVariable(variable string) error {
 	name, value, found := strings.Cut(variable, "=")
 	switch {
 	case !found || name == "":
-		return requestFault("an environment variable is not of the form NAME=value: name it")
+		return requestFault(nil, "an environment variable is not of the form NAME=value: name it")
 	case strings.IndexByte(variable, 0) >= 0:
-		return requestFault("the value of the environment variable %s contains a NUL byte: remove it", quote(name))
+		return requestFault(nil,
+			"the value of the environment variable %s contains a NUL byte: remove it", quote(name))
 	case len(variable) >= maxArgument:
-		return requestFault("the environment variable %s and its value have %d bytes, at most %d are possible: hand it over in a file", quote(name), len(name)+1+len(value), maxArgument-1)
+		return requestFault(nil,
+			"the environment variable %s and its value have %d bytes, at most %d are possible: "+
+				"hand it over in a file",
+			quote(name), len(name)+1+len(value), maxArgument-1)
 	}
 	return nil
-}
-
-// quote makes text from a request safe and short enough for one log line.
-func quote(text string) string {
-	const enough = 200
-	if len(text) > enough {
-		return strconv.Quote(text[:enough]) + "..."
-	}
-	return strconv.Quote(text)
 }

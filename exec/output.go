@@ -1,31 +1,45 @@
 package exec
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"io/fs"
-	"iter"
 	"slices"
 	"sync"
 )
 
-// Output is what one stream of a command has written: its first bytes are kept
-// up to a limit, all are counted. It may be read while the command still runs.
-type Output struct {
-	limit int64
-	pool  *buffers
+const (
+	// scratchSize is the capacity of an ordinary pipe, so that one read empties it.
+	scratchSize = 64 << 10
+	// chunkSize is the unit of memory in which large output is kept.
+	chunkSize = 256 << 10
+	// pipeSize is the largest pipe that an unprivileged user may ask for, and the largest read.
+	pipeSize = 1 << 20
+	// maxWide bounds the enlarged pipes. All pipes of a user share a budget of 64 MiB
+	// (fs.pipe-user-pages-soft), beyond which every new pipe shrinks to two pages. 16 × 1 MiB is a
+	// quarter of it.
+	maxWide = 16
+)
 
-	// users keeps Release from taking memory away under a reader's hands.
+// Output is what a command has written to one stream: its first bytes are kept up to a limit, all
+// are counted. It may be read while the command runs.
+type Output struct {
+	limit   int64
+	buffers *bufferPool
+
+	// users protects readers from Release, which reuses the memory.
 	users sync.RWMutex
 
-	// mu guards what follows. Bytes that are kept do not change while users is
-	// held, so a copy of the list of chunks can be read without mu.
-	mu       sync.Mutex
-	chunks   [][]byte
-	kept     int64
-	total    int64
-	settled  bool // nothing is added any more
-	released bool
+	// mu guards the fields below. Kept bytes do not change while users is held, so that a copy of
+	// the list of chunks can be read without mu.
+	mu        sync.Mutex
+	chunks    [][]byte // the first may have any size, the others are of the pool
+	kept      int64
+	total     int64
+	sealed    bool // nothing is added any more
+	abandoned bool // a read in progress may still write into the last chunk
+	released  bool
 }
 
 // Total counts all bytes written, also those that were dropped.
@@ -42,26 +56,11 @@ func (o *Output) Kept() int64 {
 	return o.kept
 }
 
-// Truncated says whether bytes were dropped.
+// Truncated reports whether bytes were dropped.
 func (o *Output) Truncated() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.total > o.kept
-}
-
-// Chunks yields the bytes kept so far, in order. A chunk is valid only until
-// the next one is asked for, and must not be changed. Release waits for it.
-func (o *Output) Chunks() iter.Seq[[]byte] {
-	return func(yield func([]byte) bool) {
-		o.users.RLock()
-		defer o.users.RUnlock()
-		chunks, _ := o.snapshot()
-		for _, kept := range chunks {
-			if !yield(kept) {
-				return
-			}
-		}
-	}
 }
 
 // WriteTo writes the bytes kept so far without copying them.
@@ -69,8 +68,8 @@ func (o *Output) WriteTo(w io.Writer) (written int64, err error) {
 	o.users.RLock()
 	defer o.users.RUnlock()
 	chunks, err := o.snapshot()
-	for _, kept := range chunks {
-		n, err := w.Write(kept)
+	for _, chunk := range chunks {
+		n, err := w.Write(chunk)
 		written += int64(n)
 		if err != nil {
 			return written, fmt.Errorf("cannot pass output on: %w", err)
@@ -79,8 +78,8 @@ func (o *Output) WriteTo(w io.Writer) (written int64, err error) {
 	return written, err
 }
 
-// ReadAt copies kept bytes from offset on. It returns io.EOF at the end of
-// what is there now; a command that still runs may add more.
+// ReadAt copies kept bytes from offset on. It returns io.EOF at the end of what is kept now; a
+// running command may add more.
 func (o *Output) ReadAt(p []byte, offset int64) (n int, err error) {
 	if offset < 0 {
 		return 0, fmt.Errorf("cannot read output at %d: an offset is not negative", offset)
@@ -88,12 +87,12 @@ func (o *Output) ReadAt(p []byte, offset int64) (n int, err error) {
 	o.users.RLock()
 	defer o.users.RUnlock()
 	chunks, err := o.snapshot()
-	for _, kept := range chunks {
-		if offset >= int64(len(kept)) {
-			offset -= int64(len(kept))
+	for _, chunk := range chunks {
+		if offset >= int64(len(chunk)) {
+			offset -= int64(len(chunk))
 			continue
 		}
-		n += copy(p[n:], kept[offset:])
+		n += copy(p[n:], chunk[offset:])
 		offset = 0
 	}
 	if err == nil && n < len(p) {
@@ -102,19 +101,20 @@ func (o *Output) ReadAt(p []byte, offset int64) (n int, err error) {
 	return n, err
 }
 
-// Release gives the memory back for the next command, once the result is
-// ready; before that it does nothing. Reading afterwards is an error. Not
-// calling it costs no more than the collector's work.
+// Release gives the memory to the next command. Before the result is ready it does nothing; reading
+// afterwards is an error. Without it the garbage collector frees the memory.
 func (o *Output) Release() {
 	o.users.Lock()
 	defer o.users.Unlock()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !o.settled {
+	if !o.sealed {
 		return
 	}
-	for _, kept := range o.chunks {
-		o.pool.reuse(kept)
+	if !o.abandoned {
+		for _, chunk := range o.chunks {
+			o.buffers.reuse(chunk)
+		}
 	}
 	o.chunks, o.released = nil, true
 }
@@ -127,3 +127,161 @@ func (o *Output) snapshot() ([][]byte, error) {
 	}
 	return slices.Clone(o.chunks), nil
 }
+
+// isFull reports whether further bytes are dropped. Only the reader of the pipe may call it.
+func (o *Output) isFull() bool { return o.kept >= o.limit }
+
+// isLarge reports whether bytes are kept in chunks of the pool. Most commands write less, and their
+// output takes no more memory than it needs. Only the reader of the pipe may call it.
+func (o *Output) isLarge() bool { return o.kept >= scratchSize }
+
+// borrowed is memory for one read. It is lent only while there is something to read: a pipe that is
+// waited for takes none.
+type borrowed struct {
+	space   []byte
+	scratch *scratch // what space is part of, nil if it is part of a chunk
+	chunk   []byte   // the chunk before space, nil for a scratch
+	isNew   bool     // the chunk is not in the output yet
+}
+
+// borrow lends memory for at most `most` bytes. The output must not be full. Only the reader of the
+// pipe may call it and commit.
+func (o *Output) borrow(most int) borrowed {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	most = int(min(int64(most), o.limit-o.kept))
+	if !o.isLarge() || len(o.chunks) == 0 { // or it was abandoned and released meanwhile
+		scratch := o.buffers.scratch()
+		return borrowed{space: scratch[:min(most, len(scratch))], scratch: scratch}
+	}
+	chunk := o.chunks[len(o.chunks)-1]
+	isNew := cap(chunk) != chunkSize || len(chunk) == chunkSize
+	if isNew {
+		chunk = o.buffers.chunk()[:0]
+	}
+	space := chunk[len(chunk):cap(chunk)]
+	return borrowed{space: space[:min(most, len(space))], chunk: chunk, isNew: isNew}
+}
+
+// commit keeps the first n borrowed bytes, and gives back memory that is not needed.
+func (o *Output) commit(b borrowed, n int) {
+	defer o.giveBack(b, n)
+	if n <= 0 {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case b.scratch != nil:
+		if len(o.chunks) == 0 {
+			o.chunks = append(o.chunks, nil)
+		}
+		o.chunks[0] = append(o.chunks[0], b.space[:n]...)
+	case b.isNew:
+		o.chunks = append(o.chunks, b.chunk[:len(b.chunk)+n])
+	default:
+		o.chunks[len(o.chunks)-1] = b.chunk[:len(b.chunk)+n]
+	}
+	o.kept += int64(n)
+	o.total += int64(n)
+}
+
+// giveBack returns memory of which the output keeps nothing.
+func (o *Output) giveBack(b borrowed, n int) {
+	switch {
+	case b.scratch != nil:
+		o.buffers.scratches.Put(b.scratch)
+	case b.isNew && n <= 0:
+		o.buffers.reuse(b.chunk)
+	}
+}
+
+func (o *Output) addDropped(n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.total += int64(n)
+}
+
+// seal marks the output as complete.
+func (o *Output) seal() {
+	o.trim()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.sealed = true
+}
+
+// abandon marks the output as over although a read may be in progress. That read writes into the
+// end of a chunk, so the chunks are left to the garbage collector.
+func (o *Output) abandon() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.sealed, o.abandoned = true, true
+}
+
+// trim copies the end of the output out of a chunk that is mostly empty, as a result may be kept
+// for long. It waits for no reader: while there is one, the chunk stays.
+func (o *Output) trim() {
+	if !o.users.TryLock() {
+		return
+	}
+	defer o.users.Unlock()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.chunks) == 0 {
+		return
+	}
+	end := len(o.chunks) - 1
+	last := o.chunks[end]
+	if cap(last) == chunkSize && len(last) < chunkSize/2 {
+		o.chunks[end] = bytes.Clone(last)
+		o.buffers.reuse(last)
+	}
+}
+
+type (
+	scratch [scratchSize]byte
+	chunk   [chunkSize]byte
+)
+
+// bufferPool lends memory to the pipes that have something to read, and the right to enlarge a
+// pipe.
+type bufferPool struct {
+	scratches sync.Pool // *scratch
+	chunks    sync.Pool // *chunk
+	wide      chan struct{}
+}
+
+func newBufferPool() *bufferPool { return &bufferPool{wide: make(chan struct{}, maxWide)} }
+
+func (b *bufferPool) scratch() *scratch {
+	if s, ok := b.scratches.Get().(*scratch); ok {
+		return s
+	}
+	return new(scratch)
+}
+
+func (b *bufferPool) chunk() *chunk {
+	if c, ok := b.chunks.Get().(*chunk); ok {
+		return c
+	}
+	return new(chunk)
+}
+
+// reuse takes kept bytes back if they are a chunk of the pool.
+func (b *bufferPool) reuse(kept []byte) {
+	if cap(kept) == chunkSize {
+		b.chunks.Put((*chunk)(kept[:chunkSize]))
+	}
+}
+
+// takeWide returns false if maxWide pipes are enlarged.
+func (b *bufferPool) takeWide() bool {
+	select {
+	case b.wide <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (b *bufferPool) giveBackWide() { <-b.wide }

@@ -1,7 +1,6 @@
 package exec
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -9,11 +8,16 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"dataflux-func-sidecar/test/testkit"
 )
 
-func TestShellIdiomsThatReopenAStreamLoseNothing(t *testing.T) {
+func TestOutput_ReopenedStreams(t *testing.T) {
 	for name, c := range map[string]struct{ text, out, err string }{
-		"tee":       {"echo 1; echo 2 | tee /dev/stderr; echo 3 >&2; echo 4", "1\n2\n4\n", "2\n3\n"},
+		"tee": {
+			"echo 1; echo 2 | tee /dev/stderr; echo 3 >&2; echo 4",
+			"1\n2\n4\n", "2\n3\n",
+		},
 		"truncate":  {"echo 1; echo 2 > /dev/stdout; echo 3", "1\n2\n3\n", ""},
 		"stderr":    {"echo 1 >&2; echo 2 > /dev/stderr; echo 3 >&2", "", "1\n2\n3\n"},
 		"append":    {"echo 1; echo 2 >> /dev/stdout; echo 3 >> /dev/fd/1", "1\n2\n3\n", ""},
@@ -22,19 +26,20 @@ func TestShellIdiomsThatReopenAStreamLoseNothing(t *testing.T) {
 	} {
 		result := run(t, command(c.text))
 		if out, err := text(&result.Stdout), text(&result.Stderr); out != c.out || err != c.err {
-			t.Errorf("%s: got %q and %q", name, out, err)
+			t.Errorf("%s: got %q and %q, want %q and %q", name, out, err, c.out, c.err)
 		}
 	}
 }
 
-func TestMuchOnStderrBeforeStdoutDoesNotBlock(t *testing.T) {
+func TestOutput_StderrFirst(t *testing.T) {
 	result := run(t, command("head -c 200000 /dev/zero >&2; echo out"))
 	if result.Stderr.Kept() != 200000 || text(&result.Stdout) != "out\n" {
-		t.Fatalf("got %d bytes and %q", result.Stderr.Kept(), text(&result.Stdout))
+		t.Fatalf("got %d bytes and %q, want 200000 and \"out\\n\"",
+			result.Stderr.Kept(), text(&result.Stdout))
 	}
 }
 
-func TestBytesAreKeptAsTheyAre(t *testing.T) {
+func TestOutput_AnyBytes(t *testing.T) {
 	for _, want := range []string{"last line", "", "\n", "a\r\n\x00\xff\xfe\xc3(\x80b"} {
 		c := command(`printf "$A"`)
 		var octal strings.Builder
@@ -43,57 +48,56 @@ func TestBytesAreKeptAsTheyAre(t *testing.T) {
 		}
 		c.Env = []string{"A=" + octal.String()}
 		if got := text(&run(t, c).Stdout); got != want {
-			t.Errorf("got %q instead of %q", got, want)
+			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 }
 
-// numbers is what seq prints: any byte lost or moved shows.
-func numbers(last int) string {
-	var b strings.Builder
-	for i := 1; i <= last; i++ {
-		fmt.Fprintln(&b, i)
-	}
-	return b.String()
-}
-
-func TestHeadIsKeptUpToTheLimitAndAllIsCounted(t *testing.T) {
+func TestOutput_Limit(t *testing.T) {
 	all := numbers(300000) // about 2 MB, more than a pipe and several chunks
-	for _, limit := range []int64{0, 1, 10, 65535, 65536, 65537, 262144, 300000, 1 << 20, int64(len(all)) - 1, int64(len(all)), 1 << 30} {
+	for _, limit := range []int64{
+		0, 1, 10, 65535, 65536, 65537, 262144, 300000, 1 << 20,
+		int64(len(all)) - 1, int64(len(all)), 1 << 30,
+	} {
 		c := command("seq 300000; seq 300000 >&2")
 		c.MaxOutput = limit
 		result := run(t, c)
 		for _, o := range []*Output{&result.Stdout, &result.Stderr} {
 			kept := min(limit, int64(len(all)))
-			if text(o) != all[:kept] || o.Kept() != kept || o.Total() != int64(len(all)) || o.Truncated() != (kept < int64(len(all))) {
-				t.Errorf("limit %d: kept %d of %d, truncated %v", limit, o.Kept(), o.Total(), o.Truncated())
+			if text(o) != all[:kept] || o.Kept() != kept || o.Total() != int64(len(all)) {
+				t.Errorf("limit %d: kept %d of %d bytes, want %d of %d",
+					limit, o.Kept(), o.Total(), kept, len(all))
+			}
+			if want := kept < int64(len(all)); o.Truncated() != want {
+				t.Errorf("limit %d: truncated %v, want %v", limit, o.Truncated(), want)
 			}
 		}
 	}
 }
 
-func TestOutputInSmallPiecesIsComplete(t *testing.T) {
+func TestOutput_SmallPieces(t *testing.T) {
 	result := run(t, command("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); echo $i; done"))
 	if text(&result.Stdout) != numbers(20000) {
-		t.Fatalf("got %d bytes", result.Stdout.Kept())
+		t.Fatalf("got %d bytes, want %d", result.Stdout.Kept(), len(numbers(20000)))
 	}
 }
 
-func TestOutputBeyondTheLimitTakesNoMemory(t *testing.T) {
+func TestOutput_MemoryBeyondTheLimit(t *testing.T) {
 	var stdout, stderr, keptOut, keptErr, kib int64
 	got := asHelper(t, 0, "flood")
 	if _, err := fmt.Sscan(got, &stdout, &stderr, &keptOut, &keptErr, &kib); err != nil {
 		t.Fatalf("%v: %s", err, got)
 	}
-	if stdout != 400000000 || stderr != 100000000 || keptOut != 1<<20 || keptErr != 1<<20 {
-		t.Errorf("counted %d and %d, kept %d and %d", stdout, stderr, keptOut, keptErr)
+	if stdout != 200000000 || stderr != 50000000 || keptOut != 1<<20 || keptErr != 1<<20 {
+		t.Errorf("got %d and %d bytes, %d and %d kept; want 200000000 and 50000000, 1 MiB of each",
+			stdout, stderr, keptOut, keptErr)
 	}
 	if kib > 64<<10 {
-		t.Errorf("500 MB of output took %d KiB", kib)
+		t.Errorf("250 MB of output took %d KiB, want at most 64 MiB", kib)
 	}
 }
 
-func TestSmallOutputsTakeLittleMemory(t *testing.T) {
+func TestOutput_MemoryOfSmallOutput(t *testing.T) {
 	r := newTestRunner(t)
 	result := finish(t, start(t, r, command("echo hi; head -c 600000 /dev/zero >&2")))
 	held := func(o *Output) (bytes int) {
@@ -103,26 +107,14 @@ func TestSmallOutputsTakeLittleMemory(t *testing.T) {
 		return bytes
 	}
 	if got := held(&result.Stdout); got > 64 {
-		t.Errorf("3 bytes hold %d", got)
+		t.Errorf("memory of 3 bytes: got %d, want at most 64", got)
 	}
 	if got := held(&result.Stderr); got > 600000+chunkSize {
-		t.Errorf("600000 bytes hold %d", got)
+		t.Errorf("memory of 600000 bytes: got %d, want at most one chunk more", got)
 	}
 }
 
-func TestDroppingWithoutSpliceCountsTheSame(t *testing.T) {
-	r := newTestRunner(t)
-	// What is open for reading takes no splice, so this way is gone.
-	r.own.null = r.own.stdin
-	c := command("seq 300000")
-	c.MaxOutput = 10
-	result := finish(t, start(t, r, c))
-	if want := int64(len(numbers(300000))); result.Stdout.Total() != want {
-		t.Fatalf("counted %d of %d", result.Stdout.Total(), want)
-	}
-}
-
-func TestOutputCanBeReadWhileTheCommandRuns(t *testing.T) {
+func TestOutput_ReadWhileRunning(t *testing.T) {
 	p := start(t, newTestRunner(t), command("echo one; sleep 0.3; echo two; sleep 0.3; seq 300000"))
 	var all []byte
 	part := make([]byte, 1000)
@@ -149,7 +141,7 @@ func TestOutputCanBeReadWhileTheCommandRuns(t *testing.T) {
 	}
 }
 
-func TestReadAtAnyOffset(t *testing.T) {
+func TestOutput_ReadAt(t *testing.T) {
 	all := numbers(100000)
 	result := run(t, command("seq 100000"))
 	for _, offset := range []int{0, 1, 65535, 65536, 65537, 327679, 327680, len(all) - 1} {
@@ -157,24 +149,24 @@ func TestReadAtAnyOffset(t *testing.T) {
 		n, err := result.Stdout.ReadAt(part, int64(offset))
 		want := all[offset:min(len(all), offset+len(part))]
 		if string(part[:n]) != want || (err == io.EOF) != (n < len(part)) {
-			t.Errorf("at %d: %d bytes, %v", offset, n, err)
+			t.Errorf("at %d: got %d bytes, %v; want %d", offset, n, err, len(want))
 		}
 	}
 	if n, err := result.Stdout.ReadAt(make([]byte, 1), int64(len(all))+5); n != 0 || err != io.EOF {
-		t.Errorf("beyond the end: %d, %v", n, err)
+		t.Errorf("beyond the end: got %d, %v; want 0, EOF", n, err)
 	}
 	if _, err := result.Stdout.ReadAt(nil, -1); err == nil {
 		t.Error("a negative offset is no error")
 	}
 }
 
-func TestReleasedOutputIsAnErrorAndNeverAnothersBytes(t *testing.T) {
+func TestOutput_Released(t *testing.T) {
 	r := newTestRunner(t)
 	first := finish(t, start(t, r, command("yes secret | head -c 2000000")))
 	first.Stdout.Release()
 	first.Stdout.Release()
 	if n, err := first.Stdout.WriteTo(io.Discard); n != 0 || !errors.Is(err, fs.ErrClosed) {
-		t.Fatalf("got %d bytes, %v", n, err)
+		t.Fatalf("got %d bytes, %v; want 0, %v", n, err, fs.ErrClosed)
 	}
 	second := finish(t, start(t, r, command("yes public | head -c 700000")))
 	if strings.Contains(text(&second.Stdout), "secret") || second.Stdout.Kept() != 700000 {
@@ -185,9 +177,9 @@ func TestReleasedOutputIsAnErrorAndNeverAnothersBytes(t *testing.T) {
 	}
 }
 
-func TestReleaseBeforeTheResultDoesNothing(t *testing.T) {
+func TestOutput_ReleaseBeforeResult(t *testing.T) {
 	p := start(t, newTestRunner(t), command("seq 100000; sleep 0.2; seq 100000"))
-	eventually(t, "output", func() bool { return p.Stdout().Kept() > 500000 })
+	testkit.Eventually(t, "output", func() bool { return p.Stdout().Kept() > 500000 })
 	p.Stdout().Release()
 	finish(t, p)
 	if text(p.Stdout()) != numbers(100000)+numbers(100000) {
@@ -195,21 +187,34 @@ func TestReleaseBeforeTheResultDoesNothing(t *testing.T) {
 	}
 }
 
-func TestWriterThatFailsStopsTheCopy(t *testing.T) {
+func TestOutput_FailedWriter(t *testing.T) {
 	result := run(t, command("seq 100000"))
 	reader, writer := io.Pipe()
 	reader.Close()
 	if _, err := result.Stdout.WriteTo(writer); !errors.Is(err, io.ErrClosedPipe) {
-		t.Fatalf("got %v", err)
+		t.Fatalf("got %v, want %v", err, io.ErrClosedPipe)
 	}
-	for range result.Stdout.Chunks() {
-		break
+	if text(&result.Stdout) != numbers(100000) {
+		t.Fatal("after a failed writer the output is not whole")
 	}
-	var b bytes.Buffer
-	for kept := range result.Stdout.Chunks() {
-		b.Write(kept)
+}
+
+// What is read after the result was given without it goes to no other command.
+func TestOutput_AbandonedChunks(t *testing.T) {
+	pool := newBufferPool()
+	o := &Output{limit: 1 << 20, buffers: pool}
+	for o.kept < scratchSize {
+		room := o.borrow(pipeSize)
+		o.commit(room, len(room.space))
 	}
-	if b.String() != numbers(100000) {
-		t.Fatal("chunks are not the whole output")
+	room := o.borrow(pipeSize)
+	o.commit(room, 10)
+	pending := o.borrow(pipeSize) // the rest of the same chunk, for a read that does not return
+	o.abandon()
+	o.Release()
+	for range 10 {
+		if chunk := pool.chunk(); &chunk[10] == &pending.space[0] {
+			t.Fatal("a chunk that a read may still write into was lent again")
+		}
 	}
 }

@@ -8,16 +8,13 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"dataflux-func-sidecar/nowait"
 )
 
-// poller watches the descriptors of all commands on one goroutine. A goroutine
-// for each of a command's three takes more processor time, for waking threads,
-// than all else that is done for a small command, and a thousand commands that
-// sleep would each keep three stacks.
+// poller watches the descriptors of all commands on one goroutine. A goroutine for each of a
+// command's three would take more processor time, for waking threads, than all else that is done
+// for a small command, and a thousand sleeping commands would keep three thousand stacks.
 type poller struct {
-	file *os.File // of epoll, and itself in the netpoller: waiting takes no thread
+	file *os.File // the epoll descriptor, itself in the netpoller: waiting takes no thread
 	fd   int
 
 	mu      sync.Mutex
@@ -25,18 +22,17 @@ type poller struct {
 	closing bool
 }
 
-// watch is whom to call about a descriptor.
 type watch struct {
-	of    subject
+	kind  watchKind
 	ready func()
 }
 
-// subject says what a descriptor tells of.
-type subject bool
+// watchKind orders the events of one turn: exits come first, as callers may wait for the result.
+type watchKind bool
 
 const (
-	anExit   subject = true  // somebody may wait for the result
-	anOutput subject = false // nobody waits for it alone
+	watchExit   watchKind = true
+	watchOutput watchKind = false
 )
 
 func newPoller() (*poller, error) {
@@ -44,38 +40,39 @@ func newPoller() (*poller, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot prepare for waiting on commands: %w", err)
 	}
-	p := &poller{file: pollable(fd, "epoll"), fd: fd, watches: make(map[int32]watch)}
+	_ = unix.SetNonblock(fd, true)
+	p := &poller{file: os.NewFile(uintptr(fd), "epoll"), fd: fd, watches: make(map[int32]watch)}
 	raw, err := p.file.SyscallConn()
 	if err != nil {
 		p.file.Close()
 		return nil, fmt.Errorf("cannot prepare for waiting on commands: %w", err)
 	}
 	go func() {
-		_ = raw.Read(func(uintptr) bool { return p.turn() })
+		_ = raw.Read(func(uintptr) bool { return p.poll() })
 		p.file.Close()
 	}()
 	return p, nil
 }
 
-// watch calls ready, which must not block, whenever there may be something to
-// read that was not there before: who does not read all is not called again for
-// the rest. A call may also be for nothing, when another descriptor had the
-// number before.
+// watch calls ready, which must not block, when the descriptor may have become readable.
+// Edge-triggered: drain the descriptor. Calls may be spurious, as another descriptor may have had
+// the number before.
 //
 // It fails when the kernel lets this user watch no more descriptors.
-func (p *poller) watch(fd int, of subject, ready func()) error {
+func (p *poller) watch(fd int, kind watchKind, ready func()) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.watches[int32(fd)] = watch{of, ready}
-	err := unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(fd)})
+	p.watches[int32(fd)] = watch{kind, ready}
+	event := &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(fd)}
+	err := unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, fd, event)
 	if err != nil {
 		delete(p.watches, int32(fd))
 	}
 	return err
 }
 
-// forget ends the watch, before the descriptor is closed. A child that was just
-// forked may hold it for a moment, so closing alone would not do.
+// forget ends the watch. It is called before the descriptor is closed: closing alone does not end
+// it while a newborn child still holds a copy.
 func (p *poller) forget(fd int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -84,7 +81,7 @@ func (p *poller) forget(fd int) {
 	p.closeUnused()
 }
 
-// close ends the goroutine once nothing is watched any more.
+// close ends the goroutine when nothing is watched any more.
 func (p *poller) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -92,41 +89,41 @@ func (p *poller) close() {
 	p.closeUnused()
 }
 
-// closeUnused needs mu. It may run on the goroutine itself, for which Close would wait.
+// closeUnused needs mu. It may run on the poller's goroutine, for which Close would wait.
 func (p *poller) closeUnused() {
 	if p.closing && len(p.watches) == 0 {
 		_ = p.file.SetReadDeadline(time.Unix(1, 0))
 	}
 }
 
-// turn calls whoever has something to read. It says whether that was for good.
-func (p *poller) turn() (over bool) {
+// poll calls the watches of all descriptors that are ready. It returns true if epoll failed.
+func (p *poller) poll() (failed bool) {
 	var events [64]unix.EpollEvent
 	for {
-		n, err := nowait.Poll(p.fd, events[:])
+		n, err := unix.EpollWait(p.fd, events[:], 0)
+		if err == unix.EINTR {
+			continue
+		}
 		if n <= 0 {
 			return err != nil
 		}
-		if p.call(events[:n], anExit) {
-			runtime.Gosched() // a result goes before the clearing away of its pipes
+		if p.notify(events[:n], watchExit) {
+			runtime.Gosched() // results are given before their pipes are closed
 		}
-		p.call(events[:n], anOutput)
+		p.notify(events[:n], watchOutput)
 	}
 }
 
-// call says whether there was anybody to call about such a descriptor.
-func (p *poller) call(events []unix.EpollEvent, of subject) (called bool) {
+// notify calls the watches of one kind, and reports whether there were any.
+func (p *poller) notify(events []unix.EpollEvent, kind watchKind) (called bool) {
 	for _, event := range events {
-		if w := p.watcher(event.Fd); w.ready != nil && w.of == of {
+		p.mu.Lock()
+		w := p.watches[event.Fd]
+		p.mu.Unlock()
+		if w.ready != nil && w.kind == kind {
 			w.ready()
 			called = true
 		}
 	}
 	return called
-}
-
-func (p *poller) watcher(fd int32) watch {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.watches[fd]
 }

@@ -5,64 +5,162 @@ import (
 	"syscall"
 	"time"
 
-	"dataflux-func-sidecar/crew"
-	"dataflux-func-sidecar/nowait"
+	"golang.org/x/sys/unix"
 )
 
-// patience is how long after SIGKILL the shell may take to die until the
-// result is given without it.
+// patience bounds the wait for the shell's death after SIGKILL, and after that the wait for its
+// output. Then the result is given without.
 const patience = time.Second
 
 // Process is a command that was started.
 //
-//	running ── shell exits ─────────────────────────────────────── over
-//	   ├─ End: TERM, CONT ─ ending ─┬─ shell exited, rest ended ──────┤
-//	   │                            └─ grace is over: KILL, exits ────┤
-//	   └─ shell exits, EndWithShell: TERM, CONT ─ ending, as above ───┘
+//	running ── shell exits ───────────────────────────────────────── exited ── reaped ── settled
+//	   ├─ End: TERM, CONT ─ ending ─┬─ shell exited, others ended ──────┤
+//	   │                            └─ grace over: KILL, shell exits ───┤
+//	   └─ shell exits, EndWithShell: TERM, CONT ─ ending, as above ─────┘
+//
+// exited: End has no effect any more. reaped: the process id may be reused, nothing is signalled.
+// settled: the result is fixed. giveUp settles before that, when SIGKILL has no effect or the
+// output cannot be read.
 type Process struct {
-	pid   int
-	pidfd int // -1 on old kernels
-	grace time.Duration
-	clean bool // EndWithShell
+	pid          int
+	pidfd        int  // -1 on old kernels
+	homeless     bool // it started in the root directory instead of its home
+	grace        time.Duration
+	endWithShell bool
 
-	tree    *tree    // nil: the command has no cgroup of its own
-	kin     kin      // what it has instead
-	orphans *orphans // nil: not ours
-	crew    *crew.Crew
+	cgroup      *cgroup     // nil: the command has no cgroup
+	descendants descendants // finds its processes where it has no cgroup
+	runner      *Runner
+	pipes       *pipes
+	begun       time.Time // by the monotonic clock: result.Started may be wall time alone
 
-	pipes  *pipes
-	killed chan struct{} // closed when the grace period is over
-	done   chan struct{}
+	graceOver chan struct{} // closed when the grace period is over
+	done      chan struct{} // closed when the result is settled
 
-	mu      sync.Mutex
-	reason  Reason
-	over    bool        // the shell has exited: End comes too late
-	reaped  bool        // nothing may be signalled any more
-	settled bool        // the result is fixed
-	gone    bool        // nobody was left of the group when we looked, after reaped
-	timeout *time.Timer // nil if there is none
-	timer   *time.Timer // of the grace period, then of our patience
-	result  Result
-	then    func() // what is to be done with it, nil if nobody has said so
+	mu        sync.Mutex
+	reason    Reason
+	exited    bool
+	reaped    bool
+	groupGone bool // the group was seen empty after the reaping
+	givenUp   bool // giveUp was called
+	settled   bool
+	timeout   timer
+	timer     timer // of the grace period, then of patience
+	result    Result
+	then      func() // nil until Then; it spares a waiting goroutine with its stack
 }
 
-func newProcess(c Command, child *child) *Process {
-	p := &Process{
-		pid: child.pid, pidfd: child.pidfd, grace: c.Grace, clean: c.EndWithShell, tree: child.tree,
-		killed: make(chan struct{}), done: make(chan struct{}),
+// timer calls a function once, inside the gate, unless it is stopped before. It needs mu.
+type timer struct {
+	*time.Timer           // nil: it was not set
+	at          time.Time // by the monotonic clock
+}
+
+func (r *Runner) after(wait time.Duration, f func()) timer {
+	inside := func() {
+		r.Enter()
+		defer r.Leave()
+		f()
 	}
-	p.result.Started = child.started
+	return timer{time.AfterFunc(wait, inside), time.Now().Add(wait)}
+}
+
+// Start runs a command and returns when its shell has been executed, or fails within about maxStart
+// and maxBirth together. Its errors are of type *StartError.
+func (r *Runner) Start(c Command) (*Process, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	if !r.spawner.openat2 && isBelowProc(c.Dir) {
+		return nil, dirError(c.Dir, unix.ELOOP)
+	}
+	sh, err := r.start(c)
+	homeless := c.HomeOrRoot && isDirError(err)
+	if homeless {
+		sh, err = r.start(c.inRoot())
+	}
+	if err != nil {
+		return nil, err
+	}
+	p := r.newProcess(c, sh)
+	p.homeless = homeless
+	p.run(r, c, sh)
+	return p, nil
+}
+
+func (r *Runner) newProcess(c Command, sh *startedShell) *Process {
+	p := &Process{
+		pid:          sh.pid,
+		pidfd:        sh.pidfd,
+		grace:        c.Grace,
+		endWithShell: c.EndWithShell,
+		cgroup:       sh.cgroup,
+		runner:       r,
+		begun:        sh.started,
+		graceOver:    make(chan struct{}),
+		done:         make(chan struct{}),
+	}
+	p.descendants = descendants{sh.pid, r.session, &r.table, new(pinned)}
+	p.result.Started = sh.started
 	return p
 }
 
-// PID is the shell's process id and its group's.
+// run starts to read the output, the timeout, and the wait for the shell's exit.
+func (p *Process) run(r *Runner, c Command, sh *startedShell) {
+	r.shells.Store(p.pid, p)
+	for _, output := range []*Output{p.Stdout(), p.Stderr()} {
+		output.limit, output.buffers = c.MaxOutput, r.pipes.buffers
+	}
+	p.pipes = r.pipes.start(p.pid, r.poller, r.descriptors.null,
+		stream{fd: sh.stdout, output: p.Stdout()}, stream{fd: sh.stderr, output: p.Stderr()})
+	// Closing a pipe may block: a command that has the other end can hold its lock.
+	both := p.pipes
+	both.releasing.Store(true)
+	r.gate.run(func() {
+		sh.slot.release()
+		both.releasing.Store(false)
+	})
+	if c.Timeout > 0 {
+		p.mu.Lock()
+		p.timeout = r.after(c.Timeout, p.timeOut)
+		p.mu.Unlock()
+	}
+	p.watchExit()
+}
+
+// watchExit makes finish run when the shell has exited.
+func (p *Process) watchExit() {
+	poller := p.runner.poller
+	if p.pidfd >= 0 {
+		err := poller.watch(p.pidfd, watchExit, func() {
+			if hasExited(p.pid) {
+				poller.forget(p.pidfd)
+				go p.finish()
+			}
+		})
+		if err == nil {
+			return
+		}
+	}
+	go func() {
+		awaitExit(p.pid)
+		p.finish()
+	}()
+}
+
+// PID is the process id of the shell and of its group.
 func (p *Process) PID() int { return p.pid }
+
+// Homeless reports whether the command started in the root directory, as its home directory could
+// not be entered.
+func (p *Process) Homeless() bool { return p.homeless }
 
 // Done is closed when the result is ready.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Then has f called once the result is there: at once, or on a goroutine of its own. Until then nobody
-// needs to wait, whose stack would be kept for as long as the command runs. It is called once.
+// Then calls f when the result is ready: at once if it already is, else on another goroutine. Call
+// it at most once.
 func (p *Process) Then(f func()) {
 	p.mu.Lock()
 	later := !p.settled
@@ -84,97 +182,262 @@ func (p *Process) Stdout() *Output { return &p.result.Stdout }
 // Stderr may be read while the command runs.
 func (p *Process) Stderr() *Output { return &p.result.Stderr }
 
-// Late counts the bytes that the command's background children wrote after
-// the result, and that were dropped.
-func (p *Process) Late() int64 { return p.pipes.late() }
-
-// End makes the command end: SIGTERM to all of it, and SIGKILL after the grace
-// period or once nothing is left to wait for. The first reason wins; after the
-// shell's exit nothing happens.
+// End ends the command: SIGTERM to all its processes, and SIGKILL when the grace period is over, or
+// to those that are left when the shell has exited. The first reason wins. After the shell's exit
+// it only ends the wait for output that cannot be read.
 func (p *Process) End(reason Reason) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if reason == Exited || p.reason != Exited || p.over || nowait.HasExited(p.pid) {
+	if p.reaped && reason != Exited {
+		p.giveUp()
+		return
+	}
+	if reason == Exited || p.reason != Exited || p.exited || hasExited(p.pid) {
 		return
 	}
 	p.reason = reason
 	p.terminate()
 }
 
-// terminate needs mu and that the shell has not been reaped.
+func (p *Process) timeOut() { p.End(TimedOut) }
+
+// terminate starts the grace period. It needs mu and an unreaped shell.
 func (p *Process) terminate() {
-	if p.tree == nil {
-		p.kin.keepHold()
+	if p.cgroup == nil {
+		p.descendants.pinEscaped()
 	}
-	signalEach(p.escaped, syscall.SIGTERM, syscall.SIGCONT)
+	p.timer = p.runner.after(p.grace, p.endGrace)
+	// A stopped process sees SIGTERM only when it is continued.
+	_ = signalEach(p.escaped, maxFirstSignal, syscall.SIGTERM, syscall.SIGCONT)
 	_ = p.signalGroup(syscall.SIGTERM)
-	// A stopped process would see SIGTERM only when it is continued.
 	_ = p.signalGroup(syscall.SIGCONT)
-	p.timer = time.AfterFunc(p.grace, p.kill)
 }
 
-// limit starts the timeout, if there is one.
-func (p *Process) limit(timeout time.Duration) {
-	if timeout == 0 {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.timeout = time.AfterFunc(timeout, func() { p.End(TimedOut) })
-}
-
-// kill is what the end of the grace period does.
-func (p *Process) kill() {
+// endGrace kills what the grace period has left.
+func (p *Process) endGrace() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.reaped {
+		p.giveUp()
 		return
 	}
 	err := p.killAll()
-	close(p.killed)
+	close(p.graceOver)
 	if err == syscall.EPERM {
-		p.abandon()
+		p.giveUp()
 		return
 	}
-	p.timer = time.AfterFunc(patience, p.giveUp)
+	p.timer = p.runner.after(patience, p.loseHope)
 }
 
-// killAll needs mu and that the shell has not been reaped. It returns EPERM if
-// the shell is another user's process now and thus lives on.
+// loseHope gives up when SIGKILL had no effect within patience.
+func (p *Process) loseHope() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.giveUp()
+}
+
+// killAll needs mu and an unreaped shell. EPERM says that the shell belongs to another user now and
+// lives on.
 func (p *Process) killAll() error {
-	if p.tree != nil && p.tree.kill() == nil {
+	if p.cgroup != nil && p.cgroup.kill() == nil {
 		return nil
 	}
 	_ = p.signalGroup(syscall.SIGSTOP)
-	p.kin.hold()
-	signalEach(p.escaped, syscall.SIGKILL)
+	p.descendants.stopEscaped()
+	_ = signalEach(p.escaped, 0, syscall.SIGKILL)
 	return p.signalGroup(syscall.SIGKILL)
 }
 
-// signalGroup needs mu and that the shell has not been reaped, so that its id
-// cannot be another's. The shell is named as well, as it may have left the
-// group. EPERM is returned if the shell is another user's process now.
+// signalGroup needs mu and an unreaped shell, whose id cannot have been reused. The shell is
+// signalled as well, as it may have left the group. EPERM says that the shell belongs to another
+// user now.
 func (p *Process) signalGroup(sig syscall.Signal) error {
 	_ = syscall.Kill(-p.pid, sig)
 	return syscall.Kill(p.pid, sig)
 }
 
-// giveUp is what the end of our patience does.
-func (p *Process) giveUp() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.abandon()
+// escaped lists the processes that a signal to the group does not reach.
+func (p *Process) escaped() []int {
+	if p.cgroup != nil {
+		return outsideGroup(p.pid, p.cgroup.pids())
+	}
+	return p.descendants.escaped()
 }
 
-// abandon gives the result although the shell has not died. It needs mu.
-func (p *Process) abandon() {
-	if p.reaped || p.settled {
+// Left lists the live processes of the command: after Done those that it left in the background,
+// until the last one has ended. Without a cgroup, processes that left the group and lost their
+// parent are missing.
+func (p *Process) Left() []int {
+	if p.cgroup != nil {
+		return p.cgroup.pids()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.reaped {
+		return p.descendants.list()
+	}
+	// When the last one has ended, the group's id can be reused.
+	if p.groupGone {
+		return nil
+	}
+	left := p.descendants.listAfterReap()
+	p.groupGone = len(left) == 0
+	return left
+}
+
+// finish runs when the shell has exited. It reaps the shell, and settles the result when the output
+// is complete. A command that blocks its pipes delays that; then giveUp settles the result before.
+func (p *Process) finish() {
+	r := p.runner
+	r.Enter()
+	ending := p.noteExit()
+	r.Leave()
+	if ending {
+		p.awaitEmpty()
+	}
+	r.Enter()
+	defer r.Leave()
+	p.reap()
+	p.pipes.complete()
+	then := p.settle(func() {})
+	r.gate.run(p.cleanUp)
+	if then != nil {
+		then()
+	}
+}
+
+// noteExit makes later calls of End ineffective, and reports whether other processes of the command
+// have to end as well.
+func (p *Process) noteExit() (ending bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	again := p.exited // the program before this one has noted it
+	p.exited = true
+	if p.reason == Exited && p.endWithShell && !again {
+		p.terminate()
+	}
+	return p.ending()
+}
+
+// ending needs mu.
+func (p *Process) ending() bool { return p.reason != Exited || p.endWithShell }
+
+// awaitEmpty waits until no process of the command is left, or the grace period is over.
+func (p *Process) awaitEmpty() {
+	if p.cgroup == nil {
+		p.descendants.awaitEmpty(p.pipes.closed, p.graceOver)
 		return
 	}
-	p.result.StillRunning = true
-	p.result.ExitCode = -1
-	p.settle()
-	if p.then != nil {
-		go p.then()
+	empty := make(chan struct{})
+	go func() {
+		defer close(empty)
+		_ = p.cgroup.awaitEmpty()
+	}()
+	select {
+	case <-empty:
+		return
+	case <-p.graceOver:
 	}
+	// Killed processes end quickly: then nothing is left when the caller gets the result.
+	select {
+	case <-empty:
+	case <-time.After(patience / 2):
+	}
+}
+
+// reap takes the shell's exit status. If the command is ending, it first kills the processes that
+// are left: afterwards the group's id can be reused.
+func (p *Process) reap() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ending() {
+		_ = p.killAll()
+	}
+	p.runner.reaper.forget(p.pid)
+	p.runner.shells.Delete(p.pid)
+	var status syscall.WaitStatus
+	var usage syscall.Rusage
+	known := reapExited(p.pid, &status, &usage)
+	p.exited, p.reaped = true, true
+	p.groupGone = syscall.Kill(-p.pid, 0) == syscall.ESRCH
+	if p.settled {
+		return
+	}
+	p.result.ExitCode = -1
+	if known {
+		p.result.setStatus(status, &usage)
+	}
+	if p.cgroup == nil {
+		return
+	}
+	// The shell's own usage lacks that of processes it did not wait for.
+	if used, err := p.cgroup.used(); err == nil {
+		p.result.UserTime, p.result.SystemTime = used.user, used.system
+	}
+}
+
+// giveUp settles the result without what it waits for: the shell's death, or output that cannot be
+// read because a process of the command blocks the pipe. It needs mu.
+func (p *Process) giveUp() {
+	if p.settled || p.givenUp {
+		return
+	}
+	p.givenUp = true
+	p.runner.gate.run(func() {
+		complete := p.pipes.completeWithin(patience)
+		then := p.settle(func() {
+			p.result.OutputIncomplete = !complete
+			if !p.reaped {
+				p.result.StillRunning = true
+				p.result.ExitCode = -1
+			}
+		})
+		if then != nil {
+			then()
+		}
+	})
+}
+
+// settle fixes the result after a last change, and returns what to call with it. If the result is
+// settled already, it does nothing.
+func (p *Process) settle(change func()) (then func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.settled {
+		return nil
+	}
+	p.settled = true
+	change()
+	p.result.Ended = p.reason
+	p.result.Duration = time.Since(p.begun)
+	for _, timer := range []timer{p.timeout, p.timer} {
+		if timer.Timer != nil {
+			timer.Stop()
+		}
+	}
+	close(p.done)
+	return p.then
+}
+
+// cleanUp releases what only a running command needs.
+func (p *Process) cleanUp() {
+	if p.pidfd >= 0 {
+		unix.Close(p.pidfd)
+	}
+	p.descendants.pinned.release()
+	p.runner.reaper.wake()
+	if p.cgroup == nil {
+		return
+	}
+	// The cgroup is reused only after a plain end. On Linux 6.14 and later, processes born into a
+	// cgroup that was ever killed, also by its own command, die at birth, and such cgroups look
+	// like others.
+	p.mu.Lock()
+	plain := !p.ending() && p.result.Signal == 0
+	p.mu.Unlock()
+	if plain && p.cgroup.giveBack() || p.cgroup.remove() {
+		return
+	}
+	p.cgroup.removeWhenEmpty()
 }

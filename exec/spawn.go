@@ -1,90 +1,142 @@
 package exec
 
 import (
+	"os"
 	"runtime"
 	"sync/atomic"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// spawn makes the first of the calls, which starts a process that shares our
-// memory, and returns what the kernel has returned to us: the process's id, or
-// the negative of an errno.
+// This file creates processes: the child shares the daemon's memory, makes a list of system calls,
+// of which the last is execve, and reports a failure in that memory. Compared with syscall.ForkExec
+// nothing is copied, the child gets only the descriptors that it needs (a thousand running commands
+// have thousands), it can be watched and killed before its execve, and it is born into its cgroup.
+// ForkExec could not separate commands from the daemon either: it sets the user by setuid, which
+// leaves an unprivileged child its real user id, so that a command could become the daemon's user.
 //
-// The process makes the calls behind the first, one after the other. It touches
-// no stack, as it has none, and knows nothing of Go. The last call must be one
-// that does not return when it succeeds. When one fails it puts that down as
-// the failure, and exits.
+// Invariants:
 //
-// It is in assembly because nothing else can be known not to touch the stack.
-// What it is given goes to the heap, as the compiler cannot look into it.
-func spawn(first *call, failed *failure) (pid int)
+//  1. The child runs no Go code and touches no stack: it has none of its own. spawn is in assembly,
+//     as nothing else can be known to do so.
+//  2. Go's signal handlers never run in the child. They are reset by clone3; without it, all
+//     signals are blocked from before the birth until the child has reset them.
+//  3. All signals that can be blocked stay blocked in the child until unblockSignals. A signal
+//     could end it, and before Linux 5.16 its core dump would end every process that shares the
+//     memory.
+//  4. The child changes no descriptor before keepDescriptorsBelow has given it a table of its own.
+//  5. Everything that a call's arguments point to is in the callList or referenced by it, and the
+//     callList is reachable and unchanged until await has returned true. The kernel then no longer
+//     uses it.
+//  6. The last call does not return when it succeeds. After a failed call the child reports it and
+//     exits.
 
-// call is one system call. Both types' layouts are known to spawn.
+// spawn makes the first call, which creates the process, and returns what the kernel returned to
+// the daemon: the process id, or a negative errno. The process makes the calls after it, one by
+// one, and stores the address of each in progress.current before it makes it.
+//
+// Its arguments escape to the heap, as the compiler cannot see into it.
+func spawn(first *call, report *progress) (pid int)
+
+// call is one system call. The assembly knows the layouts of call and progress.
 type call struct {
 	number    uintptr
 	arguments [5]uintptr
 }
 
-// failure is the call that failed, by its number, and why.
-type failure struct {
-	call  uintptr
-	errno syscall.Errno
+// progress is what the child reports.
+type progress struct {
+	failed  uintptr // the number of the call that failed
+	errno   syscall.Errno
+	current uintptr // the address of the call being made
 }
 
-// launch is all that a process needs from its birth until it has executed its
-// program. It must stay where it is for that long: await sees to it.
-type launch struct {
-	unborn  int32 // the kernel clears it, and wakes us, when the program is executed or the process has ended
-	pidfd   int32
-	failed  failure
-	clone   cloneArgs
-	calls   []call
-	program *byte
-	argv    []*byte
-	envv    []*byte
-	limits  [kinds]syscall.Rlimit
-	zeros   [32]byte // an empty set of signals, and as a struct sigaction SIG_DFL
+// callList is the list of a child's system calls, with all the memory that the child and the kernel
+// use from clone to execve.
+type callList struct {
+	sharing  int32 // a futex: 1 until the kernel clears it, at the execve or the end of the process
+	pidfd    int32 // -1 on kernels without pidfds
+	progress progress
+	clone    cloneArgs
+	calls    []call
+	program  *byte
+	dir      *byte
+	openHow  unix.OpenHow
+	argv     []*byte
+	envv     []*byte
+	limits   [limitCount]syscall.Rlimit
+	ids      [6]uint32 // those that a child of proveNoReturn finds
+
+	allSignals [signalSetSize]byte
+	zeros      [32]byte // an empty set of signals, and as a struct sigaction SIG_DFL
 }
 
-// cloneArgs is struct clone_args (source: linux/sched.h), as of Linux 5.7.
+// cloneArgs is struct clone_args of linux/sched.h, as of Linux 5.7.
 type cloneArgs struct {
-	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls, setTID, setTIDSize, cgroup uint64
+	flags, pidfd, childTID, parentTID, exitSignal     uint64
+	stack, stackSize, tls, setTID, setTIDSize, cgroup uint64
 }
 
-// spawner knows how this kernel starts processes.
+const (
+	maxCalls           = 24 // of a child, without those that reset signals on old kernels
+	limitCount         = 4  // of a child: the length of limitKinds
+	signalSetSize      = lastSignal / 8
+	atWorkingDirectory = ^uintptr(99) // AT_FDCWD, -100
+	futexWait          = 0            // FUTEX_WAIT, shared, as the kernel's own wake is
+)
+
+// maxBirth bounds the time from clone to execve, or to the end of a child that executes nothing. An
+// idle host needs one or two milliseconds.
+const maxBirth = 5 * time.Second
+
+// spawner knows how this kernel creates processes.
 type spawner struct {
-	// old: there is no clone3 that takes our signal handlers from the child
-	// (before Linux 5.5, and in containers that forbid it).
-	old   bool
-	pidfd bool // Linux 5.3 and later
-	// sparse: a child can get our descriptors below a number alone (Linux 5.9
-	// and later). Copying and closing those of a thousand commands for each
-	// further one takes more than all else.
-	sparse bool
+	noClone3   bool // before Linux 5.5, and in containers that forbid it
+	pidfd      bool // Linux 5.3
+	closeRange bool // close_range with CLOSE_RANGE_UNSHARE: Linux 5.9
+	openat2    bool // Linux 5.6
 }
 
-// newSpawner tries it out.
+// newSpawner tries what this kernel can do. Some sandboxes answer EPERM to system calls they do not
+// know.
 func newSpawner() spawner {
-	s := spawner{pidfd: hasPidfd(), sparse: true}
+	s := spawner{closeRange: true}
+	if fd, err := unix.PidfdOpen(os.Getpid(), 0); err == nil {
+		s.pidfd = true
+		unix.Close(fd)
+	}
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_MAGICLINKS}
+	if fd, err := unix.Openat2(unix.AT_FDCWD, "/", &how); err == nil {
+		s.openat2 = true
+		unix.Close(fd)
+	}
 	status, err := s.exitAtOnce(-1)
-	s.old = err == unix.ENOSYS || err == unix.EINVAL || err == unix.EPERM
-	s.sparse = err == nil && status.ExitStatus() == 0
+	s.noClone3 = err == unix.ENOSYS || err == unix.EINVAL || err == unix.EPERM
+	s.closeRange = err == nil && status.ExitStatus() == 0
 	return s
 }
 
-// exitAtOnce starts a process that exits with 0 and does nothing else, in the
-// cgroup, if that is not negative. It returns how it ended.
+// exitAtOnce starts a process that only exits with status 0, in the cgroup unless that is negative,
+// and returns how it ended.
 func (s spawner) exitAtOnce(cgroup int) (status syscall.WaitStatus, err error) {
-	l := new(launch)
-	s.prepare(l, cgroup)
-	s.leave(l, 3)
+	l := new(callList)
+	s.begin(l, cgroup)
+	s.keepDescriptorsBelow(l, 3)
 	l.add(unix.SYS_EXIT_GROUP, 0)
+	return s.runToEnd(l)
+}
+
+// runToEnd starts a process that executes no program, and reaps it.
+func (s spawner) runToEnd(l *callList) (status syscall.WaitStatus, err error) {
 	pid, err := s.start(l)
 	if err != nil {
 		return 0, err
+	}
+	for !l.await(maxBirth) {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
 	if l.pidfd >= 0 {
 		defer unix.Close(int(l.pidfd))
@@ -92,29 +144,34 @@ func (s spawner) exitAtOnce(cgroup int) (status syscall.WaitStatus, err error) {
 	return awaitChild(pid), nil
 }
 
-// prepare puts the calls of each process at the beginning: its birth, and no
-// signal that is handled, ignored or blocked.
-func (s spawner) prepare(l *launch, cgroup int) {
+// begin lists the first calls of every process: its creation, default signal handlers, and all
+// signals blocked.
+func (s spawner) begin(l *callList, cgroup int) {
 	l.pidfd = -1
-	l.calls = make([]call, 0, mostCalls)
+	l.calls = make([]call, 0, maxCalls)
 	flags := uint64(unix.CLONE_VM | unix.CLONE_CHILD_CLEARTID)
 	if s.pidfd {
 		flags |= unix.CLONE_PIDFD
 	}
-	if s.old {
-		// One architecture has the child's thread id where the other has what is of no use here.
-		tid := uintptr(unsafe.Pointer(&l.unborn))
-		l.add(unix.SYS_CLONE, uintptr(flags)|uintptr(unix.SIGCHLD), 0, uintptr(unsafe.Pointer(&l.pidfd)), tid, tid)
-		l.resetSignals()
+	if s.noClone3 {
+		// amd64 and arm64 swap the child's thread id and the TLS, which is not used here.
+		tid := address(&l.sharing)
+		flags |= uint64(unix.SIGCHLD)
+		l.add(unix.SYS_CLONE, uintptr(flags), 0, address(&l.pidfd), tid, tid)
+		for sig := uintptr(1); sig <= lastSignal; sig++ {
+			if sig != uintptr(unix.SIGKILL) && sig != uintptr(unix.SIGSTOP) {
+				l.add(unix.SYS_RT_SIGACTION, sig, address(&l.zeros), 0, signalSetSize)
+			}
+		}
 	} else {
 		l.clone = cloneArgs{
 			flags:      flags | unix.CLONE_CLEAR_SIGHAND,
-			pidfd:      uint64(uintptr(unsafe.Pointer(&l.pidfd))),
-			childTID:   uint64(uintptr(unsafe.Pointer(&l.unborn))),
+			pidfd:      uint64(address(&l.pidfd)),
+			childTID:   uint64(address(&l.sharing)),
 			exitSignal: uint64(unix.SIGCHLD),
 		}
-		if s.sparse {
-			l.clone.flags |= unix.CLONE_FILES // until leave
+		if s.closeRange {
+			l.clone.flags |= unix.CLONE_FILES // until keepDescriptorsBelow
 		}
 		if cgroup >= 0 {
 			l.clone.flags |= unix.CLONE_INTO_CGROUP
@@ -122,43 +179,50 @@ func (s spawner) prepare(l *launch, cgroup int) {
 		}
 		l.add(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&l.clone)), unsafe.Sizeof(l.clone))
 	}
-	l.add(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&l.zeros)), 0, signalSetSize)
+	for i := range l.allSignals {
+		l.allSignals[i] = 0xff
+	}
+	l.add(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, address(&l.allSignals), 0, signalSetSize)
 }
 
-// leave gives the process descriptors of its own. Those from a number on may be
-// missing. It comes before any call that changes them.
-func (s spawner) leave(l *launch, from int) {
-	if s.sparse && !s.old {
-		l.add(unix.SYS_CLOSE_RANGE, uintptr(from), uintptr(^uint32(0)), unix.CLOSE_RANGE_UNSHARE)
+// keepDescriptorsBelow gives the process a table of its own, with the daemon's descriptors below
+// end. On kernels without close_range the child was born with a copy of all, which execve closes.
+func (s spawner) keepDescriptorsBelow(l *callList, end int) {
+	if s.closeRange && !s.noClone3 {
+		l.add(unix.SYS_CLOSE_RANGE, uintptr(end), uintptr(^uint32(0)), unix.CLOSE_RANGE_UNSHARE)
 	}
 }
 
-const (
-	mostCalls     = 16 // that a process makes, without those for signals on old kernels
-	lastSignal    = 64
-	signalSetSize = lastSignal / 8
-)
-
-// resetSignals is what clone3 does by itself: Go's handlers must not run in a
-// process that has no stack.
-func (l *launch) resetSignals() {
-	for number := uintptr(1); number <= lastSignal; number++ {
-		if number != uintptr(unix.SIGKILL) && number != uintptr(unix.SIGSTOP) {
-			l.add(unix.SYS_RT_SIGACTION, number, uintptr(unsafe.Pointer(&l.zeros)), 0, signalSetSize)
-		}
+// changeDir makes the process enter the directory with its own rights. With openat2 it follows no
+// magic link such as /proc/self/fd/N. The process then holds no descriptor above 2 but the one that
+// it opens here.
+func (s spawner) changeDir(l *callList, dir string) (err error) {
+	if l.dir, err = syscall.BytePtrFromString(dir); err != nil {
+		return err
 	}
+	path := address(l.dir)
+	if !s.openat2 || !s.closeRange || s.noClone3 {
+		l.add(unix.SYS_CHDIR, path)
+		return nil
+	}
+	const opened = 3
+	l.openHow = unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_NO_MAGICLINKS,
+	}
+	how := address(&l.openHow)
+	l.add(unix.SYS_OPENAT2, atWorkingDirectory, path, how, unsafe.Sizeof(l.openHow))
+	l.add(unix.SYS_FCHDIR, opened)
+	return nil
 }
 
-// add appends a call. Pointers among the arguments must be to what the launch
-// itself holds.
-func (l *launch) add(number uintptr, arguments ...uintptr) {
-	c := call{number: number}
-	copy(c.arguments[:], arguments)
-	l.calls = append(l.calls, c)
+// unblockSignals comes directly before execute: the program starts with no signal blocked.
+func (l *callList) unblockSignals() {
+	l.add(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, address(&l.zeros), 0, signalSetSize)
 }
 
-// execute appends the last call. The strings are free of NUL bytes, as Validate has seen.
-func (l *launch) execute(program string, arguments, env []string) (err error) {
+// execute appends the last call. A NUL byte in one of the strings is an error.
+func (l *callList) execute(program string, arguments, env []string) (err error) {
 	if l.program, err = syscall.BytePtrFromString(program); err != nil {
 		return err
 	}
@@ -168,29 +232,36 @@ func (l *launch) execute(program string, arguments, env []string) (err error) {
 	if l.envv, err = syscall.SlicePtrFromStrings(env); err != nil {
 		return err
 	}
-	l.add(unix.SYS_EXECVE, uintptr(unsafe.Pointer(l.program)), uintptr(unsafe.Pointer(&l.argv[0])), uintptr(unsafe.Pointer(&l.envv[0])))
+	l.add(unix.SYS_EXECVE, address(l.program), address(&l.argv[0]), address(&l.envv[0]))
 	return nil
 }
 
-// start returns when the process has executed its program, or has ended. Its
-// error is of the birth alone.
-func (s spawner) start(l *launch) (pid int, err error) {
-	l.unborn = 1
-	if s.old {
+// address is for arguments of calls, under invariant 5.
+func address[T any](of *T) uintptr { return uintptr(unsafe.Pointer(of)) }
+
+// add appends a call. Pointers among the arguments must satisfy invariant 5.
+func (l *callList) add(number uintptr, arguments ...uintptr) {
+	c := call{number: number}
+	copy(c.arguments[:], arguments)
+	l.calls = append(l.calls, c)
+}
+
+// start creates the process and does not wait for it.
+func (s spawner) start(l *callList) (pid int, err error) {
+	l.sharing = 1
+	if s.noClone3 {
 		pid = spawnBlocked(l)
 	} else {
-		pid = spawn(&l.calls[0], &l.failed)
+		pid = spawn(&l.calls[0], &l.progress)
 	}
 	if pid < 0 {
 		return 0, syscall.Errno(-pid)
 	}
-	l.await()
 	return pid, nil
 }
 
-// spawnBlocked is for a child that is born with our signal handlers, until it
-// has got rid of them.
-func spawnBlocked(l *launch) (pid int) {
+// spawnBlocked is spawn for a child that starts with the daemon's signal handlers.
+func spawnBlocked(l *callList) (pid int) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var all, before unix.Sigset_t
@@ -198,27 +269,38 @@ func spawnBlocked(l *launch) (pid int) {
 		all.Val[i] = ^all.Val[i]
 	}
 	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &all, &before)
-	pid = spawn(&l.calls[0], &l.failed)
+	pid = spawn(&l.calls[0], &l.progress)
 	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil)
 	return pid
 }
 
-// await waits in an ordinary system call: should the child hang, as where its
-// directory's file system answers nothing, nobody else is held up.
-func (l *launch) await() {
-	for value := atomic.LoadInt32(&l.unborn); value != 0; value = atomic.LoadInt32(&l.unborn) {
-		_, _, _ = syscall.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&l.unborn)), futexWait, uintptr(value), 0, 0, 0)
+// await waits until the process no longer shares the daemon's memory, because it has executed its
+// program or is ending. It returns false when that took longer than limit. It waits in an ordinary
+// system call, so that a child that hangs takes one thread.
+func (l *callList) await(limit time.Duration) bool {
+	until := time.Now().Add(limit)
+	for {
+		value := atomic.LoadInt32(&l.sharing)
+		if value == 0 {
+			runtime.KeepAlive(l)
+			return true
+		}
+		left := time.Until(until)
+		if left <= 0 {
+			return false
+		}
+		timeout := unix.NsecToTimespec(left.Nanoseconds())
+		_, _, _ = syscall.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&l.sharing)),
+			futexWait, uintptr(value), uintptr(unsafe.Pointer(&timeout)), 0, 0)
 	}
-	runtime.KeepAlive(l)
 }
 
-const futexWait = 0 // FUTEX_WAIT, shared as the kernel's own wake is
-
-// awaitChild reaps a child that ends by itself.
-func awaitChild(pid int) (status syscall.WaitStatus) {
-	for {
-		if _, err := syscall.Wait4(pid, &status, 0, nil); err != syscall.EINTR {
-			return status
-		}
+// currentCall is the number of the call that the process makes at this moment, 0 if it has made
+// none.
+func (l *callList) currentCall() uintptr {
+	at := atomic.LoadUintptr(&l.progress.current)
+	if at == 0 {
+		return 0
 	}
+	return l.calls[(at-address(&l.calls[0]))/unsafe.Sizeof(call{})].number
 }

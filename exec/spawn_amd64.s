@@ -1,6 +1,6 @@
 #include "textflag.h"
 
-// The list and the failure are in R12 and R13, which system calls leave alone.
+// The list and the progress are in R12 and R13, which system calls leave alone.
 #define SYSTEM_CALL \
 	MOVQ	0(R12), AX; \
 	MOVQ	8(R12), DI; \
@@ -10,10 +10,10 @@
 	MOVQ	40(R12), R8; \
 	SYSCALL
 
-// func spawn(first *call, failed *failure) (pid int)
+// func spawn(first *call, report *progress) (pid int)
 TEXT ·spawn(SB),NOSPLIT,$0-24
 	MOVQ	first+0(FP), R12
-	MOVQ	failed+8(FP), R13
+	MOVQ	report+8(FP), R13
 	SYSTEM_CALL
 	TESTQ	AX, AX
 	JZ	child
@@ -21,13 +21,14 @@ TEXT ·spawn(SB),NOSPLIT,$0-24
 	RET
 child:
 	ADDQ	$48, R12
+	MOVQ	R12, 16(R13)		// progress.current
 	SYSTEM_CALL
 	CMPQ	AX, $-4095
 	JCS	child			// unsigned: no errno
 	NEGQ	AX
-	MOVQ	AX, 8(R13)
+	MOVQ	AX, 8(R13)		// progress.errno
 	MOVQ	0(R12), AX
-	MOVQ	AX, 0(R13)
+	MOVQ	AX, 0(R13)		// progress.failed
 exit:
 	MOVQ	$127, DI
 	MOVQ	$231, AX		// exit_group

@@ -6,36 +6,38 @@ import (
 	"sync/atomic"
 )
 
+// Bounds of bodies in memory, in bytes.
 const (
-	// firstRoom is what a body has before anything of it has arrived.
-	firstRoom = 4 << 10
-	// smallBody of each body is always taken: connections times this is what these parts can take at most.
-	smallBody = 64 << 10
-	// largeBodies bounds, in bytes, what all bodies together may take beyond their first smallBody, from
-	// their arrival until the executor has them.
-	largeBodies = 64 << 20
+	// minBodyBuffer is allocated before anything of a body has arrived.
+	minBodyBuffer = 4 << 10
+	// maxSmallBody of each body is outside the budget: these parts take at most this for each
+	// connection.
+	maxSmallBody = 64 << 10
+	// maxBodies bounds what all bodies together take beyond their first maxSmallBody, from their
+	// arrival until the executor has them.
+	maxBodies = 64 << 20
 )
 
-var errCrowded = errors.New("the bodies of other callers take the memory that there is for bodies")
+var errNoBudget = errors.New("other bodies take all memory that there is for bodies")
 
-// bodyBudget bounds the memory that strangers can fill before any signature is checked.
+// bodyBudget bounds the memory that callers can fill before any signature is checked.
 type bodyBudget struct{ left atomic.Int64 }
 
 func newBodyBudget() *bodyBudget {
 	b := &bodyBudget{}
-	b.left.Store(largeBodies)
+	b.left.Store(maxBodies)
 	return b
 }
 
-// share is one body's part of the budget.
-type share struct {
+// budgetShare is what one body takes of the budget.
+type budgetShare struct {
 	budget *bodyBudget
 	held   int64
 }
 
-// extend is called before the body may take room bytes in all.
-func (s *share) extend(room int64) bool {
-	more := max(0, room-smallBody) - s.held
+// grow reserves memory for a body of size bytes in all. It returns false if there is too little.
+func (s *budgetShare) grow(size int64) bool {
+	more := max(0, size-maxSmallBody) - s.held
 	if s.budget.left.Add(-more) < 0 {
 		s.budget.left.Add(more)
 		return false
@@ -44,34 +46,36 @@ func (s *share) extend(room int64) bool {
 	return true
 }
 
-func (s *share) giveBack() {
+func (s *budgetShare) release() {
 	s.budget.left.Add(s.held)
 	s.held = 0
 }
 
-// readOnto returns head and behind it the body, which has at most that many bytes. Its room grows as it arrives:
-// a length that is only announced takes nothing from others.
-func (s *share) readOnto(head []byte, body io.Reader, most int64) ([]byte, error) {
-	room := min(firstRoom, most)
-	read := withRoom(head, int64(len(head))+room)
+// read appends body, of at most maxBody bytes, to a copy of head. The buffer grows as the body
+// arrives: a length that is only announced takes no memory from others. It returns errNoBudget if
+// there is none.
+func (s *budgetShare) read(head []byte, body io.Reader, maxBody int64) ([]byte, error) {
+	size := min(minBodyBuffer, maxBody)
+	buffer := withCapacity(head, int64(len(head))+size)
 	for {
-		n, err := body.Read(read[len(read):cap(read)])
-		read = read[:len(read)+n]
+		n, err := body.Read(buffer[len(buffer):cap(buffer)])
+		buffer = buffer[:len(buffer)+n]
 		if err == io.EOF {
-			return read, nil
+			return buffer, nil
 		}
 		if err != nil {
 			return nil, err
 		}
-		if len(read) == cap(read) {
-			room = min(max(2*room, smallBody), most)
-			if !s.extend(room) {
-				return nil, errCrowded
+		if len(buffer) == cap(buffer) {
+			size = min(max(2*size, maxSmallBody), maxBody)
+			if !s.grow(size) {
+				return nil, errNoBudget
 			}
-			read = withRoom(read, int64(len(head))+room)
+			buffer = withCapacity(buffer, int64(len(head))+size)
 		}
 	}
 }
 
-// withRoom has one byte more than is asked for, to meet the end with.
-func withRoom(b []byte, room int64) []byte { return append(make([]byte, 0, room+1), b...) }
+// withCapacity copies b. The capacity has one byte more than asked for, for the read that finds the
+// end.
+func withCapacity(b []byte, n int64) []byte { return append(make([]byte, 0, n+1), b...) }

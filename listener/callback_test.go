@@ -3,6 +3,7 @@ package listener
 import (
 	"fmt"
 	"io"
+	"log"
 	"math"
 	"net/http"
 	"net/http/httptest"
@@ -17,17 +18,22 @@ import (
 func (r *rig) deliver(url string, pieces ...string) message.Outcome {
 	r.t.Helper()
 	length := len(strings.Join(pieces, ""))
-	callback := message.Callback{URL: url, Length: int64(length), Headers: []string{"Content-Type", "application/json", "X-Auth-Nonce", "n"}}
+	callback := message.Callback{
+		URL: url, Length: int64(length),
+		Headers: []string{"Content-Type", "application/json", "X-Auth-Nonce", "n"},
+	}
 	r.send(message.Frame{Kind: message.Post, ID: 9, Payload: callback.Encode()})
 	for i, piece := range pieces {
-		r.send(message.Frame{Kind: message.Data, ID: 9 | message.PostFlag, Last: i == len(pieces)-1, Payload: []byte(piece)})
+		r.send(message.Frame{
+			Kind: message.Data, ID: 9 | message.PostFlag, Last: i == len(pieces)-1, Payload: []byte(piece),
+		})
 	}
 	f := r.receive()
 	for f.Kind == message.Credit {
 		f = r.receive()
 	}
 	if f.Kind != message.Posted || f.ID != 9 {
-		r.t.Fatalf("kind %d of %d came, want Posted of 9", f.Kind, f.ID)
+		r.t.Fatalf("got %s of %d, want Posted of 9", f.Kind, f.ID)
 	}
 	outcome, err := message.DecodeOutcome(f.Payload)
 	if err != nil {
@@ -36,23 +42,25 @@ func (r *rig) deliver(url string, pieces ...string) message.Outcome {
 	return outcome
 }
 
-func TestACallbackIsPostedWithItsHeadersAndLength(t *testing.T) {
+func TestCallback_HeadersAndLength(t *testing.T) {
 	var got, headers string
 	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		user, password, _ := r.BasicAuth()
 		got = string(body)
-		headers = fmt.Sprint(r.Method, r.URL.Path, r.URL.RawQuery, r.ContentLength, r.Header.Get("X-Auth-Nonce"), r.Header.Get("Content-Type"), user, password)
+		headers = fmt.Sprint(r.Method, r.URL.Path, r.URL.RawQuery, r.ContentLength,
+			r.Header.Get("X-Auth-Nonce"), r.Header.Get("Content-Type"), user, password)
 	}))
 	defer receiver.Close()
 	url := strings.Replace(receiver.URL, "http://", "http://u:p@", 1) + "/a/b?c=d"
 	outcome := newRig(t, usualLimits()).deliver(url, "one ", "two")
-	if outcome.Status != 200 || got != "one two" || headers != "POST/a/bc=d7napplication/jsonup" {
-		t.Errorf("got %+v, %q, %q", outcome, got, headers)
+	const wantHeaders = "POST/a/bc=d7napplication/jsonup"
+	if outcome.Status != 200 || got != "one two" || headers != wantHeaders {
+		t.Errorf("got %+v, %q, %q; want 200, \"one two\", %q", outcome, got, headers, wantHeaders)
 	}
 }
 
-func TestWhatAReceiverDoesWrongIsTold(t *testing.T) {
+func TestCallback_ReceiverFaults(t *testing.T) {
 	cases := map[string]struct {
 		handler http.HandlerFunc
 		status  uint16
@@ -60,20 +68,33 @@ func TestWhatAReceiverDoesWrongIsTold(t *testing.T) {
 		says    string
 	}{
 		"an error": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, 500, 0, ""},
-		"too many": {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Retry-After", "17"); w.WriteHeader(429) }, 429, 17, ""},
+		"too many": {
+			func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Retry-After", "17")
+				w.WriteHeader(429)
+			},
+			429, 17, "",
+		},
 		"too many for ever": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Retry-After", "99999999999999999999")
 			w.WriteHeader(429)
 		}, 429, math.MaxUint32, ""},
-		"large headers": {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X", strings.Repeat("x", 200<<10)) }, 200, 0, ""},
-		"an upgrade":    {upgrade, 101, 0, ""},
+		"large headers": {
+			func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("X", strings.Repeat("x", 200<<10))
+			},
+			200, 0, "",
+		},
+		"an upgrade": {upgrade, 101, 0, ""},
 		"a redirect": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Location", "http://127.0.0.1:1/")
 			w.WriteHeader(302)
 		}, 302, 0, ""},
 		"a silence":       {silence, 0, 0, "no answer in time"},
 		"an endless body": {endlessBody, 200, 0, ""},
-		"a broken answer": {func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) }, 0, 0, "EOF"},
+		"a broken answer": {
+			func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) }, 0, 0, "EOF",
+		},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -83,10 +104,11 @@ func TestWhatAReceiverDoesWrongIsTold(t *testing.T) {
 			began := time.Now()
 			outcome := newRig(t, usualLimits()).deliver(receiver.URL, "{}")
 			if took := time.Since(began); took > 15*time.Second {
-				t.Errorf("the attempt took %s", took)
+				t.Errorf("got an outcome after %s, want it within the timeout of 2 s", took)
 			}
-			if outcome.Status != c.status || outcome.RetryAfter != c.retry || !strings.Contains(outcome.Error, c.says) {
-				t.Errorf("got %+v", outcome)
+			if outcome.Status != c.status || outcome.RetryAfter != c.retry ||
+				!strings.Contains(outcome.Error, c.says) {
+				t.Errorf("got %+v, want %d, %d, %q", outcome, c.status, c.retry, c.says)
 			}
 		})
 	}
@@ -98,14 +120,15 @@ func silence(_ http.ResponseWriter, r *http.Request) {
 	<-r.Context().Done()
 }
 
-// upgrade speaks another protocol from then on, and that begins with a silence.
+// upgrade switches to another protocol, and then sends nothing.
 func upgrade(w http.ResponseWriter, _ *http.Request) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return
 	}
 	defer func() { _ = conn.Close() }()
-	_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+	_, _ = io.WriteString(conn,
+		headers("HTTP/1.1 101 Switching Protocols", "Connection: Upgrade", "Upgrade: x"))
 	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
 	_, _ = io.Copy(io.Discard, conn)
 }
@@ -118,18 +141,19 @@ func endlessBody(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func TestAnErrorDoesNotRepeatTheURL(t *testing.T) {
+func TestCallback_ErrorWithoutURL(t *testing.T) {
 	outcome := newRig(t, usualLimits()).deliver("http://user:CANARY@127.0.0.1:1/CANARY", "{}")
 	if outcome.Error == "" || strings.Contains(outcome.Error, "CANARY") {
-		t.Errorf("got %+v", outcome)
+		t.Errorf("got %+v, want an error without the URL", outcome)
 	}
 }
 
-func TestAnUntrustedCertificateIsRefused(t *testing.T) {
+func TestCallback_UntrustedCertificate(t *testing.T) {
 	receiver := httptest.NewTLSServer(http.NotFoundHandler())
-	receiver.Config.ErrorLog = newServer(nil, nil, 1).http.ErrorLog
+	receiver.Config.ErrorLog = log.New(io.Discard, "", 0)
 	defer receiver.Close()
-	if outcome := newRig(t, usualLimits()).deliver(receiver.URL, "{}"); !strings.Contains(outcome.Error, "certificate") {
-		t.Errorf("got %+v", outcome)
+	outcome := newRig(t, usualLimits()).deliver(receiver.URL, "{}")
+	if !strings.Contains(outcome.Error, "certificate") {
+		t.Errorf("got %+v, want an error about the certificate", outcome)
 	}
 }

@@ -1,44 +1,50 @@
 package listener
 
 import (
-	"bytes"
 	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// connectionLimit knows the callers, so that a crowd of them cannot take all memory or hold up a drain.
+// maxRefusing bounds the connections above the limit that get an answer at the same time. Others
+// are closed at once.
+const maxRefusing = 64
+
+// connectionLimit holds the open connections of a server, so that callers cannot use up its memory
+// or hold up a drain.
 type connectionLimit struct {
-	most int
-	// refusing bounds how many of the surplus are told so at once; any further are just closed.
+	max      int
+	discard  time.Duration
 	refusing chan struct{}
 
 	mu   sync.Mutex
 	open map[*connection]struct{}
 }
 
-func newConnectionLimit(most int) *connectionLimit {
-	return &connectionLimit{most: most, refusing: make(chan struct{}, 64), open: map[*connection]struct{}{}}
+func newConnectionLimit(limit int, discard time.Duration) *connectionLimit {
+	return &connectionLimit{
+		max: limit, discard: discard,
+		refusing: make(chan struct{}, maxRefusing), open: map[*connection]struct{}{},
+	}
 }
 
-func (l *connectionLimit) admit(c *connection) bool {
+// add returns false if the limit is reached.
+func (l *connectionLimit) add(c *connection) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.open) >= l.most {
+	if len(l.open) >= l.max {
 		return false
 	}
 	l.open[c] = struct{}{}
 	return true
 }
 
-func (l *connectionLimit) leave(c *connection) {
+func (l *connectionLimit) remove(c *connection) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.open, c)
@@ -50,58 +56,18 @@ func (l *connectionLimit) isEmpty() bool {
 	return len(l.open) == 0
 }
 
-// cut cuts off the callers who have come that far at most.
-func (l *connectionLimit) cut(most stage) {
+// abort closes the connections that have come no further than upTo.
+func (l *connectionLimit) abort(upTo stage) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for c := range l.open {
-		if c.cut(most) {
+		if c.abort(upTo) {
 			delete(l.open, c)
 		}
 	}
 }
 
-type limitedListener struct {
-	net.Listener
-	limit *connectionLimit
-	tls   *tls.Config // nil: plain HTTP
-	// failed hears of callers with whom TLS could not be agreed on.
-	failed func(remote, reason string)
-}
-
-// Accept returns the next caller within the limit; the ones above it are answered with 503.
-func (l *limitedListener) Accept() (net.Conn, error) {
-	for {
-		conn, err := l.accept()
-		if err != nil {
-			return nil, err
-		}
-		if l.tls != nil {
-			// The handshake has no reader's patience: writing it must end as well.
-			_ = conn.SetWriteDeadline(time.Now().Add(headerTimeout))
-			conn = &secure{tls.Server(conn, l.tls), l.failed}
-		}
-		c := &connection{Conn: conn, limit: l.limit}
-		if l.limit.admit(c) {
-			return c, nil
-		}
-		l.limit.refuse(conn)
-	}
-}
-
-func (l *limitedListener) accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	c, err := newCaller(conn)
-	if err != nil {
-		_ = conn.Close()
-		return nil, err
-	}
-	return c, nil
-}
-
+// refuse answers a connection above the limit with 503, without waiting for its request.
 func (l *connectionLimit) refuse(conn net.Conn) {
 	select {
 	case l.refusing <- struct{}{}:
@@ -111,19 +77,17 @@ func (l *connectionLimit) refuse(conn net.Conn) {
 	}
 	go func() {
 		defer func() { <-l.refusing }()
-		sayTooMany(conn)
+		defer func() { _ = conn.Close() }()
+		answerUnread(conn, l.discard, "503 Service Unavailable", "Retry-After: 1\r\n",
+			"too many connections: close idle ones, or try again later")
 	}()
 }
 
-func sayTooMany(conn net.Conn) {
-	defer func() { _ = conn.Close() }()
-	sayUnheard(conn, "503 Service Unavailable", "Retry-After: 1\r\n", "too many connections: close idle ones, or try again later")
-}
-
-// sayUnheard answers whatever the caller sends. It reads that, within bounds: closing a connection with
-// unread bytes resets it, and the caller would not see the answer.
-func sayUnheard(conn net.Conn, status, header, text string) {
-	_ = conn.SetDeadline(time.Now().Add(discardTime))
+// answerUnread writes an answer without reading the request, and discards input for at most the
+// given time: closing a connection with unread bytes resets it, and the caller would not see the
+// answer.
+func answerUnread(conn net.Conn, discard time.Duration, status, header, text string) {
+	_ = conn.SetDeadline(time.Now().Add(discard))
 	body := envelope(text)
 	_, _ = fmt.Fprintf(conn, "HTTP/1.1 %s\r\nContent-Type: application/json\r\n"+
 		"%sConnection: close\r\nContent-Length: %d\r\n\r\n%s", status, header, len(body), body)
@@ -133,56 +97,22 @@ func sayUnheard(conn net.Conn, status, header, text string) {
 	_, _ = io.CopyN(io.Discard, conn, 64<<10)
 }
 
-// connection turns the plain-text refusals that net/http writes by itself, before any handler runs,
-// into the protocol's JSON envelope, and gives its place back when it is closed.
+// connection is a caller's, and is counted until it is closed.
 type connection struct {
 	net.Conn
 	limit *connectionLimit
 	stage atomic.Int32
 }
 
-// stage is how far a connection has come with its request.
+// stage is how far a connection has come with its present request.
 type stage = int32
 
 const (
-	unheard stage = iota // there is none yet, or not all of its headers
-	handled              // a handler has it, so what is written is its answer
-	asked                // the executor has it: what was done must be told
-	cutOff
+	reading   stage = iota // not all headers have come
+	handling               // a handler has the request, the executor does not
+	forwarded              // the executor has it, and the caller must get its answer
+	aborted                // closed by a drain
 )
-
-// ownHeaders is what net/http puts behind the status line of a refusal of its own.
-var ownHeaders = []byte("\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n")
-
-func (c *connection) Write(p []byte) (int, error) {
-	if c.stage.Load() != unheard {
-		return c.Conn.Write(p)
-	}
-	line, reason, own := ownWords(p)
-	if !own {
-		return c.Conn.Write(p)
-	}
-	body := envelope(ownRefusal(string(reason)))
-	status, _, _ := strings.Cut(string(line), ":") // the details behind a colon belong into the body
-	_, err := fmt.Fprintf(c.Conn, "%s\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", status, len(body), body)
-	return len(p), err
-}
-
-// ownWords takes a refusal of net/http's own apart. For an Expect it does not know it has a status line only.
-func ownWords(p []byte) (line, reason []byte, own bool) {
-	if line, reason, own = bytes.Cut(p, ownHeaders); !own {
-		line, _, _ = bytes.Cut(p, []byte("\r\n"))
-		reason, own = []byte("Expect can only be 100-continue"), bytes.HasSuffix(line, []byte(" 417 Expectation Failed"))
-	}
-	return line, reason, own && bytes.HasPrefix(line, []byte("HTTP/1."))
-}
-
-func ownRefusal(reason string) string {
-	if strings.HasPrefix(reason, "431") {
-		return fmt.Sprintf("the request line and headers are larger than %d bytes: send less", maxHeader)
-	}
-	return "not a valid HTTP request: " + reason
-}
 
 // CloseWrite lets net/http end an answer in order while the caller still sends.
 func (c *connection) CloseWrite() error {
@@ -192,20 +122,21 @@ func (c *connection) CloseWrite() error {
 	return nil
 }
 
+// Close is counted only when TLS has sent its last record: a drain ends with the last connection.
 func (c *connection) Close() error {
-	defer c.limit.leave(c) // not before TLS has had its last word: a drain ends with the last place
+	defer c.limit.remove(c)
 	return c.Conn.Close()
 }
 
-// cut closes a connection that has come that far at most, and says whether it did. TLS ends without a word:
-// that could wait for a caller who reads nothing.
-func (c *connection) cut(most stage) bool {
-	if now := c.stage.Load(); now > most || !c.stage.CompareAndSwap(now, cutOff) {
+// abort closes a connection that has come no further than upTo, and reports whether it did. TLS
+// ends without its last record, which could wait for a caller who reads nothing.
+func (c *connection) abort(upTo stage) bool {
+	if now := c.stage.Load(); now > upTo || !c.stage.CompareAndSwap(now, aborted) {
 		return false
 	}
 	conn := c.Conn
-	if s, ok := conn.(*secure); ok {
-		conn = s.NetConn()
+	if t, ok := conn.(*tlsConn); ok {
+		conn = t.NetConn()
 	}
 	_ = conn.Close()
 	return true
@@ -217,23 +148,16 @@ func withConnection(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, connectionKey{}, conn)
 }
 
-// connectionOf returns what r came by.
-func connectionOf(r *http.Request) *connection {
-	c, _ := r.Context().Value(connectionKey{}).(*connection)
-	return c
+// advance moves the connection of r from one stage to another. It returns false if the connection
+// was not at that stage, because a drain has closed it.
+func advance(r *http.Request, from, to stage) bool {
+	c := r.Context().Value(connectionKey{}).(*connection) // every server of ours sets it
+	return c.stage.CompareAndSwap(from, to)
 }
 
-// noteHandled says that from now on until the connection is idle a handler's answer is written.
-func noteHandled(r *http.Request) { connectionOf(r).stage.CompareAndSwap(unheard, handled) }
-
-// noteAsked comes before the executor is asked, which has no use any more if it returns false.
-func noteAsked(r *http.Request) bool { return connectionOf(r).stage.CompareAndSwap(handled, asked) }
-
-// noteStranger takes noteAsked back: the executor has done nothing for this caller.
-func noteStranger(r *http.Request) { connectionOf(r).stage.CompareAndSwap(asked, handled) }
-
+// noteState is the hook of net/http: a connection that is idle waits for its next request.
 func noteState(conn net.Conn, state http.ConnState) {
 	if c, ok := conn.(*connection); ok && state == http.StateIdle {
-		c.stage.Store(unheard)
+		c.stage.Store(reading)
 	}
 }

@@ -10,7 +10,8 @@ import (
 	"dataflux-func-sidecar/privsep/message"
 )
 
-// answerAll plays an executor that answers everything with that status, and tells when Drained has come.
+// answerAll plays an executor that answers everything with a status. It closes drained when Drained
+// comes.
 func (r *rig) answerAll(status uint16) (drained chan struct{}) {
 	drained = make(chan struct{})
 	go func() {
@@ -21,8 +22,12 @@ func (r *rig) answerAll(status uint16) (drained chan struct{}) {
 			}
 			switch f.Kind {
 			case message.Request, message.Scrape:
-				head := message.Head{Status: status, ContentType: "a/b", Length: 32 << 10, Body: make([]byte, 32<<10)}
-				_ = r.executor.Send(message.Frame{Kind: message.Answer, Last: true, ID: f.ID, Payload: head.Encode()})
+				head := message.Head{
+					Status: status, ContentType: "a/b", Length: 32 << 10, Body: make([]byte, 32<<10),
+				}
+				_ = r.executor.Send(message.Frame{
+					Kind: message.Answer, Last: true, ID: f.ID, Payload: head.Encode(),
+				})
 			case message.Drained:
 				close(drained)
 			}
@@ -31,58 +36,80 @@ func (r *rig) answerAll(status uint16) (drained chan struct{}) {
 	return drained
 }
 
-// pipeline sends a request over and over until nobody takes it any more, and reads nothing.
+// pipeline sends a request over and over until the connection takes no more, and reads nothing.
 func pipeline(conn net.Conn, request string) {
 	_ = conn.(*net.TCPConn).SetReadBuffer(4 << 10)
 	for {
-		_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
+		_ = conn.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
 		if _, err := io.WriteString(conn, strings.Repeat(request, 100)); err != nil {
 			return
 		}
 	}
 }
 
-func TestADrainDoesNotWaitForWhoHasNothingDone(t *testing.T) {
-	const welcome = "GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+// Each case ends by the timeout that is short; the other one is longer than the test.
+func TestDrain_CallersWithoutAForwardedRequest(t *testing.T) {
+	const short, long = 100 * time.Millisecond, time.Hour
+	ifReading := timeouts{drainReading: short, drainHandling: long}
+	ifHandling := timeouts{drainReading: 0, drainHandling: short}
+	welcome := headers("GET / HTTP/1.1", "Host: h")
 	for name, c := range map[string]struct {
-		call   func(r *rig)
-		within time.Duration
+		call  func(r *rig)
+		bound timeouts
 	}{
-		"silent":                            {func(r *rig) { r.dial() }, 4 * time.Second},
-		"half of the headers":               {func(r *rig) { _, _ = io.WriteString(r.dial(), "GET / HTTP/1.1\r\n") }, 4 * time.Second},
-		"half of a body":                    {func(r *rig) { _, _ = io.WriteString(r.dial(), strings.TrimSuffix(signedRequest("{}"), "}")) }, 10 * time.Second},
-		"reads no welcome":                  {func(r *rig) { pipeline(r.dial(), welcome) }, 10 * time.Second},
-		"reads no metrics":                  {func(r *rig) { pipeline(r.dialTo(r.metrics), scrapeRequest) }, 4 * time.Second},
-		"signs wrongly and reads no answer": {func(r *rig) { pipeline(r.dial(), signedRequest("{}")) }, 10 * time.Second},
+		"silent": {func(r *rig) { r.dial() }, ifReading},
+		"half of the headers": {
+			func(r *rig) { _, _ = io.WriteString(r.dial(), "GET / HTTP/1.1\r\n") }, ifReading,
+		},
+		"half of a body": {func(r *rig) {
+			_, _ = io.WriteString(r.dial(), strings.TrimSuffix(signedRequest("{}"), "}"))
+		}, ifHandling},
+		"reads no welcome": {func(r *rig) { pipeline(r.dial(), welcome) }, ifHandling},
+		"reads no metrics": {
+			func(r *rig) { pipeline(r.dialTo(r.metrics), scrapeRequest) }, ifReading,
+		},
+		"signs wrongly and reads no answer": {
+			func(r *rig) { pipeline(r.dial(), signedRequest("{}")) }, ifHandling,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newRigWithMetrics(t)
+			limits := usualLimits()
+			limits.MetricsSockets = 1
+			r := newRigWith(t, limits, message.Identity{}, func(role *Role) {
+				role.timeouts.drainReading = c.bound.drainReading
+				role.timeouts.drainHandling = c.bound.drainHandling
+			})
 			drained := r.answerAll(401)
 			c.call(r)
-			time.Sleep(50 * time.Millisecond)
+			time.Sleep(50 * time.Millisecond) // the role should have read it, but the drain ends either way
 			r.send(message.Frame{Kind: message.Drain})
 			select {
 			case <-drained:
-			case <-time.After(c.within):
-				t.Errorf("still waiting after %s", c.within)
+			case <-time.After(30 * time.Second):
+				t.Error("got no Drained within 30 s")
 			}
 		})
 	}
 }
 
-func TestADrainLeavesASlowReaderHisTime(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, usualLimits())
+func TestDrain_SlowReader(t *testing.T) {
+	r := newRigWith(t, usualLimits(), message.Identity{}, func(role *Role) {
+		role.timeouts.drainReading, role.timeouts.drainHandling = 10*time.Millisecond, 20*time.Millisecond
+	})
 	conn := r.dial()
 	_, _ = io.WriteString(conn, signedRequest("{}"))
 	r.expect(message.Request)
-	const size = 16 << 20 // more than the kernel takes for a connection
+	const size = 16 << 20 // more than the kernel buffers for a connection
 	go func() {
-		left := size
-		_ = r.executor.Send(message.Frame{Kind: message.Answer, ID: 1, Payload: message.Head{Status: 200, ContentType: "a/b", Length: size}.Encode()})
-		for ; left > 0; left -= message.MaxData {
-			_ = r.executor.Send(message.Frame{Kind: message.Data, ID: 1, Last: left == message.MaxData, Payload: make([]byte, message.MaxData)})
+		head := message.Head{Status: 200, ContentType: "a/b", Length: size}
+		_ = r.executor.Send(message.Frame{Kind: message.Answer, ID: 1, Payload: head.Encode()})
+		for left := size; left > 0; left -= message.MaxData {
+			data := message.Frame{
+				Kind: message.Data, ID: 1, Last: left == message.MaxData,
+				Payload: make([]byte, message.MaxData),
+			}
+			_ = r.executor.Send(data)
 		}
 	}()
 	r.send(message.Frame{Kind: message.Drain})
@@ -93,8 +120,50 @@ func TestADrainLeavesASlowReaderHisTime(t *testing.T) {
 			}
 		}
 	}()
-	time.Sleep(6 * time.Second)
+	time.Sleep(500 * time.Millisecond)
 	if _, body := r.readAnswer(conn); len(body) != size {
-		t.Errorf("%d bytes came", len(body))
+		t.Errorf("got %d bytes, want %d", len(body), size)
 	}
+}
+
+// Once the role has answered the Ping after a Drain, its successor gets every caller.
+func TestDrain_PongAfterTheEndOfAccepting(t *testing.T) {
+	for range 20 {
+		r := newRig(t, usualLimits())
+		served := r.dial()
+		_, _ = io.WriteString(served, headers("GET / HTTP/1.1", "Host: h"))
+		r.readAnswer(served)
+		r.send(message.Frame{Kind: message.Drain})
+		r.send(message.Frame{Kind: message.Ping, ID: 1})
+		for r.receive().Kind != message.Pong {
+		}
+		if conn, err := net.Dial("tcp", r.address); err == nil {
+			_ = conn.Close()
+			t.Fatal("got a connection after the Pong, want none")
+		}
+	}
+}
+
+// A caller who calls again may not know yet that the role drains.
+func TestDrain_RequestOnAnIdleConnection(t *testing.T) {
+	r := newRigWith(t, usualLimits(), message.Identity{}, func(role *Role) {
+		role.timeouts.drainIdle, role.timeouts.drainReading = time.Hour, time.Hour
+	})
+	conn := r.dial()
+	for id, want := range []bool{false, true} {
+		_, _ = io.WriteString(conn, signedRequest("{}"))
+		r.expect(message.Request)
+		r.send(answerTo(uint64(id+1), "ok"))
+		response, body := r.readAnswer(conn)
+		if body != "ok" || response.Close != want {
+			t.Errorf("answer %d: got %q, closing %t, want ok, closing %t",
+				id+1, body, response.Close, want)
+		}
+		if !want {
+			r.send(message.Frame{Kind: message.Drain})
+			r.send(message.Frame{Kind: message.Ping, ID: 1})
+			r.expect(message.Pong)
+		}
+	}
+	r.expect(message.Drained)
 }

@@ -13,149 +13,204 @@ import (
 	"dataflux-func-sidecar/privsep/message"
 )
 
-// handler answers GET / itself and passes every other request on, once its frame is in order: what
-// is unsigned, ambiguous or too large never reaches the executor.
+// handler answers GET / itself and sends every other request to the executor, once its form is
+// right: what is unsigned, ambiguous or too large never reaches the executor.
 type handler struct {
-	role    *Role
-	maxBody int64
-	bodies  *bodyBudget
+	banner   string
+	streams  *streams
+	refusals *refusalLog
+	timeouts timeouts
+	maxBody  int64
+	budget   *bodyBudget
 }
 
 func newHandler(role *Role, maxBody uint32) *handler {
-	return &handler{role: role, maxBody: int64(maxBody), bodies: newBodyBudget()}
+	return &handler{
+		banner: role.banner, streams: role.streams, refusals: &role.refusals,
+		timeouts: role.timeouts, maxBody: int64(maxBody), budget: newBodyBudget(),
+	}
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	noteHandled(r)
-	control := http.NewResponseController(w)
-	_ = control.SetWriteDeadline(time.Now().Add(writeTimeout))
-	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout)) // net/http reads a body that no handler wants
+	advance(r, reading, handling)
+	setDeadlines(w, h.timeouts)
 	path, query, hasQuery := strings.Cut(r.RequestURI, "?")
 	if path == "/" {
 		h.welcome(w, r)
 		return
 	}
-	call, why := h.frame(r, path)
+	call, why := callOf(r, path)
 	if why == nil && hasQuery {
-		why = &refusal{status: http.StatusBadRequest, message: fmt.Sprintf("the query (%d bytes) is not covered by the signature: send its content in the body", len(query))}
+		why = &refusal{
+			status: http.StatusBadRequest,
+			message: fmt.Sprintf("the query (%d bytes) is not covered by the signature: "+
+				"send its content in the body", len(query)),
+		}
 	}
-	part := share{budget: h.bodies}
+	share := budgetShare{budget: h.budget}
 	var payload []byte
 	if why == nil {
-		payload, why = h.readBody(w, r, call.Encode(), &part)
+		payload, why = h.readBody(w, r, call.Encode(), &share)
 	}
 	if why != nil {
-		part.giveBack()
+		share.release()
 		h.refuse(w, r, why)
 		return
 	}
-	h.forward(w, r, payload, &part)
+	h.forward(w, r, payload, &share)
 }
 
 func (h *handler) welcome(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		h.refuse(w, r, &refusal{status: http.StatusMethodNotAllowed, message: "only GET is allowed here; commands go to POST /shell", allow: "GET, HEAD"})
+		h.refuse(w, r, &refusal{
+			status: http.StatusMethodNotAllowed, allow: "GET, HEAD",
+			message: "only GET is allowed here; commands go to POST /shell",
+		})
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = io.WriteString(w, h.role.banner)
+	_, _ = io.WriteString(w, h.banner)
 }
 
-// frame takes everything but the body off the request.
-func (h *handler) frame(r *http.Request, path string) (message.Call, *refusal) {
+// refuse answers without the executor, which gets a report later, and closes the connection.
+func (h *handler) refuse(w http.ResponseWriter, r *http.Request, why *refusal) {
+	sendRefusal(w, r, why, h.timeouts.discard)
+	h.refusals.add(why.status, remote(r), why.message)
+}
+
+// callOf returns everything but the body.
+func callOf(r *http.Request, path string) (message.Call, *refusal) {
 	if !strings.HasPrefix(path, "/") {
-		return message.Call{}, &refusal{status: http.StatusBadRequest, message: "the request target must be a path such as /shell, not a whole URL"}
+		return message.Call{}, &refusal{
+			status:  http.StatusBadRequest,
+			message: "the request target must be a path such as /shell, not a whole URL",
+		}
 	}
 	call := message.Call{Method: r.Method, Path: path, Remote: remote(r)}
 	for _, header := range []struct {
 		name  string
 		field *string
-	}{{"X-Auth-Signature", &call.Signature}, {"X-Auth-Nonce", &call.Nonce}, {"X-Auth-Timestamp", &call.Timestamp}} {
+	}{
+		{"X-Auth-Signature", &call.Signature},
+		{"X-Auth-Nonce", &call.Nonce},
+		{"X-Auth-Timestamp", &call.Timestamp},
+	} {
 		values := r.Header.Values(header.name)
-		if len(values) != 1 {
-			return call, &refusal{status: http.StatusUnauthorized, message: fmt.Sprintf("the request must be signed: it needs exactly one %s header, and has %d", header.name, len(values))}
+		problem := ""
+		switch {
+		case len(values) != 1:
+			problem = fmt.Sprintf("it needs exactly one %s header, and has %d",
+				header.name, len(values))
+		case values[0] == "":
+			problem = fmt.Sprintf("its %s header is empty", header.name)
+		default:
+			*header.field = values[0]
+			continue
 		}
-		if values[0] == "" {
-			return call, &refusal{status: http.StatusUnauthorized, message: fmt.Sprintf("the request must be signed: its %s header is empty", header.name)}
+		return call, &refusal{
+			status:  http.StatusUnauthorized,
+			message: "the request must be signed: " + problem,
 		}
-		*header.field = values[0]
 	}
 	return call, checkMedia(r)
 }
 
-// checkMedia refuses what is not plain JSON. A request without a Content-Type is taken as JSON.
+// checkMedia refuses what is not plain JSON. A request without a Content-Type counts as JSON.
 func checkMedia(r *http.Request) *refusal {
 	if coding := r.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {
-		return &refusal{status: http.StatusUnsupportedMediaType, message: "the body must not be compressed: leave Content-Encoding out"}
+		return &refusal{
+			status:  http.StatusUnsupportedMediaType,
+			message: "the body must not be compressed: leave Content-Encoding out",
+		}
 	}
 	media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
 	media = strings.TrimSpace(media)
 	if media != "" && !strings.EqualFold(media, "application/json") {
-		return &refusal{status: http.StatusUnsupportedMediaType, message: "the body must be JSON: send Content-Type: application/json"}
+		return &refusal{
+			status:  http.StatusUnsupportedMediaType,
+			message: "the body must be JSON: send Content-Type: application/json",
+		}
 	}
 	return nil
 }
 
-// readBody appends the whole body to head, within the size, the time and the memory that bodies may take.
-func (h *handler) readBody(w http.ResponseWriter, r *http.Request, head []byte, part *share) ([]byte, *refusal) {
-	tooLarge := &refusal{status: http.StatusRequestEntityTooLarge, message: fmt.Sprintf("the body is larger than %d bytes: send less, or raise MAX_BODY in the configuration", h.maxBody)}
+// readBody appends the whole body to head, within the size, the time and the memory that bodies may
+// take.
+func (h *handler) readBody(
+	w http.ResponseWriter, r *http.Request, head []byte, share *budgetShare,
+) ([]byte, *refusal) {
+	tooLarge := &refusal{
+		status: http.StatusRequestEntityTooLarge,
+		message: fmt.Sprintf("the body is larger than %d bytes: "+
+			"send less, or raise MAX_BODY in the configuration", h.maxBody),
+	}
 	if r.ContentLength > h.maxBody {
 		return nil, tooLarge
 	}
-	most := r.ContentLength
-	if most < 0 {
-		most = h.maxBody
+	size := r.ContentLength
+	if size < 0 { // chunked
+		size = h.maxBody
 	}
-	payload, err := part.readOnto(head, http.MaxBytesReader(w, r.Body, h.maxBody), most)
-	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // the answer may take as long as the command
+	payload, err := share.read(head, http.MaxBytesReader(w, r.Body, h.maxBody), size)
+	// The answer may take as long as the command.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	if err == nil {
 		return payload, nil
 	}
 	if _, tooMany := errors.AsType[*http.MaxBytesError](err); tooMany {
 		return nil, tooLarge
 	}
-	if err == errCrowded {
-		return nil, &refusal{status: http.StatusServiceUnavailable, message: "too many large requests at once: try again later", retryAfter: "1"}
+	if err == errNoBudget {
+		return nil, &refusal{
+			status: http.StatusServiceUnavailable, retryAfter: "1",
+			message: "too many large requests at once: try again later",
+		}
 	}
-	return nil, &refusal{status: http.StatusBadRequest, message: "the body did not arrive whole: " + whyCut(err)}
+	return nil, &refusal{
+		status:  http.StatusBadRequest,
+		message: "the body did not arrive whole: " + h.whyIncomplete(err),
+	}
 }
 
-// whyCut tells a caller who was slow from one who stopped and one who sent what is no body.
-func whyCut(err error) string {
+func (h *handler) whyIncomplete(err error) string {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Sprintf("it may take %d s", int(bodyTimeout.Seconds()))
+		return fmt.Sprintf("it may take %d s", int(h.timeouts.body.Seconds()))
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return "the connection ended before it did"
 	}
 	return "the connection broke, or its chunks are malformed"
 }
 
-// forward waits for the executor's answer as long as it takes, or until the caller hangs up. Payload is the
-// encoded call, and has left this process when its part of the budget is given back.
-func (h *handler) forward(w http.ResponseWriter, r *http.Request, payload []byte, part *share) {
-	if !noteAsked(r) {
-		part.giveBack()
-		panic(http.ErrAbortHandler) // cut off: nobody would hear of what is done
+// forward sends the encoded call and waits for the executor's answer as long as it takes, or until
+// the caller hangs up.
+func (h *handler) forward(
+	w http.ResponseWriter, r *http.Request, payload []byte, share *budgetShare,
+) {
+	if !advance(r, handling, forwarded) {
+		share.release()
+		panic(http.ErrAbortHandler) // closed by a drain: the caller would not get the result
 	}
-	id, answer, err := h.role.ask(message.Request, payload)
-	part.giveBack()
+	id, answer, err := h.streams.open(message.Request, payload)
+	share.release()
 	if err != nil {
-		h.refuse(w, r, &refusal{status: http.StatusServiceUnavailable, message: "the executor cannot be reached: try again", retryAfter: "1"})
+		h.refuse(w, r, unreachable())
 		return
 	}
 	finished, err := h.relay(w, r, id, answer)
-	h.role.release(id, finished)
+	h.streams.close(id, finished)
 	if err != nil {
-		// An answer that is not there, or not to its end, must not look whole: net/http would end it in order
-		// for a caller who has closed his sending side only, and whom it takes for gone.
+		// An incomplete answer must not look complete: net/http takes a caller who has closed only
+		// his sending side for gone, and would end the answer in order.
 		panic(http.ErrAbortHandler)
 	}
 }
 
-// relay writes the answer as it arrives. It says whether the executor has nothing more to send.
-func (h *handler) relay(w http.ResponseWriter, r *http.Request, id uint64, answer *inbox) (finished bool, err error) {
-	f, err := answer.take(r.Context())
+// relay writes the answer as it arrives. It reports whether the executor has nothing more to send.
+func (h *handler) relay(
+	w http.ResponseWriter, r *http.Request, id uint64, answer *inbox,
+) (finished bool, err error) {
+	f, err := answer.next(r.Context())
 	if err != nil {
 		return false, err
 	}
@@ -164,18 +219,19 @@ func (h *handler) relay(w http.ResponseWriter, r *http.Request, id uint64, answe
 		return f.Last, err
 	}
 	if head.Status == http.StatusUnauthorized {
-		noteStranger(r)
+		// Nothing was done: a drain need not wait for a caller who reads slowly.
+		advance(r, forwarded, handling)
 	}
 	writeHead(w, head)
 	piece := head.Body
 	for {
-		pause := !f.Last && answer.isEmpty() // this may be all that comes for a while
-		if err := writePiece(w, piece, pause); err != nil || f.Last {
+		flush := !f.Last && answer.isEmpty() // nothing more may come for a while
+		if err := h.writePiece(w, piece, flush); err != nil || f.Last {
 			return f.Last, err
 		}
-		h.role.credit(id, len(piece))
-		h.role.conn.Reuse(f.Payload)
-		if f, err = answer.take(r.Context()); err != nil {
+		h.streams.credit(id, len(piece))
+		h.streams.conn.Reuse(f.Payload)
+		if f, err = answer.next(r.Context()); err != nil {
 			return false, err
 		}
 		piece = f.Payload
@@ -199,16 +255,16 @@ func writeHead(w http.ResponseWriter, head message.Head) {
 }
 
 // writePiece gives a slow reader time for each piece.
-func writePiece(w http.ResponseWriter, piece []byte, flush bool) error {
+func (h *handler) writePiece(w http.ResponseWriter, piece []byte, flush bool) error {
 	control := http.NewResponseController(w)
-	_ = control.SetWriteDeadline(time.Now().Add(writeTimeout))
+	_ = control.SetWriteDeadline(time.Now().Add(h.timeouts.write))
 	if _, err := w.Write(piece); err != nil || !flush {
 		return err
 	}
 	return control.Flush()
 }
 
-// remote is the caller's address as text; callers on a Unix socket have none.
+// remote returns the caller's address as text. Callers on a Unix socket have none.
 func remote(r *http.Request) string {
 	if r.RemoteAddr == "" || r.RemoteAddr == "@" {
 		return "unix socket"

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -14,42 +15,52 @@ import (
 	"dataflux-func-sidecar/privsep/message"
 )
 
-// rig is a network role on a loopback socket whose executor is the test itself.
+// rig is a network role on a loopback socket. The test itself is its executor.
 type rig struct {
 	t        *testing.T
 	address  string
-	metrics  string // where those are served, if the limits say that they are
+	metrics  string // the address of the metrics, if the limits have one
 	executor *message.Conn
 	ended    chan error
-	worked   atomic.Int64 // the requests that the latest Ping was told of
+	requests atomic.Int64 // as counted at the latest Ping
 }
 
 func newRig(t *testing.T, limits message.Limits) *rig {
 	t.Helper()
-	return newRigWithTLS(t, limits, message.Identity{})
+	return newRigWith(t, limits, message.Identity{}, func(*Role) {})
 }
 
-// newRigWithTLS speaks it if there is anything in the identity.
 func newRigWithTLS(t *testing.T, limits message.Limits, identity message.Identity) *rig {
+	t.Helper()
+	return newRigWith(t, limits, identity, func(*Role) {})
+}
+
+// newRigWith speaks TLS if the identity is not empty. Change may set what the role is made with.
+func newRigWith(t *testing.T, limits message.Limits, identity message.Identity,
+	change func(*Role),
+) *rig {
 	t.Helper()
 	listeners := []net.Listener{listen(t)}
 	a, b := net.Pipe()
-	r := &rig{t: t, address: listeners[0].Addr().String(), executor: message.NewConn(a, message.FromNetwork()), ended: make(chan error, 1)}
+	r := &rig{
+		t: t, address: listeners[0].Addr().String(),
+		executor: message.NewConn(a, message.FromNetwork()), ended: make(chan error, 1),
+	}
 	if limits.MetricsSockets > 0 {
 		listeners = append(listeners, listen(t))
 		r.metrics = listeners[1].Addr().String()
 	}
 	t.Cleanup(func() { _ = a.Close() })
-	go func() {
-		rest := func(_ bool, requests int) { r.worked.Store(int64(requests)) }
-		r.ended <- NewRole(message.NewConn(b, message.FromExecutor()), "banner\n", rest).Run(listeners, 7)
-	}()
+	onPing := func(_ bool, requests int) { r.requests.Store(int64(requests)) }
+	role := NewRole(message.NewConn(b, message.FromExecutor()), "banner\n", onPing)
+	change(role)
+	go func() { r.ended <- role.Run(listeners, 7) }()
 	if identity.Listeners != nil {
 		r.send(message.Frame{Kind: message.Certified, Payload: identity.Encode()})
 	}
 	r.send(message.Frame{Kind: message.Setup, Payload: limits.Encode()})
 	if f := r.receive(); f.Kind != message.Ready || f.Payload[0] != 7 {
-		t.Fatalf("the first frame is of kind %d, want Ready", f.Kind)
+		t.Fatalf("got %s with %v first, want Ready with 7", f.Kind, f.Payload)
 	}
 	return r
 }
@@ -92,7 +103,7 @@ func (r *rig) expect(kind message.Kind) message.Frame {
 		f = r.receive()
 	}
 	if f.Kind != kind {
-		r.t.Fatalf("a frame of kind %d came, want %d", f.Kind, kind)
+		r.t.Fatalf("got %s, want %s", f.Kind, kind)
 	}
 	return f
 }
@@ -134,10 +145,55 @@ func (r *rig) readAnswer(conn net.Conn) (*http.Response, string) {
 	return response, string(body)
 }
 
-const authHeaders = "X-Auth-Nonce: 4a3396655598402bb572df631e6bea36\r\nX-Auth-Timestamp: 1795406403\r\nX-Auth-Signature: 00\r\n"
+const authHeaders = "X-Auth-Nonce: 4a3396655598402bb572df631e6bea36\r\n" +
+	"X-Auth-Timestamp: 1795406403\r\nX-Auth-Signature: 00\r\n"
+
+// awaitBlocked waits until that many goroutines are blocked in a function.
+func awaitBlocked(t *testing.T, function string, want int) {
+	t.Helper()
+	got := 0
+	for began := time.Now(); time.Since(began) < 30*time.Second; time.Sleep(time.Millisecond) {
+		stacks := make([]byte, 1<<20)
+		stacks = stacks[:runtime.Stack(stacks, true)]
+		got = 0
+		for stack := range strings.SplitSeq(string(stacks), "\n\n") {
+			state, frames, _ := strings.Cut(stack, "\n")
+			if strings.Contains(frames, function) && !strings.Contains(state, "[run") {
+				got++
+			}
+		}
+		if got == want {
+			return
+		}
+	}
+	t.Fatalf("got %d goroutines blocked in %s, want %d", got, function, want)
+}
 
 func signedRequest(body string) string {
-	return fmt.Sprintf("POST /shell HTTP/1.1\r\nHost: h\r\n%sContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", authHeaders, len(body), body)
+	return fmt.Sprintf("POST /shell HTTP/1.1\r\nHost: h\r\n%s"+
+		"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", authHeaders, len(body), body)
+}
+
+// chunkedRequest sends the body as one chunk, or as none if it is empty.
+func chunkedRequest(body string) string {
+	chunks := "0\r\n\r\n"
+	if body != "" {
+		chunks = fmt.Sprintf("%x\r\n%s\r\n", len(body), body) + chunks
+	}
+	return "POST /shell HTTP/1.1\r\nHost: h\r\n" + authHeaders +
+		"Transfer-Encoding: chunked\r\n\r\n" + chunks
+}
+
+// answerTo is the whole answer to a request.
+func answerTo(id uint64, body string) message.Frame {
+	head := message.Head{Status: 200, ContentType: "a/b", Length: int64(len(body)), Body: []byte(body)}
+	return message.Frame{Kind: message.Answer, Last: true, ID: id, Payload: head.Encode()}
+}
+
+// answerPart is the beginning of an answer.
+func answerPart(id uint64, body string) message.Frame {
+	head := message.Head{Status: 200, ContentType: "a/b", Length: -1, Body: []byte(body)}
+	return message.Frame{Kind: message.Answer, ID: id, Payload: head.Encode()}
 }
 
 func headers(lines ...string) string { return strings.Join(lines, "\r\n") + "\r\n\r\n" }

@@ -4,76 +4,83 @@ import (
 	"context"
 	"net/http"
 	"strings"
-	"time"
 
 	"dataflux-func-sidecar/privsep/message"
 )
 
-// mostScrapers bounds the connections to the sockets for metrics. They are counted by themselves, so that
-// neither callers nor scrapers can keep the others out.
-const mostScrapers = 32
+// maxScrapers bounds the connections to the sockets for metrics. They have a limit of their own, so
+// that callers and scrapers cannot keep each other out.
+const maxScrapers = 32
 
-// newMetricsServer serves GET /metrics and nothing else. Commands are not to be had there.
+// newMetricsServer serves GET /metrics and nothing else: no command is accepted there.
 func newMetricsServer(role *Role) *server {
-	s := newServer(role, &scraping{role: role, places: make(chan struct{}, message.MaxScrapes)}, mostScrapers)
-	s.patience = unheardTimeout // a page that nobody reads is no loss
+	h := &metricsHandler{
+		streams: role.streams, timeouts: role.timeouts,
+		scrapes: make(chan struct{}, message.MaxScrapes),
+	}
+	s := newServer(role, h, maxScrapers)
+	s.timeouts.drainHandling = s.timeouts.drainReading // no page is worth a longer wait
 	return s
 }
 
-// scraping is the handler of the sockets for metrics. What it refuses is no request for a command, so the
-// executor does not hear of it.
-type scraping struct {
-	role   *Role
-	places chan struct{}
+// metricsHandler does not report its refusals to the executor: they refuse no command.
+type metricsHandler struct {
+	streams  *streams
+	timeouts timeouts
+	scrapes  chan struct{} // holds a token for each scrape under way
 }
 
-func (s *scraping) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	noteHandled(r)
-	control := http.NewResponseController(w)
-	_ = control.SetWriteDeadline(time.Now().Add(writeTimeout))
-	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout)) // net/http reads a body that no handler wants
-	why := misdirected(r)
-	var head message.Head
+func (h *metricsHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	advance(r, reading, handling)
+	setDeadlines(w, h.timeouts)
+	head, why := message.Head{}, checkScrape(r)
 	if why == nil {
-		head, why = s.page(r.Context())
+		head, why = h.scrape(r.Context())
 	}
 	if why != nil {
-		sendRefusal(w, r, why)
+		sendRefusal(w, r, why, h.timeouts.discard)
 		return
 	}
 	writeHead(w, head)
 	_, _ = w.Write(head.Body)
 }
 
-func misdirected(r *http.Request) *refusal {
+func checkScrape(r *http.Request) *refusal {
 	if path, _, _ := strings.Cut(r.RequestURI, "?"); path != "/metrics" {
-		return &refusal{status: http.StatusNotFound, message: "there is nothing at this path: the metrics are at /metrics, and commands go to an address of BIND"}
+		return &refusal{
+			status: http.StatusNotFound,
+			message: "there is nothing at this path: " +
+				"the metrics are at /metrics, and commands go to an address of BIND",
+		}
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		return &refusal{status: http.StatusMethodNotAllowed, message: "only GET is allowed here", allow: "GET, HEAD"}
+		return &refusal{
+			status: http.StatusMethodNotAllowed, allow: "GET, HEAD",
+			message: "only GET is allowed here",
+		}
 	}
 	return nil
 }
 
-// page has the whole page before anything of it is written, so that a slow reader keeps nobody waiting.
-func (s *scraping) page(caller context.Context) (message.Head, *refusal) {
-	unavailable := &refusal{status: http.StatusServiceUnavailable, message: "the executor cannot be reached: try again", retryAfter: "1"}
+// scrape returns the whole page before anything of it is written: a slow reader delays no other
+// scrape.
+func (h *metricsHandler) scrape(caller context.Context) (message.Head, *refusal) {
 	select {
-	case s.places <- struct{}{}:
-		defer func() { <-s.places }()
+	case h.scrapes <- struct{}{}:
+		defer func() { <-h.scrapes }()
 	case <-caller.Done():
-		return message.Head{}, unavailable
+		return message.Head{}, unreachable()
 	}
-	id, answer, err := s.role.ask(message.Scrape, nil)
+	id, answer, err := h.streams.open(message.Scrape, nil)
 	if err != nil {
-		return message.Head{}, unavailable
+		return message.Head{}, unreachable()
 	}
-	// Whether or not the caller still waits: the place is free when the executor has answered, not before.
-	f, _ := answer.take(context.Background())
-	s.role.release(id, true)
+	// Not the caller's context: the executor counts this scrape until it has answered.
+	f, _ := answer.next(context.Background())
+	h.streams.close(id, true)
 	head, err := message.DecodeHead(f.Payload)
 	if err != nil {
-		return head, unavailable
+		return head, unreachable()
 	}
 	return head, nil
 }

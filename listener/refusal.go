@@ -5,19 +5,11 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"sync"
 	"time"
 
 	"dataflux-func-sidecar/privsep/message"
 )
-
-// reportInterval is how often the executor hears of callers that were turned away unread. A flood of
-// them costs the journal one line per status and interval.
-const reportInterval = 5 * time.Second
-
-type pendingRefusal struct {
-	count          uint32
-	remote, reason string
-}
 
 // refusal is an answer that needs no executor.
 type refusal struct {
@@ -27,20 +19,23 @@ type refusal struct {
 	retryAfter string
 }
 
-// envelope is the protocol's JSON for an error.
+func unreachable() *refusal {
+	return &refusal{
+		status: http.StatusServiceUnavailable, retryAfter: "1",
+		message: "the executor cannot be reached: try again",
+	}
+}
+
+// envelope returns the protocol's JSON for an error.
 func envelope(text string) []byte {
 	quoted, _ := json.Marshal(text) // a string always has a JSON form
 	return append(append([]byte(`{"ok":false,"message":`), quoted...), `,"data":null}`...)
 }
 
-// refuse answers without the executor, which hears of it later, and closes the connection.
-func (h *handler) refuse(w http.ResponseWriter, r *http.Request, why *refusal) {
-	sendRefusal(w, r, why)
-	h.role.noteRefusal(uint16(why.status), remote(r), why.message)
-}
-
-func sendRefusal(w http.ResponseWriter, r *http.Request, why *refusal) {
-	discardBody(w, r)
+// sendRefusal answers, and closes the connection. It first discards the body for at most the given
+// time.
+func sendRefusal(w http.ResponseWriter, r *http.Request, why *refusal, discard time.Duration) {
+	discardBody(w, r, discard)
 	header := w.Header()
 	header.Set("Content-Type", "application/json")
 	header.Set("Connection", "close")
@@ -55,55 +50,64 @@ func sendRefusal(w http.ResponseWriter, r *http.Request, why *refusal) {
 	_, _ = w.Write(envelope(why.message))
 }
 
-// discardBody takes what the caller still sends, within bounds: most clients read no answer before they
-// have sent everything, and closing the connection earlier would reset it. A caller who asked first
-// whether to send (Expect: 100-continue) is not asked to.
-func discardBody(w http.ResponseWriter, r *http.Request) {
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(discardTime))
+// discardBody reads what the caller still sends, at most maxDiscard bytes and for at most the given
+// time: most clients read no answer before they have sent everything, and closing the connection
+// earlier would reset it. A caller who asked first whether to send (Expect: 100-continue) is not
+// asked to.
+func discardBody(w http.ResponseWriter, r *http.Request, discard time.Duration) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(discard))
 	if r.Header.Get("Expect") == "" {
-		_, _ = io.CopyN(io.Discard, r.Body, discardBytes)
+		_, _ = io.CopyN(io.Discard, r.Body, maxDiscard)
 	}
 }
 
-// setChallenge adds what RFC 9110, section 15.5.2, asks of every 401.
+// setChallenge adds the header that RFC 9110, section 15.5.2, requires for a 401.
 func setChallenge(header http.Header, status int) {
 	if status == http.StatusUnauthorized {
 		header.Set("WWW-Authenticate", `X-Auth-Signature realm="sidecar"`)
 	}
 }
 
-func (r *Role) noteRefusal(status uint16, remote, reason string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	p := r.refused[status]
-	if p == nil {
-		p = &pendingRefusal{}
-		r.refused[status] = p
-	}
-	p.count++
-	p.remote, p.reason = remote, reason
+// refusalInterval is the time between two reports of refusals. A flood of them then costs the
+// journal one line per status and interval.
+const refusalInterval = 5 * time.Second
+
+// refusalLog counts refusals by status until they are reported to the executor.
+type refusalLog struct {
+	interval time.Duration
+
+	mu      sync.Mutex
+	pending map[uint16]message.Refusal
 }
 
-func (r *Role) reportRefusals(ctx context.Context) {
-	tick := time.NewTicker(reportInterval)
+// add counts one refusal, and keeps its address and reason for the report.
+func (l *refusalLog) add(status int, remote, reason string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.pending == nil {
+		l.pending = map[uint16]message.Refusal{}
+	}
+	key := uint16(status)
+	count := l.pending[key].Count + 1
+	l.pending[key] = message.Refusal{Status: key, Count: count, Remote: remote, Reason: reason}
+}
+
+// report sends the refusals of each interval until ctx is done.
+func (l *refusalLog) report(ctx context.Context, conn *message.Conn) {
+	tick := time.NewTicker(l.interval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			r.sendRefusals()
 		case <-ctx.Done():
 			return
 		}
-	}
-}
-
-func (r *Role) sendRefusals() {
-	r.mu.Lock()
-	pending := r.refused
-	r.refused = map[uint16]*pendingRefusal{}
-	r.mu.Unlock()
-	for status, p := range pending {
-		report := message.Refusal{Status: status, Count: p.count, Remote: p.remote, Reason: p.reason}
-		_ = r.conn.Send(message.Frame{Kind: message.Refused, Payload: report.Encode()})
+		l.mu.Lock()
+		pending := l.pending
+		l.pending = nil
+		l.mu.Unlock()
+		for _, refusal := range pending {
+			_ = conn.Send(message.Frame{Kind: message.Refused, Payload: refusal.Encode()})
+		}
 	}
 }

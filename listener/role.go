@@ -1,9 +1,24 @@
-// Package listener is the network role: it speaks HTTP with callers and posts callbacks, and passes
+// Package listener is the network role: it speaks HTTP with callers, posts callbacks, and passes
 // what it reads, undecoded, to the executor over the channel.
 //
-// It must never see the key that requests are signed with, decide whether a signature holds, decode a
-// body, or run anything. It imports nothing of ours but the channel's messages; a test keeps that. The key
-// of the TLS certificate it has to have.
+// It must never see the key that requests are signed with, decide whether a signature holds, decode
+// a body, or run anything. It imports nothing of ours but the channel's messages; a test keeps
+// that. The private key of the TLS certificate is the only secret it has.
+//
+// The files, along the way of a request and then of a callback:
+//
+//	role.go         the start of the role, the executor's frames, the drain
+//	server.go       the HTTP servers: timeouts, accepting, shutdown
+//	connection.go   the limit of connections, and how far each has come
+//	tls.go          TLS, and the answer to a caller who speaks plain HTTP
+//	handler.go      a request: its form, and its answer from the executor
+//	body.go         reading a body within the budget of memory
+//	refusal.go      answers without the executor, which gets a report of them
+//	metrics.go      GET /metrics, on sockets of its own
+//	streams.go      requests, answers and the bodies of callbacks over the channel
+//	callback.go     one attempt to post a callback
+//	resolver.go     names of receivers where resolv.conf cannot be opened
+//	authorities.go  the certificate authorities that receivers are verified with
 package listener
 
 import (
@@ -19,65 +34,63 @@ import (
 
 // Role is the network role's side of the conversation with the executor.
 type Role struct {
-	conn   *message.Conn
-	banner string
-	// rest is told at each Ping whether no request waits for its answer, and how many there have been.
-	rest func(idle bool, requests int)
-
-	// order is held while a stream is given its id and sent: ids rise by one in the order of sending, which
-	// the executor checks. It is held for as long as a body takes, mu only for a moment: answers and Pings
-	// need that one, and must not wait for a crowd of requests.
-	order sync.Mutex
-	large sync.Mutex // see awaitTurn
-
-	mu      sync.Mutex
-	last    uint64            // the latest id of a request or a scrape
-	scrapes int               // how many of these ids were scrapes
-	answers map[uint64]*inbox // requests that wait for an answer or its rest
-	posts   map[uint64]*inbox // callbacks whose body is still arriving
-	refused map[uint16]*pendingRefusal
+	conn     *message.Conn
+	banner   string
+	onPing   func(idle bool, requests int)
+	timeouts timeouts
+	streams  *streams
+	refusals refusalLog
 }
 
-// NewRole speaks over conn. Banner is what GET / answers. Rest is called every few seconds with whether
-// no request waits for its answer and how many there have been, so that memory can be given back.
-func NewRole(conn *message.Conn, banner string, rest func(idle bool, requests int)) *Role {
+// NewRole speaks over conn. Banner is the answer to GET /. Each Ping of the executor calls onPing
+// with whether no request waits for its answer and how many requests there have been, so that
+// memory can be returned to the system. Pings come every 5 s or less, and wait for onPing.
+func NewRole(conn *message.Conn, banner string, onPing func(idle bool, requests int)) *Role {
 	return &Role{
-		conn: conn, banner: banner, rest: rest,
-		answers: map[uint64]*inbox{}, posts: map[uint64]*inbox{}, refused: map[uint16]*pendingRefusal{},
+		conn: conn, banner: banner, onPing: onPing, timeouts: defaultTimeouts,
+		streams: newStreams(conn), refusals: refusalLog{interval: refusalInterval},
 	}
 }
 
-// Run serves listeners until the executor closes the channel, which is a normal end and returns nil.
-// Landlock is the version in force, or 0, for the executor to tell the operator.
+// Run serves listeners until the executor closes the channel, which is a normal end and returns
+// nil. Landlock is the version in force, or 0, which the executor logs.
 func (r *Role) Run(listeners []net.Listener, landlock int) error {
 	identity, limits, err := r.receiveSetup()
 	if err != nil {
 		return err
 	}
-	if int(limits.MetricsSockets) > len(listeners) {
-		return fmt.Errorf("%w: Setup names %d sockets for metrics, there are %d", message.ErrProtocol, limits.MetricsSockets, len(listeners))
+	commandSockets := len(listeners) - int(limits.MetricsSockets)
+	if commandSockets < 0 {
+		return fmt.Errorf("%w: Setup names %d sockets for metrics, there are %d",
+			message.ErrProtocol, limits.MetricsSockets, len(listeners))
 	}
-	secured, err := speakTLS(identity, len(listeners))
+	configs, err := tlsConfigs(identity, len(listeners))
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	commands, forMetrics := newServer(r, newHandler(r, limits.MaxBody), int(limits.MaxConnections)), newMetricsServer(r)
-	failed := make(chan error, len(listeners)+1)
-	if err := r.conn.Send(message.Frame{Kind: message.Ready, Payload: []byte{byte(landlock)}}); err != nil {
+	commands := newServer(r, newHandler(r, limits.MaxBody), int(limits.MaxConnections))
+	metrics := newMetricsServer(r)
+	ready := message.Frame{Kind: message.Ready, Payload: []byte{byte(landlock)}}
+	if err := r.conn.Send(ready); err != nil {
 		return err
 	}
-	// Only now: callers may wait in the backlog already, and no request may come before Ready.
+	// Callers may wait in the backlog already, and no request may be sent before Ready.
+	failed := make(chan error, len(listeners)+1)
 	for i, l := range listeners {
 		server := commands
-		if i >= len(listeners)-int(limits.MetricsSockets) {
-			server = forMetrics
+		if i >= commandSockets {
+			server = metrics
 		}
-		go func() { failed <- server.serve(l, secured[i]) }()
+		go func() { failed <- server.serve(l, configs[i]) }()
 	}
-	go r.reportRefusals(ctx)
-	drain := func() { r.drain(commands, forMetrics) }
+	go r.refusals.report(ctx, r.conn)
+	drain := func() {
+		commands.stopAccepting() // before the answer to the next Ping
+		metrics.stopAccepting()
+		go r.drain(commands, metrics)
+	}
 	go func() { failed <- r.converse(ctx, drain, newPoster(r, limits.CallbackTimeout)) }()
 	for {
 		if err := <-failed; err != errServerClosed {
@@ -86,24 +99,24 @@ func (r *Role) Run(listeners []net.Listener, landlock int) error {
 	}
 }
 
-// receiveSetup takes what comes before anything else: perhaps Certified, then Setup.
+// receiveSetup returns when Setup has come. The channel's table permits only Certified before it.
 func (r *Role) receiveSetup() (identity message.Identity, limits message.Limits, err error) {
-	f, err := r.conn.Receive()
-	if err == nil && f.Kind == message.Certified {
-		if identity, err = message.DecodeIdentity(f.Payload); err == nil {
-			f, err = r.conn.Receive()
+	for {
+		f, err := r.conn.Receive()
+		if err != nil {
+			return identity, limits, err
+		}
+		if f.Kind == message.Setup {
+			limits, err = message.DecodeLimits(f.Payload)
+			return identity, limits, err
+		}
+		if identity, err = message.DecodeIdentity(f.Payload); err != nil {
+			return identity, limits, err
 		}
 	}
-	if err == nil && f.Kind != message.Setup {
-		err = fmt.Errorf("%w: kind %d came before Setup", message.ErrProtocol, f.Kind)
-	}
-	if err == nil {
-		limits, err = message.DecodeLimits(f.Payload)
-	}
-	return identity, limits, err
 }
 
-// converse takes the executor's frames until the channel ends. It never waits on a caller.
+// converse handles the executor's frames until the channel ends. It never waits for a caller.
 func (r *Role) converse(ctx context.Context, drain func(), poster *poster) error {
 	for {
 		f, err := r.conn.Receive()
@@ -111,7 +124,7 @@ func (r *Role) converse(ctx context.Context, drain func(), poster *poster) error
 			return nil
 		}
 		if err == nil {
-			err = r.take(ctx, f, drain, poster)
+			err = r.handle(ctx, f, drain, poster)
 		}
 		if err != nil {
 			return err
@@ -119,50 +132,29 @@ func (r *Role) converse(ctx context.Context, drain func(), poster *poster) error
 	}
 }
 
-func (r *Role) take(ctx context.Context, f message.Frame, drain func(), poster *poster) error {
+func (r *Role) handle(ctx context.Context, f message.Frame, drain func(), poster *poster) error {
 	switch f.Kind {
 	case message.Answer, message.Data:
-		r.deliver(f)
+		r.streams.deliver(f)
 		return nil
 	case message.Post:
 		callback, err := message.DecodeCallback(f.Payload)
 		if err != nil {
 			return err
 		}
-		go poster.post(ctx, f.ID, callback, r.expectBody(f.ID))
+		go poster.post(ctx, f.ID, callback, r.streams.openPost(f.ID))
 		return nil
 	case message.Ping:
-		r.rest(r.load())
+		r.onPing(r.streams.load())
 		return r.conn.Send(message.Frame{Kind: message.Pong, ID: f.ID})
 	case message.Drain:
-		go drain()
+		drain()
 		return nil
 	}
-	return fmt.Errorf("%w: a second Setup, or Certified after it", message.ErrProtocol)
+	return fmt.Errorf("%w: %s is not handled", message.ErrProtocol, f.Kind)
 }
 
-// load is whether no request waits for its answer, and how many there have been. Scrapes come at all times
-// and leave little behind: they are not what memory is given back after.
-func (r *Role) load() (idle bool, requests int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return len(r.answers) == 0, int(r.last) - r.scrapes
-}
-
-// deliver hands an answer's or callback's frame to whoever waits for it. One for a caller who has
-// hung up meanwhile, or for a callback that has ended, has no use any more.
-func (r *Role) deliver(f message.Frame) {
-	r.mu.Lock()
-	waiting := r.answers[f.ID]
-	if f.ID&message.PostFlag != 0 {
-		waiting = r.posts[f.ID&^message.PostFlag]
-	}
-	r.mu.Unlock()
-	if waiting != nil {
-		waiting.put(f)
-	}
-}
-
+// drain returns when all callers have been answered, and the executor knows it.
 func (r *Role) drain(servers ...*server) {
 	var all sync.WaitGroup
 	for _, s := range servers {
@@ -170,65 +162,4 @@ func (r *Role) drain(servers ...*server) {
 	}
 	all.Wait()
 	_ = r.conn.Send(message.Frame{Kind: message.Drained})
-}
-
-// ask begins a stream, and returns its id and where its answer arrives, once payload has left this process.
-func (r *Role) ask(kind message.Kind, payload []byte) (uint64, *inbox, error) {
-	r.awaitTurn(len(payload) > smallBody)
-	defer r.order.Unlock()
-	id, answer := r.expectAnswer(kind)
-	return id, answer, r.conn.Send(message.Frame{Kind: kind, ID: id, Payload: payload})
-}
-
-// awaitTurn locks order. Of the large ones only one at a time stands in that line, so that a small one has
-// two of them before it at most: that one, and one on its way.
-func (r *Role) awaitTurn(large bool) {
-	if large {
-		r.large.Lock()
-		defer r.large.Unlock()
-	}
-	r.order.Lock()
-}
-
-func (r *Role) expectAnswer(kind message.Kind) (uint64, *inbox) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.last++
-	if kind == message.Scrape {
-		r.scrapes++
-	}
-	answer := newInbox()
-	r.answers[r.last] = answer
-	return r.last, answer
-}
-
-// release forgets a request; if its answer has not fully arrived, the executor is told to send no more.
-func (r *Role) release(id uint64, finished bool) {
-	r.mu.Lock()
-	delete(r.answers, id)
-	r.mu.Unlock()
-	if !finished {
-		_ = r.conn.Send(message.Frame{Kind: message.Hangup, ID: id})
-	}
-}
-
-func (r *Role) expectBody(id uint64) *inbox {
-	body := newInbox()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.posts[id] = body
-	return body
-}
-
-func (r *Role) forgetBody(id uint64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.posts, id)
-}
-
-// credit tells the executor that n bytes of a stream have left this process.
-func (r *Role) credit(id uint64, n int) {
-	if n > 0 {
-		_ = r.conn.Send(message.Frame{Kind: message.Credit, ID: id, Payload: message.CreditOf(n)})
-	}
 }

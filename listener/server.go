@@ -8,105 +8,169 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// How long a caller may take for each step. None of these limits how long an answer is waited for.
+// timeouts bound the steps of a connection. None bounds how long an answer is waited for.
+type timeouts struct {
+	header  time.Duration // TLS handshake and headers
+	body    time.Duration // a body to arrive
+	idle    time.Duration // between two requests
+	write   time.Duration // the caller to read one piece of an answer, not the whole
+	discard time.Duration // what a refused caller still sends
+
+	// drainIdle is how long a drain leaves idle connections open, whose next request may be on its
+	// way.
+	drainIdle time.Duration
+	// Of a drain, from its start, for connections whose request the executor does not have.
+	drainReading  time.Duration // not all headers have come
+	drainHandling time.Duration // the body is arriving, or a refusal is not read
+}
+
+var defaultTimeouts = timeouts{
+	header:  10 * time.Second,
+	body:    20 * time.Second,
+	idle:    2 * time.Minute,
+	write:   time.Minute,
+	discard: 2 * time.Second,
+
+	drainIdle:     250 * time.Millisecond,
+	drainReading:  2 * time.Second,
+	drainHandling: 5 * time.Second,
+}
+
 const (
-	headerTimeout = 10 * time.Second
-	bodyTimeout   = 20 * time.Second
-	idleTimeout   = 2 * time.Minute
-	writeTimeout  = time.Minute // for each piece of an answer, not for the whole
-	discardTime   = 2 * time.Second
-
-	// Of a shutdown: for callers who have not sent all headers yet, and for those whose request the executor
-	// does not have, as its body still arrives or nobody reads its refusal.
-	unheardTimeout = 2 * time.Second
-	handledTimeout = 5 * time.Second
-	shutdownPause  = 2 * time.Millisecond
+	// maxHeader bounds request line and headers in bytes; net/http adds 4 KiB of its own.
+	maxHeader = 12 << 10
+	// maxDiscard bounds the bytes that are read of a refused body before the connection is closed.
+	maxDiscard = 64 << 20
+	// drainInterval is how often a drain looks whether all connections have ended.
+	drainInterval = 2 * time.Millisecond
 )
-
-// discardBytes is how much of a refused body is read before the connection is closed.
-const discardBytes = 64 << 20
-
-// maxHeader is how many bytes of request line and headers are read; net/http adds 4 KiB of its own.
-const maxHeader = 12 << 10
 
 var errServerClosed = http.ErrServerClosed
 
+// server serves one handler on some of the listening sockets, within a limit of connections.
 type server struct {
 	http      *http.Server
-	role      *Role
+	timeouts  timeouts
+	refusals  *refusalLog
 	limit     *connectionLimit
-	patience  time.Duration // of a shutdown, with requests that the executor does not have
 	accepting sync.WaitGroup
+	draining  atomic.Bool // stopAccepting was called
 
 	mu        sync.Mutex
 	listeners []net.Listener
 }
 
-// newServer takes at most that many connections at once.
-func newServer(role *Role, handler http.Handler, connections int) *server {
-	return &server{
-		role:     role,
-		limit:    newConnectionLimit(connections),
-		patience: handledTimeout,
+func newServer(role *Role, handler http.Handler, maxConnections int) *server {
+	s := &server{
+		timeouts: role.timeouts,
+		refusals: &role.refusals,
+		limit:    newConnectionLimit(maxConnections, role.timeouts.discard),
 		http: &http.Server{
-			Handler:           handler,
-			ReadHeaderTimeout: headerTimeout,
-			IdleTimeout:       idleTimeout,
+			ReadHeaderTimeout: role.timeouts.header,
+			IdleTimeout:       role.timeouts.idle,
 			MaxHeaderBytes:    maxHeader,
-			// Else net/http answers OPTIONS * by itself, unsigned.
+			// Otherwise net/http answers OPTIONS * itself, unsigned.
 			DisableGeneralOptionsHandler: true,
 			ConnContext:                  withConnection,
 			ConnState:                    noteState,
-			// net/http would print addresses and parts of requests that strangers choose.
+			// net/http would print addresses and parts of requests, which any caller chooses.
 			ErrorLog: log.New(io.Discard, "", 0),
 		},
 	}
+	s.http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.draining.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		handler.ServeHTTP(w, r)
+	})
+	return s
 }
 
-// serve accepts on l, with TLS if there is a configuration for it, until shutdown, when it returns
+// serve accepts on l, with TLS if config is not nil, until shutdown, and then returns
 // errServerClosed.
 func (s *server) serve(l net.Listener, config *tls.Config) error {
 	s.mu.Lock()
+	if s.draining.Load() {
+		s.mu.Unlock()
+		_ = l.Close()
+		return errServerClosed
+	}
 	s.listeners = append(s.listeners, l)
 	s.accepting.Add(1)
 	s.mu.Unlock()
 	defer s.accepting.Done()
-	err := s.http.Serve(&limitedListener{Listener: l, limit: s.limit, tls: config, failed: s.handshakeFailed})
+	err := s.http.Serve(&limitedListener{Listener: l, server: s, tls: config})
 	if errors.Is(err, net.ErrClosed) {
 		return errServerClosed
 	}
 	return err
 }
 
-func (s *server) handshakeFailed(remote, reason string) {
-	s.role.noteRefusal(http.StatusBadRequest, remote, reason)
+// stopAccepting leaves further connections in the backlog.
+func (s *server) stopAccepting() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.draining.Store(true)
+	for _, l := range s.listeners {
+		_ = l.Close()
+	}
 }
 
-// shutdown stops accepting and returns when every caller has been answered, or cut off because nothing is
-// done for him. net/http hears of it last: from then on it drops each request that it has just read.
+// shutdown stops accepting. It returns when every caller has been answered, or was cut off because
+// the executor does not have his request. Idle connections are closed after drainIdle, as a request
+// that arrives on one meanwhile would be lost. net/http is closed last: from then on it drops each
+// request that it has just read.
 func (s *server) shutdown() {
-	s.closeListeners()
-	s.http.SetKeepAlivesEnabled(false)
-	for began := time.Now(); !s.limit.isEmpty(); time.Sleep(shutdownPause) {
+	s.stopAccepting()
+	s.accepting.Wait() // now every accepted connection is counted
+	closeIdle := time.AfterFunc(s.timeouts.drainIdle, func() { s.http.SetKeepAlivesEnabled(false) })
+	defer closeIdle.Stop()
+	for began := time.Now(); !s.limit.isEmpty(); time.Sleep(drainInterval) {
 		switch waited := time.Since(began); {
-		case waited > s.patience:
-			s.limit.cut(handled)
-		case waited > unheardTimeout:
-			s.limit.cut(unheard)
+		case waited > s.timeouts.drainHandling:
+			s.limit.abort(handling)
+		case waited > s.timeouts.drainReading:
+			s.limit.abort(reading)
 		}
 	}
 	_ = s.http.Close()
 }
 
-// closeListeners returns when every connection that was accepted is counted.
-func (s *server) closeListeners() {
-	s.mu.Lock()
-	for _, l := range s.listeners {
-		_ = l.Close()
+// setDeadlines bounds the first write, and the body, which net/http reads also if no handler does.
+func setDeadlines(w http.ResponseWriter, t timeouts) {
+	control := http.NewResponseController(w)
+	_ = control.SetWriteDeadline(time.Now().Add(t.write))
+	_ = control.SetReadDeadline(time.Now().Add(t.body))
+}
+
+// limitedListener accepts connections within the server's limit.
+type limitedListener struct {
+	net.Listener
+	server *server
+	tls    *tls.Config // nil: plain HTTP
+}
+
+// Accept returns the next connection within the limit. Those above it are answered with 503.
+func (l *limitedListener) Accept() (net.Conn, error) {
+	s := l.server
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if l.tls != nil {
+			// net/http bounds only the reading of headers; the handshake writes as well.
+			_ = conn.SetWriteDeadline(time.Now().Add(s.timeouts.header))
+			conn = &tlsConn{tls.Server(conn, l.tls), s.refusals, s.timeouts.discard}
+		}
+		c := &connection{Conn: conn, limit: s.limit}
+		if s.limit.add(c) {
+			return c, nil
+		}
+		s.limit.refuse(conn)
 	}
-	s.mu.Unlock()
-	s.accepting.Wait()
 }

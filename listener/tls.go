@@ -6,69 +6,82 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"syscall"
+	"time"
 
 	"dataflux-func-sidecar/privsep/message"
 )
 
-// speakTLS returns one entry for each of a number of listening sockets: what TLS there needs, or nil where
-// callers speak plain HTTP.
-func speakTLS(identity message.Identity, listeners int) ([]*tls.Config, error) {
+// tlsConfigs returns a configuration for each of the listening sockets, nil for plain HTTP.
+func tlsConfigs(identity message.Identity, listeners int) ([]*tls.Config, error) {
 	configs := make([]*tls.Config, listeners)
 	if identity.Listeners == nil {
 		return configs, nil
 	}
 	if len(identity.Listeners) != listeners {
-		return nil, fmt.Errorf("%w: Certified is about %d sockets, there are %d", message.ErrProtocol, len(identity.Listeners), listeners)
+		return nil, fmt.Errorf("%w: Certified is about %d sockets, there are %d",
+			message.ErrProtocol, len(identity.Listeners), listeners)
 	}
 	pair, err := tls.X509KeyPair(identity.Certificate, identity.Key)
 	if err != nil {
 		return nil, fmt.Errorf("cannot use the TLS certificate: %w", err)
 	}
-	// One for all, so that a session resumes at whichever address. HTTP/2 is not offered: it would be a
-	// second parser of what strangers send.
-	config := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
-	for i, speaks := range identity.Listeners {
-		if speaks {
+	// All sockets share one configuration, so that a session resumes at any address. HTTP/2 is not
+	// offered: it would be a second parser of unauthenticated input.
+	config := &tls.Config{
+		Certificates: []tls.Certificate{pair},
+		MinVersion:   tls.VersionTLS12,
+		NextProtos:   []string{"http/1.1"},
+	}
+	for i, secure := range identity.Listeners {
+		if secure {
 			configs[i] = config
 		}
 	}
 	return configs, nil
 }
 
-// secure is a caller's connection that begins with the TLS handshake. There is no step of its own for it:
-// it happens when net/http reads the first header, within the time for that.
-type secure struct {
+// tlsConn is a caller's connection that begins with a TLS handshake. The handshake happens when
+// net/http reads the first header, within the time for that.
+type tlsConn struct {
 	*tls.Conn
-	failed func(remote, reason string)
+	refusals *refusalLog
+	discard  time.Duration
 }
 
-// Read answers a caller who speaks no TLS at all in its own words, which net/http would leave out here.
-func (s *secure) Read(p []byte) (int, error) {
-	n, err := s.Conn.Read(p)
-	if err == nil || s.ConnectionState().HandshakeComplete {
+// Read answers a caller who speaks plain HTTP with 400 in plain HTTP, and reports failed
+// handshakes.
+func (c *tlsConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err == nil || c.ConnectionState().HandshakeComplete {
 		return n, err
 	}
+	reason := ""
 	if plain, ok := errors.AsType[tls.RecordHeaderError](err); ok && plain.Conn != nil {
-		s.note("it spoke no TLS, which this address expects")
-		sayUnheard(plain.Conn, "400 Bad Request", "", "this address speaks TLS: call it with https:// in place of http://")
-		return n, io.EOF // nothing more is to be said
+		answerUnread(plain.Conn, c.discard, "400 Bad Request", "",
+			"this address speaks TLS: call it with https:// in place of http://")
+		reason = "it spoke no TLS, which this address expects"
+		err = io.EOF // net/http must not answer too
+	} else if isHandshakeFailure(err) {
+		reason = "the TLS handshake failed: " + err.Error()
 	}
-	if worthNoting(err) {
-		s.note("the TLS handshake failed: " + err.Error())
+	if reason != "" {
+		c.refusals.add(http.StatusBadRequest, c.RemoteAddr().String(), reason)
 	}
 	return n, err
 }
 
-// worthNoting leaves out who came and went, or sent too little in time: port checks do. ErrClosed is of a drain.
-func worthNoting(err error) bool {
-	slow, ok := errors.AsType[net.Error](err)
-	gone := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, net.ErrClosed)
-	return !gone && (!ok || !slow.Timeout())
-}
-
-func (s *secure) note(reason string) {
-	if s.failed != nil {
-		s.failed(s.RemoteAddr().String(), reason)
+// isHandshakeFailure is false for a caller who left or sent too little in time, as port checks do,
+// and for a connection that a drain has closed.
+func isHandshakeFailure(err error) bool {
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+		return false
 	}
+	for _, gone := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, net.ErrClosed} {
+		if errors.Is(err, gone) {
+			return false
+		}
+	}
+	return true
 }

@@ -32,13 +32,30 @@ func readReport(t *testing.T, text string) dropReport {
 	return rep
 }
 
-func TestDropLeavesNothingOfRootOnAnyThread(t *testing.T) {
+func TestDrop_EveryThread(t *testing.T) {
 	needRoot(t)
 	rep := runDrop(t, "65534", "65534", "65534,4242,77")
 	checkDropped(t, rep)
 	for _, text := range rep.Statuses {
 		if groups := parseStatus(text)["Groups"]; !slices.Equal(groups, []string{"77", "4242", "65534"}) {
-			t.Errorf("groups %v", groups)
+			t.Errorf("got the groups %v, want 77, 4242 and 65534", groups)
+		}
+	}
+}
+
+// The executor is the role's user, acts on commands as theirs, and makes files as the role's.
+func TestDrop_SeparatePrincipals(t *testing.T) {
+	needRoot(t)
+	rep := runDrop(t, "65534", "65534", "65534,77", "role=61234:61235")
+	checkDroppedTo(t, rep, "Uid:\t61234\t65534\t61234\t61234\n", "Gid:\t61235\t65534\t61235\t61235\n")
+	for name, test := range map[string]struct{ role, want string }{
+		"root's uid":     {"role=0:61235", "root's"},
+		"root's gid":     {"role=61234:0", "root's"},
+		"the same group": {"role=61234:65534", "same primary group"},
+	} {
+		rep := runDrop(t, "65534", "65534", "65534", test.role)
+		if !strings.Contains(rep.Drop, test.want) {
+			t.Errorf("%s: got %q, want %q in it", name, rep.Drop, test.want)
 		}
 	}
 }
@@ -46,57 +63,63 @@ func TestDropLeavesNothingOfRootOnAnyThread(t *testing.T) {
 // checkDropped reads the report without the code that Drop proves itself with.
 func checkDropped(t *testing.T, rep dropReport) {
 	t.Helper()
+	checkDroppedTo(t, rep, "Uid:\t65534\t65534\t65534\t65534\n", "Gid:\t65534\t65534\t65534\t65534\n")
+}
+
+func checkDroppedTo(t *testing.T, rep dropReport, uids, gids string) {
+	t.Helper()
 	if rep.Drop != "succeeded" || rep.Proof != "succeeded" || len(rep.Regained) > 0 {
-		t.Fatalf("drop %q, proof %q, had back: %v", rep.Drop, rep.Proof, rep.Regained)
+		t.Fatalf("got drop %q, proof %q, regained %v; want success and nothing",
+			rep.Drop, rep.Proof, rep.Regained)
 	}
 	if rep.Dumpable != 0 {
-		t.Errorf("dumpable reads %d", rep.Dumpable)
+		t.Errorf("got dumpable %d, want 0", rep.Dumpable)
 	}
 	if len(rep.Statuses) < 12 {
-		t.Fatalf("only %d threads were examined", len(rep.Statuses))
+		t.Fatalf("got %d threads, want 12 at least", len(rep.Statuses))
 	}
 	for _, text := range rep.Statuses {
 		for _, line := range []string{
-			"Uid:\t65534\t65534\t65534\t65534\n", "Gid:\t65534\t65534\t65534\t65534\n",
+			uids, gids,
 			"CapInh:\t0000000000000000\n", "CapPrm:\t0000000000000000\n",
 			"CapEff:\t0000000000000000\n", "CapAmb:\t0000000000000000\n",
 		} {
 			if !strings.Contains(text, line) {
-				t.Errorf("a thread lacks %q:\n%s", line, text)
+				t.Errorf("got a thread\n%s\nwant %q in it", text, line)
 			}
 		}
 	}
 }
 
-// TestDropClearsInheritableAndAmbientCapabilities covers what a change of user
-// alone would leave.
-func TestDropClearsInheritableAndAmbientCapabilities(t *testing.T) {
+// A change of user alone would leave them.
+func TestDrop_InheritableAndAmbientCapabilities(t *testing.T) {
 	needRoot(t)
 	checkDropped(t, runDrop(t, "65534", "65534", "65534", "ambient"))
 }
 
-func TestDropRefusesSecurebitsThatKeepCapabilities(t *testing.T) {
+func TestDrop_SecurebitsThatKeepCapabilities(t *testing.T) {
 	needRoot(t)
 	for _, spoil := range []string{"keepcaps", "nofixup"} {
 		rep := runDrop(t, "65534", "65534", "65534", spoil)
 		if !strings.Contains(rep.Drop, "securebits") || rep.Proof == "succeeded" {
-			t.Errorf("%s: drop %q, proof %q", spoil, rep.Drop, rep.Proof)
+			t.Errorf("%s: got drop %q, proof %q; want both to fail", spoil, rep.Drop, rep.Proof)
 		}
 	}
 }
 
-func TestDropRefusesRootIDs(t *testing.T) {
+func TestDrop_RootIDs(t *testing.T) {
 	needRoot(t)
-	for _, ids := range [][]string{{"0", "65534", "65534"}, {"65534", "0", "0"}, {"-1", "65534", "65534"}} {
+	for _, ids := range [][]string{
+		{"0", "65534", "65534"}, {"65534", "0", "0"}, {"-1", "65534", "65534"},
+	} {
 		if rep := runDrop(t, ids...); !strings.Contains(rep.Drop, "root's") {
-			t.Errorf("ids %v: drop %q", ids, rep.Drop)
+			t.Errorf("ids %v: got %q, want a refusal", ids, rep.Drop)
 		}
 	}
 }
 
-// TestProofFindsWhatAHalfDropLeaves: a proof that finds nothing wrong with root
-// would prove nothing.
-func TestProofFindsWhatAHalfDropLeaves(t *testing.T) {
+// A proof that finds nothing wrong with root would prove nothing.
+func TestProveDropped_HalfADrop(t *testing.T) {
 	for name, change := range map[string][2]string{
 		"saved uid":       {"Uid:\t5\t5\t5\t5", "Uid:\t5\t5\t0\t5"},
 		"fs uid":          {"Uid:\t5\t5\t5\t5", "Uid:\t5\t5\t5\t0"},
@@ -112,9 +135,9 @@ func TestProofFindsWhatAHalfDropLeaves(t *testing.T) {
 	} {
 		s := parseStatus(strings.Replace(goodStatus, change[0], change[1], 1))
 		u := User{UID: 5, GID: 6, Groups: []int{7, 6}}
-		failed := u.checkIDs(s) != nil || checkNoCapabilities(s) != nil
-		if failed == (name == "nothing changed") {
-			t.Errorf("%s: found wrong: %v", name, failed)
+		failed := Principals{Run: u, Role: u}.checkThread(s) != nil || checkNoCapabilities(s) != nil
+		if want := name != "nothing changed"; failed != want {
+			t.Errorf("%s: got a failed proof: %t, want %t", name, failed, want)
 		}
 	}
 }
@@ -123,36 +146,35 @@ const goodStatus = "Name:\tx\nUid:\t5\t5\t5\t5\nGid:\t6\t6\t6\t6\nGroups:\t6 7 \
 	"CapInh:\t0000000000000000\nCapPrm:\t0000000000000000\nCapEff:\t0000000000000000\n" +
 	"CapBnd:\t000001ffffffffff\nCapAmb:\t0000000000000000\n"
 
-// TestDropKeepsAnOrdinaryUser is the start without root, and without the right
-// to become somebody else.
-func TestDropKeepsAnOrdinaryUser(t *testing.T) {
+// This is the start without root, and without the right to become another user.
+func TestDrop_OrdinaryUser(t *testing.T) {
 	needRoot(t)
 	as := func(args ...string) dropReport {
 		cmd := attacker(t, append([]string{"drop"}, args...)...)
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: testUID, Gid: testUID, Groups: []uint32{testUID, 77}}}
+		credential := &syscall.Credential{Uid: testUID, Gid: testUID, Groups: []uint32{testUID, 77}}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: credential}
 		return readReport(t, answer(t, cmd))
 	}
 	checkDropped(t, as("65534", "65534", "65534,77"))
 	if rep := as("1234", "65534", "65534,77"); !strings.Contains(rep.Drop, "start as root") {
-		t.Errorf("becoming another user: %q", rep.Drop)
+		t.Errorf("becoming another user: got %q, want a refusal", rep.Drop)
 	}
 	if rep := as("65534", "65534", "65534"); rep.Drop == "succeeded" {
-		t.Error("a group too many was overlooked")
+		t.Error("a group too many: got success, want a refusal")
 	}
 }
 
-// TestDropSaysWhenItIsBuiltWithCgo needs a test binary that is: the race
-// detector is on in CI.
-func TestDropSaysWhenItIsBuiltWithCgo(t *testing.T) {
+// It needs a test binary with cgo: CI runs the tests with the race detector.
+func TestDrop_BuiltWithCgo(t *testing.T) {
 	if _, err := prctlAllThreads(3, 0); err == nil {
 		t.Skip("this test binary does not use cgo")
 	}
 	if err := SetNoNewPrivs(); err == nil || !strings.Contains(err.Error(), "CGO_ENABLED=0") {
-		t.Errorf("error %v does not say how to build", err)
+		t.Errorf("got %v, want an error that says how to build", err)
 	}
 }
 
-func TestMarkCloseOnExecLeavesOnlyTheStandardDescriptors(t *testing.T) {
+func TestMarkCloseOnExec_StandardDescriptorsStay(t *testing.T) {
 	cmd := attacker(t, "close-on-exec")
 	cmd.ExtraFiles = []*os.File{os.Stderr, os.Stderr}
 	if got := answer(t, cmd); got != "3" {
@@ -160,7 +182,7 @@ func TestMarkCloseOnExecLeavesOnlyTheStandardDescriptors(t *testing.T) {
 	}
 }
 
-func TestMarkCloseOnExecWithoutCloseRange(t *testing.T) {
+func TestMarkCloseOnExec_WithoutCloseRange(t *testing.T) {
 	fd, err := syscall.Open("/dev/null", syscall.O_RDONLY, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -171,6 +193,6 @@ func TestMarkCloseOnExecWithoutCloseRange(t *testing.T) {
 	}
 	flags, _, _ := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_GETFD, 0)
 	if flags&syscall.FD_CLOEXEC == 0 {
-		t.Error("the descriptor is still inherited")
+		t.Errorf("got the flags %#x, want FD_CLOEXEC", flags)
 	}
 }

@@ -11,22 +11,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SetNoNewPrivs makes no_new_privs hold on every thread: no program executed
-// from here on gains privileges from its file. It also takes sudo away from
-// commands, so the executor does without it where sudo is allowed.
+// SetNoNewPrivs makes no_new_privs hold on every thread: no program that is executed from then on
+// gains privileges from its file.
 func SetNoNewPrivs() error {
 	if _, err := prctlAllThreads(unix.PR_SET_NO_NEW_PRIVS, 1); err != nil {
 		return fmt.Errorf("cannot set no_new_privs: %w", err)
 	}
 	held, err := prctlAllThreads(unix.PR_GET_NO_NEW_PRIVS, 0)
 	if err != nil || held != 1 {
-		return fmt.Errorf("cannot prove no_new_privs: it reads %d, error %v", held, err)
+		return fmt.Errorf("cannot prove no_new_privs: got %d, error %v", held, err)
 	}
 	return nil
 }
 
-// prctlAllThreads ends the program when two threads answer differently, so its
-// result speaks for all of them.
+// prctlAllThreads returns the result of all threads: the Go runtime ends the program if two differ.
 func prctlAllThreads(option, value uintptr) (uintptr, error) {
 	r, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, option, value, 0, 0, 0, 0)
 	if errno != 0 {
@@ -35,21 +33,28 @@ func prctlAllThreads(option, value uintptr) (uintptr, error) {
 	return r, nil
 }
 
-// SetNonDumpable closes /proc/PID/mem, environ, maps and fd, ptrace and core
-// dumps to other processes of the same user. Executing a program undoes it.
+func cgoHint(errno syscall.Errno) string {
+	if errno == syscall.ENOTSUP {
+		return "; hint: this binary uses cgo, build it with CGO_ENABLED=0"
+	}
+	return ""
+}
+
+// SetNonDumpable closes /proc/PID/mem, environ, maps and fd, ptrace, and core dumps to other
+// processes of the same user. Executing a program undoes it.
 func SetNonDumpable() error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("cannot make the process non-dumpable: %w", err)
 	}
 	held, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
 	if err != nil || held != 0 {
-		return fmt.Errorf("cannot prove that the process is non-dumpable: it reads %d, error %v", held, err)
+		return fmt.Errorf("cannot prove that the process is non-dumpable: got %d, error %v",
+			held, err)
 	}
 	return nil
 }
 
-// refuseCoreDumps also holds where a later change of ids would make the process
-// dumpable again.
+// refuseCoreDumps also holds if a later change of ids makes the process dumpable again.
 func refuseCoreDumps() error {
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		return fmt.Errorf("cannot forbid core dumps: %w", err)
@@ -57,18 +62,17 @@ func refuseCoreDumps() error {
 	return nil
 }
 
-// MarkCloseOnExec marks every descriptor from the given one on, so that none
-// that somebody forgot reaches a program executed later.
+// MarkCloseOnExec marks every descriptor from the given one on, so that none that was left open by
+// mistake reaches a program that is executed later.
 func MarkCloseOnExec(from uint) error {
-	err := unix.CloseRange(from, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
-	if err == nil {
+	if unix.CloseRange(from, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) == nil {
 		return nil
 	}
 	return markEachCloseOnExec(from)
 }
 
-// markEachCloseOnExec serves kernels before Linux 5.11, and containers whose
-// filter does not know close_range.
+// markEachCloseOnExec is for kernels before Linux 5.11, and containers whose filter does not know
+// close_range.
 func markEachCloseOnExec(from uint) error {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
@@ -82,7 +86,7 @@ func markEachCloseOnExec(from uint) error {
 		if uint(fd) < from {
 			continue
 		}
-		// The descriptor that listed the directory is closed by now.
+		// EBADF: the descriptor that listed the directory is closed by now.
 		_, err = unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC)
 		if err != nil && !errors.Is(err, unix.EBADF) {
 			return fmt.Errorf("cannot mark descriptor %d: %w", fd, err)

@@ -5,29 +5,28 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"runtime"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// Landlock is the state that stage one ends in.
+// ownProgram leads to the running program even if another file has its name by now.
+const ownProgram = "/proc/self/exe"
+
+// Landlock is the state at the end of stage one.
 type Landlock struct {
-	// ABI is the version of Landlock in force, or 0.
-	ABI int
-	// Missing says why there is none. The caller tells it loudly, once.
-	Missing error
+	ABI     int   // the version in force, or 0
+	Missing error // why there is none; the caller logs it
 
 	thread int
 }
 
-// EnterLandlock is stage one of the sandbox. A freshly executed network role
-// calls it before anything else: it locks the goroutine to its thread, sets
-// no_new_privs, makes the process non-dumpable, ties it to the thread that
-// started it (SIGKILL when that ends) and takes from this thread every right to
-// files but that of reading what name resolution and TLS need.
-// The same goroutine then calls Reexec.
+// EnterLandlock is stage one of the sandbox. A freshly executed network role calls it before
+// anything else. It locks the goroutine to its thread, sets no_new_privs, makes the process
+// non-dumpable, ties it to the thread that started it (SIGKILL when that ends), and takes from this
+// thread every right to files but those of readablePaths. The same goroutine then calls Reexec.
 func EnterLandlock() (Landlock, error) {
 	runtime.LockOSThread()
 	state := Landlock{thread: unix.Gettid()}
@@ -36,29 +35,29 @@ func EnterLandlock() (Landlock, error) {
 			return state, err
 		}
 	}
-	abi, err := landlockABI()
+	abi, err := LandlockABI()
 	if err != nil {
-		state.Missing = fmt.Errorf("no Landlock: %w: files are guarded by their modes and by seccomp alone; "+
-			"use Linux 5.13 or later with `landlock` in the kernel's lsm= list", err)
+		state.Missing = fmt.Errorf("no Landlock: %w: "+
+			"files are guarded by their modes and by seccomp alone; "+
+			"hint: use Linux 5.13 or later with `landlock` in the kernel's lsm= list", err)
 		return state, nil
 	}
 	state.ABI = abi
 	return state, restrictThread(abi)
 }
 
-// Reexec executes this program anew with the given arguments and environment,
-// inside the domain that EnterLandlock made. It returns only when that fails.
+// Reexec executes this program again with the given arguments and environment, inside the domain of
+// EnterLandlock. It returns only if that fails.
 func (l Landlock) Reexec(argv, env []string) error {
 	if l.thread == 0 || unix.Gettid() != l.thread {
-		return errors.New("cannot execute stage two: this thread is not the one that called EnterLandlock")
+		return errors.New("cannot execute stage two: another thread has called EnterLandlock")
 	}
 	err := syscall.Exec(ownProgram, argv, env)
 	return fmt.Errorf("cannot execute stage two: %w", err)
 }
 
-// dieWithParent asks again for what the parent asked for when it forked. That
-// belongs to the thread that was forked, and the one that executes stage two
-// need not be it: the signal would be lost without a word.
+// dieWithParent repeats what the parent asked for when it forked. The signal belongs to the thread
+// that was forked. If another thread executes stage two, the signal would be lost silently.
 func dieWithParent() error {
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return fmt.Errorf("cannot tie the network role to its parent: %w", err)
@@ -66,13 +65,15 @@ func dieWithParent() error {
 	return nil
 }
 
-// LandlockInForce proves from inside that files are out of reach: whoever the
-// user is, an unconfined process may open the root directory.
+// LandlockInForce proves from inside that files are out of reach: without Landlock every user may
+// open the root directory.
 func LandlockInForce() error {
 	fd, err := unix.Open("/", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err == nil {
 		unix.Close(fd)
-		return errors.New("cannot prove that Landlock is in force: the root directory can be opened")
+		return errors.New(
+			"cannot prove that Landlock is in force: the root directory can be opened",
+		)
 	}
 	if !errors.Is(err, unix.EACCES) {
 		return fmt.Errorf("cannot prove that Landlock is in force: %w", err)
@@ -80,58 +81,88 @@ func LandlockInForce() error {
 	return nil
 }
 
-// ownProgram leads to the file that is running even when another one has taken
-// its name meanwhile.
-const ownProgram = "/proc/self/exe"
+// LandlockABI returns the version of Landlock that the kernel has. It is an error to have none: the
+// kernel is too old or was started without it, or a container forbids the call.
+func LandlockABI() (int, error) {
+	abi, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET,
+		0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
+	if errno != 0 {
+		return 0, fmt.Errorf("landlock_create_ruleset: %w", errno)
+	}
+	return int(abi), nil
+}
 
-// restrictThread makes the ruleset and puts this thread under it.
+// restrictThread puts this thread, to which the goroutine is locked, under the policy.
 func restrictThread(abi int) error {
-	ruleset, err := createRuleset(abi)
-	if err != nil {
-		return err
+	attr := deniedBy(abi)
+	ruleset, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET,
+		uintptr(unsafe.Pointer(&attr)), attr.size(), 0)
+	if errno != 0 {
+		return fmt.Errorf("cannot create a Landlock ruleset: %w", errno)
 	}
-	defer unix.Close(ruleset)
-	// seccomp forbids executing later on; reading is what executing begins with.
-	if err := allowPath(ruleset, ownProgram, unix.LANDLOCK_ACCESS_FS_EXECUTE|unix.LANDLOCK_ACCESS_FS_READ_FILE); err != nil {
-		return err
-	}
-	for _, dir := range readableDirectories() {
-		err := allowPath(ruleset, dir, unix.LANDLOCK_ACCESS_FS_READ_FILE)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	defer unix.Close(int(ruleset))
+	for _, r := range readablePaths {
+		err := addPathRule(int(ruleset), r)
+		if err != nil && (r.path == ownProgram || !errors.Is(err, fs.ErrNotExist)) {
 			return err
 		}
 	}
-	return restrictSelf(ruleset)
+	if _, _, errno := unix.Syscall(unix.SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0, 0); errno != 0 {
+		return fmt.Errorf("cannot enter the Landlock domain: %w", errno)
+	}
+	return nil
 }
 
-// readableDirectories are where name resolution and the certificate pool read.
-// They are directories throughout: a rule on resolv.conf itself would go
-// with the old file when a new one is renamed over it.
-func readableDirectories() []string {
-	dirs := []string{
-		"/etc",                       // resolv.conf, hosts, nsswitch.conf, ssl, pki
-		"/run/systemd/resolve",       // the usual target of /etc/resolv.conf
-		"/run/NetworkManager",        // the same
-		"/run/resolvconf",            // the same
-		"/var/lib/ca-certificates",   // SUSE: the target of /etc/ssl/ca-bundle.pem
-		"/usr/share/ca-certificates", // Debian: the targets in /etc/ssl/certs
-	}
-	// Whatever else manages this host's resolv.conf.
-	if target, err := filepath.EvalSymlinks("/etc/resolv.conf"); err == nil {
-		if dir := filepath.Dir(target); dir != "/" {
-			dirs = append(dirs, dir)
-		}
-	}
-	return dirs
-}
-
-// allowPath opens the path without asking for a right to it: the user may not
-// even read its own program.
-func allowPath(ruleset int, path string, rights uint64) error {
-	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+// addPathRule opens the path with O_PATH, which takes no right to it: the user may not even read
+// its own program.
+func addPathRule(ruleset int, r pathRule) error {
+	fd, err := unix.Open(r.path, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return &os.PathError{Op: "cannot allow in the sandbox", Path: path, Err: err}
+		return &os.PathError{Op: "cannot allow in the sandbox", Path: r.path, Err: err}
 	}
 	defer unix.Close(fd)
-	return addPathRule(ruleset, fd, rights)
+	attr := pathBeneathAttr{r.rights, int32(fd)}
+	_, _, errno := unix.Syscall6(unix.SYS_LANDLOCK_ADD_RULE, uintptr(ruleset),
+		unix.LANDLOCK_RULE_PATH_BENEATH, uintptr(unsafe.Pointer(&attr)), 0, 0, 0)
+	if errno != 0 {
+		return fmt.Errorf("cannot add a Landlock rule: %w", errno)
+	}
+	return nil
+}
+
+// rulesetAttr is the kernel's landlock_ruleset_attr. The fields of golang.org/x/sys were renamed
+// between versions.
+type rulesetAttr struct {
+	handledFS, handledNet, scoped uint64
+}
+
+// pathBeneathAttr is the kernel's landlock_path_beneath_attr: 12 bytes, packed. Go's padding at the
+// end is not part of it.
+type pathBeneathAttr struct {
+	allowed uint64
+	parent  int32
+}
+
+// deniedBy returns what a kernel with that version of Landlock can deny.
+func deniedBy(abi int) rulesetAttr {
+	var attr rulesetAttr
+	for _, right := range landlockRights {
+		if right.abi <= abi {
+			attr.handledFS |= right.denied.handledFS
+			attr.handledNet |= right.denied.handledNet
+			attr.scoped |= right.denied.scoped
+		}
+	}
+	return attr
+}
+
+// size leaves out the last fields if they are zero: an older kernel does not know them.
+func (a rulesetAttr) size() uintptr {
+	switch {
+	case a.scoped != 0:
+		return unsafe.Sizeof(a)
+	case a.handledNet != 0:
+		return unsafe.Offsetof(a.scoped)
+	}
+	return unsafe.Offsetof(a.handledNet)
 }

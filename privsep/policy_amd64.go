@@ -5,13 +5,12 @@ import "golang.org/x/sys/unix"
 const (
 	auditArch = unix.AUDIT_ARCH_X86_64
 
-	// On amd64 the runtime sets the thread's own storage through clone.
+	// On amd64 the Go runtime sets the thread-local storage through clone.
 	archThreadFlags = unix.CLONE_SETTLS
 
 	openLargeFile = 0x8000
 )
 
-// archHostileCalls are hostile calls that other architectures never had.
 var archHostileCalls = []uintptr{
 	unix.SYS_FORK, unix.SYS_VFORK, unix.SYS_MODIFY_LDT, unix.SYS_IOPL, unix.SYS_IOPERM,
 }

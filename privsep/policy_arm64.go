@@ -10,5 +10,5 @@ const (
 	openLargeFile = 0x20000
 )
 
-// archHostileCalls is empty: the calls that are only on amd64 have no number.
+// archHostileCalls is empty: arm64 has no such calls.
 var archHostileCalls []uintptr

@@ -5,13 +5,16 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 )
 
-// attackTable says how the sandbox answers each attack, and how Landlock does
-// where it is left alone; "" says that it is seccomp's matter only. Every attack
-// runs as root, so what refuses is the sandbox and not the user's lack of rights.
-var attackTable = []struct{ name, sandbox, landlock string }{
+type attackCase struct{ name, sandbox, landlock string }
+
+// attackTable lists the sandbox's answer to each attack, and that of Landlock alone, "" where only
+// seccomp refuses it. Every attack runs as root, so what refuses is the sandbox and not the user's
+// lack of rights.
+var attackTable = []attackCase{
 	{"exec", "killed", "EACCES"},
 	{"execveat", "killed", "EACCES"},
 	{"reexec", "killed", ""},
@@ -82,6 +85,7 @@ var attackTable = []struct{ name, sandbox, landlock string }{
 	{"open-parent", "EACCES", "EACCES"},
 	{"open-self-mem", "EACCES", "EACCES"},
 	{"open-dotdot", "EACCES", "EACCES"},
+	{"open-descriptor", "EACCES", "EACCES"},
 	{"open-link", "EACCES", "EACCES"},
 	{"openat2", "EPERM", ""},
 	{"statx", "EPERM", ""},
@@ -128,63 +132,95 @@ var attackTable = []struct{ name, sandbox, landlock string }{
 	{"dup", "EPERM", ""},
 }
 
-func TestSandboxRefuses(t *testing.T) {
+func TestSandbox_Refuses(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	needLandlock(t, 6)
 	abstract := listenAbstract(t)
+	run := func(t *testing.T, args ...string) string {
+		cmd := attacker(t, args...)
+		cmd.Env = append(cmd.Env, "ATTACK_DIR="+prey(t), "ATTACK_ABSTRACT="+abstract)
+		return answer(t, cmd)
+	}
+	refused := map[string]map[string]string{}
+	for _, layers := range []string{"both", "seccomp", "landlock"} {
+		refused[layers] = map[string]string{}
+		// One process tries all that it survives: a refused attack changes nothing.
+		var names []string
+		for _, attack := range attackTable {
+			if want := attack.want(layers); want != "" && want != "killed" {
+				names = append(names, attack.name)
+			}
+		}
+		answers := strings.Split(run(t, append([]string{"in", layers, "each"}, names...)...), "\n")
+		if len(answers) != len(names) {
+			t.Fatalf("in %s: got %d answers, want %d: %q", layers, len(answers), len(names), answers)
+		}
+		for i, name := range names {
+			refused[layers][name] = answers[i]
+		}
+	}
 	for _, attack := range attackTable {
 		t.Run(attack.name, func(t *testing.T) {
-			run := func(before ...string) string {
-				cmd := attacker(t, append(before, attack.name)...)
-				cmd.Env = append(cmd.Env, "ATTACK_DIR="+prey(t), "ATTACK_ABSTRACT="+abstract)
-				return answer(t, cmd)
+			t.Parallel()
+			if control := run(t, attack.name); control == attack.sandbox || control == "" {
+				t.Errorf("without the sandbox: got %q, want another answer than in it", control)
 			}
-			control := run()
-			if control == attack.sandbox || control == "" {
-				t.Errorf("without the sandbox: %q, which proves nothing", control)
-			}
-			if got := run("in", "both"); got != attack.sandbox {
-				t.Errorf("in the sandbox: %q, want %q (without: %q)", got, attack.sandbox, control)
-			}
-			// Only Landlock answers EACCES. What seccomp refuses, it refuses alone too.
-			if got := run("in", "seccomp"); attack.sandbox != "EACCES" && got != attack.sandbox {
-				t.Errorf("under seccomp alone: %q, want %q", got, attack.sandbox)
-			}
-			if got := run("in", "landlock"); attack.landlock != "" && got != attack.landlock {
-				t.Errorf("under Landlock alone: %q, want %q", got, attack.landlock)
+			for layers, answers := range refused {
+				want, got := attack.want(layers), answers[attack.name]
+				if want == "killed" {
+					got = run(t, "in", layers, attack.name)
+				}
+				if want != "" && got != want {
+					t.Errorf("in %s: got %q, want %q", layers, got, want)
+				}
 			}
 		})
 	}
 }
 
-// TestSandboxAllows is the other half: a sandbox that refuses everything would
-// pass the attacks.
-func TestSandboxAllows(t *testing.T) {
+// want returns the answer that some layers of the sandbox must give, "" for any. Only Landlock
+// answers EACCES; what seccomp refuses, it refuses alone too.
+func (a attackCase) want(layers string) string {
+	switch {
+	case layers == "landlock":
+		return a.landlock
+	case layers == "seccomp" && a.sandbox == "EACCES":
+		return ""
+	}
+	return a.sandbox
+}
+
+// A sandbox that refuses everything would pass the attacks.
+func TestSandbox_Allows(t *testing.T) {
 	needRoot(t)
 	needLandlock(t, 1)
-	for _, name := range []string{"own-pid", "signal-self", "proof-of-itself", "open-hosts", "socket-tcp", "socket-udp6"} {
+	for _, name := range []string{
+		"own-pid", "signal-self", "proof-of-itself", "open-hosts", "socket-tcp", "socket-udp6",
+		"fcntl-get", "own-socket",
+	} {
 		if got := answer(t, attacker(t, "in", "both", name)); got != "succeeded" {
-			t.Errorf("%s: %q, want success", name, got)
+			t.Errorf("%s: got %q, want success", name, got)
 		}
 	}
-	// The runtime falls back to clone when it is told that clone3 is unknown.
+	// The runtime falls back to clone when clone3 is unknown.
 	if got := answer(t, attacker(t, "in", "both", "clone3")); got != "ENOSYS" {
-		t.Errorf("clone3: %q, want ENOSYS", got)
+		t.Errorf("clone3: got %q, want ENOSYS", got)
 	}
 }
 
-func TestSandboxHoldsOnThreadsStartedLater(t *testing.T) {
+func TestSandbox_ThreadsStartedLater(t *testing.T) {
 	needRoot(t)
 	needLandlock(t, 1)
 	if got := answer(t, attacker(t, "threads")); got != "16" {
-		t.Errorf("without the sandbox %s of 16 threads can do it", got)
+		t.Errorf("without the sandbox: got %s threads that can do it, want 16", got)
 	}
 	if got := answer(t, attacker(t, "in", "both", "threads")); got != "0" {
-		t.Errorf("%s of 16 threads escaped", got)
+		t.Errorf("in the sandbox: got %s threads that can do it, want 0", got)
 	}
 }
 
-// prey is a folder with a file to attack and a link that leads out of /etc.
+// prey makes a folder with a file to attack and a link that leads out of /etc.
 func prey(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()

@@ -1,7 +1,9 @@
-// Package sign proves that a request comes from a holder of the key and has not been seen before.
+// Package sign proves that a request comes from a holder of the key and was not seen before:
+// canonical string, HMAC-SHA1, time window, nonces.
 //
-// It knows the canonical string, HMAC-SHA1, the time window and the nonces; it must never decode a
-// body, touch the network, run anything, or let a key or an expected signature into an error.
+// It must never decode a body, touch the network, run anything, or let a key or an expected
+// signature into an error. The scheme is that of docs/protocol.md; testdata/vectors.json has
+// signatures of the stock client.
 package sign
 
 import (
@@ -12,8 +14,8 @@ import (
 	"strings"
 )
 
-// Request is what a signature covers. Path is the path as sent, without the query; Timestamp is the
-// decimal text as sent; Body is the raw bytes as sent.
+// Request is what a signature covers, as it was sent: the path is not decoded and has no query, the
+// timestamp is decimal text, the body is raw bytes.
 type Request struct {
 	Method    string
 	Path      string
@@ -23,7 +25,7 @@ type Request struct {
 }
 
 // Signature returns the value of X-Auth-Signature for r under key: HMAC-SHA1 over
-// METHOD\nPATH\nNONCE\nTIMESTAMP\nBODY in upper-case hex (source: PROTOCOL.md).
+// METHOD\nPATH\nNONCE\nTIMESTAMP\nBODY, as 40 upper-case hex digits.
 func Signature(key []byte, r Request) string {
 	return strings.ToUpper(hex.EncodeToString(r.mac(key)))
 }
@@ -39,8 +41,8 @@ func (r Request) writeHead(w io.Writer) {
 	_, _ = io.WriteString(w, r.Method+"\n"+r.Path+"\n"+r.Nonce+"\n"+r.Timestamp+"\n")
 }
 
-// SignatureOf is Signature for a body that writeBody produces piece by piece, so that a body of many
-// megabytes is never held in one piece. It returns the error of writeBody.
+// SignatureOf is Signature for a body that writeBody produces piece by piece, so that a body of
+// many megabytes is never in memory as a whole. It returns the error of writeBody.
 func SignatureOf(key []byte, r Request, writeBody func(io.Writer) error) (string, error) {
 	mac := hmac.New(sha1.New, key)
 	r.writeHead(mac)

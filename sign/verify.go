@@ -1,43 +1,53 @@
 package sign
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 )
 
-// Bounds of what a signed request may carry. A stock nonce is 32 hex digits, a stock timestamp 10 digits.
+// Bounds of the signature headers, in characters. The stock client's nonce has 32 hex digits, its
+// timestamp 10 digits.
 const (
-	MinNonce     = 8
-	MaxNonce     = 64
-	MaxTimestamp = 12
-	signatureHex = 40
+	MinNonce        = 8
+	MaxNonce        = 64
+	MaxTimestamp    = 12
+	maxMethod       = 16
+	signatureLength = 40
 )
 
-// What Verify refuses. Callers branch on these; the text is fit for the requester, because it says
-// nothing that the requester did not send, apart from this host's clock after the MAC held.
+// Errors of Verify. Their texts may be sent to the caller: they say nothing that the caller did not
+// send, but for this host's clock after the MAC held.
 var (
 	ErrMalformed = errors.New("malformed signature headers")
-	ErrMAC       = errors.New("the signature does not match: compare the secret key on both sides, and sign the exact bytes of METHOD, path, nonce, timestamp and body that are sent")
-	ErrWindow    = errors.New("the timestamp is outside the time window")
-	ErrReplay    = errors.New("this nonce was used before: sign each request with a fresh nonce")
-	ErrFull      = errors.New("too many signed requests within the time window: try again later")
+	ErrMAC       = errors.New("the signature does not match: " +
+		"compare the secret key on both sides, " +
+		"and sign the exact bytes of METHOD, path, nonce, timestamp and body that are sent")
+	ErrWindow = errors.New("the timestamp is outside the time window")
+	ErrReplay = errors.New("this nonce was used before: sign each request with a fresh nonce")
+	ErrFull   = errors.New("too many signed requests within the time window: try again later")
 )
 
 // Verifier accepts each signed request once. It is safe for concurrent use.
 type Verifier struct {
-	keys   [][]byte
-	window time.Duration
-	now    func() time.Time
-	nonces *NonceCache
+	keys    atomic.Pointer[[][]byte]
+	revoked atomic.Bool // a key was removed
+	window  time.Duration
+	now     func() time.Time
+	nonces  *NonceCache
 }
 
-// NewVerifier accepts signatures under any of keys, of which there must be at least one and none
-// empty, and timestamps at most window away from now().
-func NewVerifier(keys [][]byte, window time.Duration, now func() time.Time, nonces *NonceCache) (*Verifier, error) {
+// NewVerifier accepts signatures under any of keys, and timestamps at most window away from now().
+// It returns an error if there is no key or an empty one.
+func NewVerifier(
+	keys [][]byte, window time.Duration, now func() time.Time, nonces *NonceCache,
+) (*Verifier, error) {
 	if len(keys) == 0 {
 		return nil, errors.New("no secret key: set SECRET_KEY")
 	}
@@ -46,19 +56,41 @@ func NewVerifier(keys [][]byte, window time.Duration, now func() time.Time, nonc
 			return nil, errors.New("empty secret key: set SECRET_KEY")
 		}
 	}
-	return &Verifier{keys: keys, window: window, now: now, nonces: nonces}, nil
+	v := &Verifier{window: window, now: now, nonces: nonces}
+	v.keys.Store(&keys)
+	return v, nil
 }
 
-// Verify checks the form, then the MAC, then the time window, then the nonce, in that order: nobody
-// without the key learns about the clock or puts anything into the nonce cache. An error wraps one
-// of the sentinel errors above.
-func (v *Verifier) Verify(r Request, signature string) error {
-	return v.VerifyThen(r, signature, func() {})
+// Revoke refuses every key that is not among keys from now on. It adds none.
+func (v *Verifier) Revoke(keys [][]byte) {
+	left := slices.DeleteFunc(slices.Clone(*v.keys.Load()), func(present []byte) bool {
+		return !slices.ContainsFunc(keys, func(k []byte) bool { return bytes.Equal(k, present) })
+	})
+	v.keys.Store(&left)
+	v.revoked.Store(true)
 }
 
-// VerifyThen is Verify, and calls computed as soon as the MAC is known to hold or not: what comes then is
-// quick, but for the disk on which the nonce is recorded.
-func (v *Verifier) VerifyThen(r Request, signature string, computed func()) error {
+// HasRevoked reports whether Revoke was called: a request that was verified earlier may be signed
+// with a key that is gone.
+func (v *Verifier) HasRevoked() bool { return v.revoked.Load() }
+
+// IsSigned reports whether the signature of a request holds under a present key. It checks neither
+// time nor nonce: it is for requests that Verify has accepted, after a change of keys.
+func (v *Verifier) IsSigned(r Request, signature string) bool {
+	claimed, err := r.checkForm(signature)
+	return err == nil && v.matchesAnyKey(r, claimed)
+}
+
+// Verify checks the form, the MAC, the time window and the nonce, in that order: without the key a
+// caller learns nothing about the clock and adds nothing to the nonce cache. An error wraps one of
+// the errors above, or ErrForgotten or ErrLedger.
+//
+// It calls computed, unless that is nil, once the MAC is checked or the form is wrong. After that
+// only the recording of the nonce on disk may take time.
+func (v *Verifier) Verify(r Request, signature string, computed func()) error {
+	if computed == nil {
+		computed = func() {}
+	}
 	claimed, err := r.checkForm(signature)
 	if err != nil {
 		computed()
@@ -76,30 +108,35 @@ func (v *Verifier) VerifyThen(r Request, signature string, computed func()) erro
 	return v.nonces.Use(r.Nonce, timestamp)
 }
 
-// Claim uses up a name of the caller's choice for as long as nonces are remembered, so that what it
-// names happens once. A name must not have the form of a nonce. Timestamp is that of a request that
-// Verify has accepted. The errors are those of NonceCache.Use.
+// Claim uses a name for as long as nonces are kept, so that its work happens once. The name must
+// not have the form of a nonce. Timestamp is that of a request that Verify has accepted. The errors
+// are those of NonceCache.Use; after ErrLedger the name can be claimed again.
 func (v *Verifier) Claim(name, timestamp string) error {
 	at, err := strconv.ParseInt(timestamp, 10, 64)
 	if err != nil || IsNonce(name) {
 		return fmt.Errorf("%w: cannot claim a name with it", ErrMalformed)
 	}
-	return v.nonces.Use(name, at)
+	return v.nonces.claim(name, at)
 }
 
-// Reclaim is Claim for what was promised before this process started, also where no present timestamp is
-// accepted yet.
+// Unclaim frees a claimed name whose work was refused and never began. It can be claimed again in
+// this process; after a restart it counts as claimed.
+func (v *Verifier) Unclaim(name string) { v.nonces.free(name) }
+
+// Reclaim claims a name whose work was promised before this process started, also while no present
+// timestamp is accepted. The work may have begun, so a name that cannot be recorded stays claimed
+// in this process.
 func (v *Verifier) Reclaim(name string) error {
-	return v.Claim(name, strconv.FormatInt(v.nonces.earliest(), 10))
+	return v.nonces.Use(name, v.nonces.earliest())
 }
 
-// Remembered is how many nonces and claimed names are remembered at present.
-func (v *Verifier) Remembered() int { return v.nonces.Remembered() }
+// Remembered returns how many nonces and claimed names are kept.
+func (v *Verifier) Remembered() int { return v.nonces.count() }
 
-// matchesAnyKey always computes every MAC: the time taken must not tell which key matched.
+// matchesAnyKey always computes every MAC: the time that it takes must not show which key matched.
 func (v *Verifier) matchesAnyKey(r Request, claimed []byte) bool {
 	matched := false
-	for _, key := range v.keys {
+	for _, key := range *v.keys.Load() {
 		if hmac.Equal(r.mac(key), claimed) {
 			matched = true
 		}
@@ -115,53 +152,63 @@ func (v *Verifier) checkWindow(text string) (int64, error) {
 	now, window := v.now().Unix(), int64(v.window/time.Second)
 	switch skew := now - timestamp; {
 	case skew > window:
-		return 0, fmt.Errorf("%w: it is %d s behind this host's clock, %d s are allowed; set both clocks right", ErrWindow, skew, window)
+		return 0, fmt.Errorf("%w: it is %d s behind this host's clock, %d s are allowed; "+
+			"set both clocks right", ErrWindow, skew, window)
 	case -skew > window:
-		return 0, fmt.Errorf("%w: it is %d s ahead of this host's clock, %d s are allowed; set both clocks right", ErrWindow, -skew, window)
+		return 0, fmt.Errorf("%w: it is %d s ahead of this host's clock, %d s are allowed; "+
+			"set both clocks right", ErrWindow, -skew, window)
 	}
 	return timestamp, nil
 }
 
-// checkForm refuses what could shift the borders of the canonical string's five parts (a newline in
-// any of the first four) or grow without bound, and decodes the claimed MAC.
+// checkForm decodes the claimed MAC. It refuses what could shift the borders of the canonical
+// string's five parts, a newline in any of the first four, and what has no bound.
 func (r Request) checkForm(signature string) ([]byte, error) {
+	problem := ""
 	switch {
 	case !isMethod(r.Method):
-		return nil, fmt.Errorf("%w: the method is not 1 to 16 upper-case letters", ErrMalformed)
+		problem = fmt.Sprintf("the method is not 1 to %d upper-case letters", maxMethod)
 	case !isPath(r.Path):
-		return nil, fmt.Errorf("%w: the path is not one that begins with / and has printable ASCII only", ErrMalformed)
+		problem = "the path is not one that begins with / and has printable ASCII only"
 	case !IsNonce(r.Nonce):
-		return nil, fmt.Errorf("%w: X-Auth-Nonce must be %d to %d letters, digits, '-' or '_'", ErrMalformed, MinNonce, MaxNonce)
+		problem = fmt.Sprintf("X-Auth-Nonce must be %d to %d letters, digits, '-' or '_'",
+			MinNonce, MaxNonce)
 	case !IsTimestamp(r.Timestamp):
-		return nil, fmt.Errorf("%w: X-Auth-Timestamp must be Unix seconds, 1 to %d decimal digits", ErrMalformed, MaxTimestamp)
-	case len(signature) != signatureHex:
-		return nil, fmt.Errorf("%w: X-Auth-Signature must be %d hex digits", ErrMalformed, signatureHex)
+		problem = fmt.Sprintf("X-Auth-Timestamp must be Unix seconds, 1 to %d decimal digits",
+			MaxTimestamp)
+	default:
+		if len(signature) == signatureLength {
+			if claimed, err := hex.DecodeString(signature); err == nil {
+				return claimed, nil
+			}
+		}
+		problem = fmt.Sprintf("X-Auth-Signature must be %d hex digits", signatureLength)
 	}
-	claimed, err := hex.DecodeString(signature)
-	if err != nil {
-		return nil, fmt.Errorf("%w: X-Auth-Signature must be %d hex digits", ErrMalformed, signatureHex)
-	}
-	return claimed, nil
+	return nil, fmt.Errorf("%w: %s", ErrMalformed, problem)
 }
 
-// IsNonce says whether s has the form of a nonce: MinNonce to MaxNonce letters, digits, '-' or '_'.
+// IsNonce reports whether s has the form of a nonce: MinNonce to MaxNonce letters, digits, '-' or
+// '_'.
 func IsNonce(s string) bool {
-	return len(s) >= MinNonce && len(s) <= MaxNonce && all(s, func(c byte) bool {
+	permitted := func(c byte) bool {
 		return isDigit(c) || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == '-' || c == '_'
-	})
+	}
+	return len(s) >= MinNonce && len(s) <= MaxNonce && all(s, permitted)
 }
 
-// IsTimestamp says whether s is 1 to MaxTimestamp decimal digits.
+// IsTimestamp reports whether s is 1 to MaxTimestamp decimal digits.
 func IsTimestamp(s string) bool {
 	return len(s) >= 1 && len(s) <= MaxTimestamp && all(s, isDigit)
 }
 
 func isMethod(s string) bool {
-	return len(s) >= 1 && len(s) <= 16 && all(s, func(c byte) bool { return 'A' <= c && c <= 'Z' })
+	upper := func(c byte) bool { return 'A' <= c && c <= 'Z' }
+	return len(s) >= 1 && len(s) <= maxMethod && all(s, upper)
 }
 
 func isPath(s string) bool {
-	return len(s) >= 1 && s[0] == '/' && all(s, func(c byte) bool { return ' ' < c && c < 0x7f && c != '?' })
+	printable := func(c byte) bool { return ' ' < c && c < 0x7f && c != '?' }
+	return len(s) >= 1 && s[0] == '/' && all(s, printable)
 }
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }

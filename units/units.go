@@ -1,11 +1,16 @@
-// Package units holds the texts of the systemd units, so that the program can tell whether those that are
-// installed are those of its own version, and reads them as systemd would. It must never write them:
-// install.sh and the packages do.
+// Package units has the names of the systemd units, and asks systemd about them. It never writes
+// their texts: install.sh and the packages do.
 package units
 
 import (
-	"bytes"
-	"embed"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
 )
 
 // The units.
@@ -16,24 +21,155 @@ const (
 	Metrics = "dataflux-func-sidecar-metrics.socket"
 )
 
-// Restart makes the service read its configuration anew.
+// Restart is the command that makes the service read its configuration again.
 const Restart = "systemctl restart dataflux-func-sidecar"
 
-//go:embed *.service *.socket
-var files embed.FS
+// Reload is the command that makes the service read its configuration again, and ends nothing.
+const Reload = "systemctl reload dataflux-func-sidecar"
 
-// Names lists the units, the one that people start first.
+// StopTimeout is TimeoutStopSec= of the service as installed: the time from a stop to SIGKILL.
+const StopTimeout = 60 * time.Second
+
+// Names lists the units, the service first.
 func Names() []string {
 	return []string{Service, Socket, Ports, Metrics}
 }
 
-// Same says whether text is that of the unit in this version. A package's has the program in /usr/bin, where
-// install.sh's has it in /usr/local/bin.
-func Same(name string, text []byte) bool {
-	own, err := files.ReadFile(name)
-	return err == nil && bytes.Equal(neutral(own), neutral(text))
+// Properties are properties of one unit by name, in the normalized form of `systemctl show`. The
+// values of one that is repeated are joined by newlines.
+type Properties map[string]string
+
+// showTimeout bounds a question to systemd.
+const showTimeout = 20 * time.Second
+
+// Show asks systemd for properties of units, and returns them by unit name. It needs no privilege.
+// It fails if systemd does not run, or does not answer within 20 seconds.
+func Show(properties []string, names ...string) (map[string]Properties, error) {
+	args := append([]string{"show", "--property=Id," + strings.Join(properties, ",")}, names...)
+	out, err := run(showTimeout, "systemctl", args...)
+	if err != nil {
+		return nil, fmt.Errorf("cannot ask systemd for the state of the units: %w", err)
+	}
+	return parseShown(out), nil
 }
 
-func neutral(text []byte) []byte {
-	return bytes.Replace(text, []byte("\nExecStart=/usr/local/bin/"), []byte("\nExecStart=/usr/bin/"), 1)
+// Control runs systemctl, such as "restart", Service. It returns when systemd is done, or has
+// failed with what systemctl said. A limit of zero is none: a stop may wait for commands.
+func Control(limit time.Duration, args ...string) error {
+	if _, err := run(limit, "systemctl", args...); err != nil {
+		return fmt.Errorf("cannot %s with systemctl: %w", strings.Join(args, " "), err)
+	}
+	return nil
+}
+
+// LastEntry returns the last entry of the service in the journal that begins with one of the marks,
+// of the 1000 last entries, or the empty string. The text is as the service wrote it.
+//
+// Role is the user id of the daemon, negative if commands have the same one. Entries of other users
+// do not count: those of commands are of the same unit, and can say anything.
+func LastEntry(role int, marks ...string) string {
+	args := []string{
+		"--unit=" + Service, "--lines=1000", "--output=cat", "--no-pager", "--quiet",
+	}
+	if role >= 0 {
+		args = append(args, "_UID=0", "_UID="+strconv.Itoa(role))
+	}
+	out, _ := run(showTimeout, "journalctl", args...)
+	last := ""
+	for line := range strings.Lines(out) {
+		if slices.ContainsFunc(marks, func(m string) bool { return strings.HasPrefix(line, m) }) {
+			last = strings.TrimSpace(line)
+		}
+	}
+	return last
+}
+
+// run returns the standard output of a program. Its error has the standard error.
+func run(limit time.Duration, name string, args ...string) (string, error) {
+	ctx := context.Background()
+	if limit > 0 {
+		limited, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		ctx = limited
+	}
+	command := exec.CommandContext(ctx, name, args...)
+	command.Env = []string{"LC_ALL=C"} // no more than needed: the environment may hold a key
+	out, err := command.Output()
+	if failed, ok := errors.AsType[*exec.ExitError](err); ok {
+		err = fmt.Errorf("%w: %s", err, strings.TrimSpace(string(failed.Stderr)))
+	}
+	return string(out), err
+}
+
+// settleTime bounds how long ShowSettled waits for jobs of systemd.
+const settleTime = 5 * time.Second
+
+// ShowSettled is Show after the jobs of the units are done, or after 5 seconds. `systemctl restart`
+// waits for the service alone; units that follow it, such as Ports, are started a moment later.
+func ShowSettled(properties []string, names ...string) (map[string]Properties, error) {
+	properties = append([]string{"Job"}, properties...)
+	for deadline := time.Now().Add(settleTime); ; time.Sleep(settleTime / 50) {
+		shown, err := Show(properties, names...)
+		if err != nil || !anyJob(shown) || time.Now().After(deadline) {
+			return shown, err
+		}
+	}
+}
+
+// anyJob reports whether systemd is about to change one of the units.
+func anyJob(shown map[string]Properties) bool {
+	for _, unit := range shown {
+		if job := unit["Job"]; job != "" && job != "0" {
+			return true
+		}
+	}
+	return false
+}
+
+// parseShown parses blocks of NAME=value, one for each unit, that blank lines separate.
+func parseShown(text string) map[string]Properties {
+	all := map[string]Properties{}
+	for block := range strings.SplitSeq(text, "\n\n") {
+		unit := Properties{}
+		for line := range strings.Lines(block) {
+			name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+			if earlier, repeated := unit[name]; repeated {
+				value = earlier + "\n" + value
+			}
+			unit[name] = value
+		}
+		all[unit["Id"]] = unit
+	}
+	return all
+}
+
+// Listen returns the addresses of a socket unit from its property Listen, in systemd's form:
+// 127.0.0.1:8099, [::1]:8099 or a path.
+func (p Properties) Listen() (addresses []string) {
+	// systemd before 230 prints ListenStream=ADDRESS, later ones Listen=ADDRESS (Stream).
+	for line := range strings.Lines(p["ListenStream"] + "\n" + p["Listen"]) {
+		if fields := strings.Fields(line); len(fields) > 0 {
+			addresses = append(addresses, fields[0])
+		}
+	}
+	return addresses
+}
+
+// StopTimeout returns TimeoutStopSec= of a service. It is zero if there is no limit, or one of a
+// day or more.
+func (p Properties) StopTimeout() time.Duration {
+	// systemd writes 1min 30s. Its units from a day on are none of ParseDuration.
+	text := strings.NewReplacer("min", "m", " ", "").Replace(p["TimeoutStopUSec"])
+	limit, err := time.ParseDuration(text)
+	if err != nil {
+		return 0
+	}
+	return limit
+}
+
+// Program returns the path that ExecStart= of a service executes, or the empty string.
+func (p Properties) Program() string {
+	_, path, _ := strings.Cut(p["ExecStart"], "path=")
+	path, _, _ = strings.Cut(path, " ;")
+	return path
 }

@@ -1,26 +1,84 @@
 package units
 
 import (
-	"bytes"
 	"os"
+	"reflect"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 )
 
-func TestAUnitIsTheSameFromAPackageAndWithAChangeIsNot(t *testing.T) {
-	for _, name := range Names() {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		packaged := bytes.ReplaceAll(text, []byte("ExecStart=/usr/local/bin/"), []byte("ExecStart=/usr/bin/"))
-		if !Same(name, text) || !Same(name, packaged) {
-			t.Errorf("%s is not the same as itself", name)
-		}
-		if Same(name, append(text, "# a change\n"...)) || Same(name, nil) || Same("other-"+name, text) {
-			t.Errorf("%s with a change is the same", name)
+func TestStopTimeout_IsThatOfTheUnit(t *testing.T) {
+	text, err := os.ReadFile(Service)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "\nTimeoutStopSec=" + StopTimeout.String() +
+		"\n"; !strings.Contains(strings.Replace(string(text), "=60s", "=1m0s", 1), want) {
+		t.Errorf("got no %q in %s", want, Service)
+	}
+}
+
+func TestNames_HaveFiles(t *testing.T) {
+	entries, err := os.ReadDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var files []string
+	for _, entry := range entries {
+		if strings.HasSuffix(entry.Name(), ".service") || strings.HasSuffix(entry.Name(),
+			".socket") {
+			files = append(files, entry.Name())
 		}
 	}
-	if entries, _ := files.ReadDir("."); len(entries) != len(Names()) {
-		t.Errorf("%d units are there, %d have a name", len(entries), len(Names()))
+	names := Names()
+	if slices.Sort(names); !slices.Equal(files, names) {
+		t.Errorf("got the files %q, want %q", files, names)
+	}
+}
+
+func TestParseShown(t *testing.T) {
+	const text = "Id=a.socket\nListen=127.0.0.1:8099 (Stream)\nListen=/run/a=b " +
+		"(Stream)\nResult=\n\n" +
+		"Listen\nId=b.socket\nListenStream=[::1]:8099\n\n" +
+		"ExecStart={ path=/usr/bin/x ; argv[]=/usr/bin/x serve ; ignore_errors=no }\nId=c.service\n"
+	got := parseShown(text)
+	if anyJob(got) {
+		t.Error("got a job of systemd, want none")
+	}
+	if job := parseShown("Job=\nId=a.socket\n\nJob=381\nId=b.socket\n"); !anyJob(job) {
+		t.Error("got no job of systemd, want that of b.socket")
+	}
+	if len(got) != 3 {
+		t.Fatalf("got %d units, want 3", len(got))
+	}
+	for unit, want := range map[string][]string{
+		"a.socket": {"127.0.0.1:8099", "/run/a=b"}, "b.socket": {"[::1]:8099"}, "c.service": nil,
+	} {
+		if addresses := got[unit].Listen(); !reflect.DeepEqual(addresses, want) {
+			t.Errorf("%s: got the addresses %q, want %q", unit, addresses, want)
+		}
+	}
+	if path := got["c.service"].Program(); path != "/usr/bin/x" {
+		t.Errorf("got the program %q, want /usr/bin/x", path)
+	}
+	if path := got["a.socket"].Program(); path != "" {
+		t.Errorf("got the program %q of a socket", path)
+	}
+}
+
+// The texts are those of systemctl show.
+func TestProperties_StopTimeout(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"45s": 45 * time.Second, "1min": time.Minute, "1min 30s": 90 * time.Second, "1h 20min": 80 * time.Minute,
+		"55.500s": 55500 * time.Millisecond, "500ms": 500 * time.Millisecond, "7us": 7 * time.Microsecond,
+		"1min 55.500s": 115500 * time.Millisecond, "2h 3min 4s 5ms": 2*time.Hour + 3*time.Minute +
+			4005*time.Millisecond,
+		"infinity": 0, "1d": 0, "1d 2h": 0, "1w 3d": 0, "2month 4d": 0, "1y": 0, "0": 0, "": 0,
+	} {
+		if got := (Properties{"TimeoutStopUSec": text}).StopTimeout(); got != want {
+			t.Errorf("%q: got %s, want %s", text, got, want)
+		}
 	}
 }

@@ -1,77 +1,125 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
-	"dataflux-func-sidecar/doctor"
+	"dataflux-func-sidecar/internal/check"
+	"dataflux-func-sidecar/internal/escape"
+	"dataflux-func-sidecar/internal/supervisor"
 )
 
 const checkUsage = `check [OPTIONS]
 
-Looks at everything that the service needs, and says of each thing whether it is well, and what mends it.
-It changes nothing and shows no key. It ends with one real call, which runs "id -un".
+Examines everything that the service needs, and reports what is wrong and how to correct it. It
+changes nothing and shows no key. It ends with a call that runs "id -un".
 
-Exit status: 0 if nothing is wrong, though there may be warnings; 1 otherwise.`
+Exit status: 0 without failures, also with warnings; 1 otherwise.`
 
-func parseCheck(args []string, t terminal) (o doctor.Options, asJSON bool, err error) {
-	o.Version, o.Welcome = version, banner()
+func parseCheck(args []string, t terminal) (o check.Options, asJSON bool, err error) {
+	o.Version, o.Welcome = version, welcome()
 	flags := t.newFlags("check", checkUsage)
 	flags.StringVar(&o.Config, "config", defaultConfig, "configuration `FILE`")
-	flags.BoolVar(&o.ConfigOnly, "config-only", false, "look at what the configuration says, and not at this host's installation and service")
+	flags.BoolVar(&o.ConfigOnly, "config-only", false,
+		"examine the configuration, not installation and service of this host")
 	flags.BoolVar(&asJSON, "json", false, "print one JSON document")
-	flags.BoolVar(&o.Offline, "offline", false, "call nothing: leave out whether the service answers")
-	flags.StringVar(&o.StateDir, "state-dir", stateDirectory(), "the `DIRECTORY` for what must survive a restart")
-	flags.StringVar(&o.UnitDir, "unit-dir", doctor.SystemUnits, "`DIRECTORY` of the systemd units; empty: do not look, for a start by hand")
-	flags.StringVar(&o.User, "user", "dffs", "`NAME` of the user who runs commands")
-	arguments, err := t.parseArguments(flags, args)
-	if err == nil && len(arguments) > 0 {
-		err = errors.New("check takes no arguments beside its options: give the file with --config")
-		t.say("%v", err)
-	}
-	return o, asJSON, err
+	flags.BoolVar(&o.Offline, "offline", false,
+		"make no call: whether the service answers is not examined")
+	flags.StringVar(&o.StateDir, "state-dir", stateDirectory(),
+		"the `DIRECTORY` for what must survive a restart")
+	flags.StringVar(&o.UnitDir, "unit-dir", defaultUnitDir,
+		"`DIRECTORY` of the systemd units; empty: there are none, for a start by hand")
+	flags.StringVar(&o.User, "user", defaultUser, "`NAME` of the user that runs commands")
+	flags.StringVar(&o.RoleUser, "role-user", supervisor.DefaultRoleUser,
+		"`NAME` of the user that runs the daemon itself")
+	return o, asJSON, t.parseOptions(flags, args)
 }
 
 // runCheck changes nothing and never prints a key.
 func runCheck(args []string, t terminal) int {
 	o, asJSON, err := parseCheck(args, t)
 	if err != nil {
-		return refuseUsage(err, 2)
+		return t.misused("check", err, statusUsage)
 	}
 	r := &report{terminal: t, json: asJSON}
-	doctor.Examine(o, r.add)
+	check.Run(o, r.add)
 	return r.finish()
 }
 
-// report tells people of findings as they are made, and programs of all at the end.
+// levelColors are those of findings on a terminal, as in labelColors.
+var levelColors = map[check.Level]string{
+	check.OK:      "32",
+	check.Warning: labelColors[labelWarning],
+	check.Failure: labelColors[labelError],
+}
+
+// report prints findings as they come for people, and all at the end for programs.
 type report struct {
 	terminal
 	json     bool
-	findings []doctor.Finding
+	findings []check.Finding
 }
 
-func (r *report) add(f doctor.Finding) {
+func (r *report) add(f check.Finding) {
 	r.findings = append(r.findings, f)
 	if !r.json {
-		fmt.Fprintln(r.stdout, f)
+		level, message, _ := strings.Cut(escape.Lines(f.String()), ":")
+		level = colored(r.stdout.to, level+":", levelColors[f.Level])
+		fmt.Fprintln(r.stdout, level+message)
 	}
 }
 
 func (r *report) finish() int {
-	failures := 0
+	counts := map[check.Level]int{}
 	for _, f := range r.findings {
-		if f.Level == doctor.Failure {
-			failures++
-		}
+		counts[f.Level]++
 	}
+	failures := counts[check.Failure]
 	if r.json {
-		encoder := json.NewEncoder(r.stdout)
+		var text bytes.Buffer
+		encoder := json.NewEncoder(&text)
 		encoder.SetEscapeHTML(false) // commands have && in them
 		_ = encoder.Encode(struct {
-			OK       bool             `json:"ok"`
-			Findings []doctor.Finding `json:"findings"`
+			OK       bool            `json:"ok"`
+			Findings []check.Finding `json:"findings"`
 		}{failures == 0, r.findings})
+		_, _ = r.stdout.Write(escape.JSON(text.Bytes()))
+	} else {
+		fmt.Fprintln(r.stdout, escape.Lines("summary: "+r.summary(counts)))
 	}
 	return min(failures, 1)
+}
+
+// summary counts the findings and repeats the first of the worst: causes come before their
+// consequences.
+func (r *report) summary(counts map[check.Level]int) string {
+	worst := check.OK
+	var parts []string
+	for _, level := range []check.Level{check.Failure, check.Warning} {
+		if n := counts[level]; n > 0 {
+			if worst == check.OK {
+				worst = level
+			}
+			parts = append(parts, plural(n, string(level)))
+		}
+	}
+	if worst == check.OK {
+		return fmt.Sprintf("all %d ok", counts[check.OK])
+	}
+	text := fmt.Sprintf("%s, %d ok", strings.Join(parts, ", "), counts[check.OK])
+	if counts[check.Failure]+counts[check.Warning] == 1 {
+		return text
+	}
+	first := slices.IndexFunc(r.findings, func(f check.Finding) bool { return f.Level == worst })
+	return text + "; begin with: " + r.findings[first].Message
+}
+
+func plural(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
 }

@@ -2,124 +2,27 @@ package main
 
 import (
 	"bytes"
-	"net"
-	"os"
-	"path/filepath"
+	"encoding/json"
 	"strings"
 	"testing"
 
-	"dataflux-func-sidecar/config"
+	"dataflux-func-sidecar/internal/check"
 )
 
-// check wants the given exit status and returns what was found of the configuration. nobody is a user
-// that every Debian has.
-func (p place) check(want int, args ...string) string {
-	p.t.Helper()
-	var out bytes.Buffer
-	args = append([]string{"--config-only", "--config", p.path, "--unit-dir", p.unitDir, "--user", "nobody"}, args...)
-	if got := runCheck(args, terminal{nil, &output{to: &out}, &out}); got != want {
-		p.t.Fatalf("check: status %d, want %d\n%s", got, want, out.String())
-	}
-	if strings.Contains(out.String(), givenKey) {
-		p.t.Errorf("it shows the key:\n%s", out.String())
-	}
-	for line := range strings.Lines(out.String()) {
-		level, _, _ := strings.Cut(line, ": ")
-		if level != "ok" && level != "warning" && level != "failure" {
-			p.t.Errorf("not one line for each finding: %q", line)
+func TestCheck_FindingCannotSteerTheTerminal(t *testing.T) {
+	const hostile = "\x1b[2J\x1b]0;t\a\u0085\u009b2J\x7f\u202e\u2028\rdataflux-func-sidecar: forged"
+	for _, asJSON := range []bool{false, true} {
+		var stdout bytes.Buffer
+		r := &report{terminal: terminal{stdout: &output{to: &stdout}}, json: asJSON}
+		r.add(check.Finding{Check: "x", Level: check.OK, Message: hostile})
+		r.finish()
+		for _, c := range "\x1b\a\u0085\u009b\x7f\u202e\u2028\r" {
+			if strings.ContainsRune(stdout.String(), c) {
+				t.Errorf("got %U in %q", c, stdout.String())
+			}
+		}
+		if asJSON && !json.Valid(stdout.Bytes()) {
+			t.Errorf("got no JSON: %q", stdout.String())
 		}
 	}
-	return out.String()
-}
-
-func (p place) installUnits() {
-	p.t.Helper()
-	units := map[string]string{
-		"dataflux-func-sidecar.socket":  "[Socket]\nListenStream=127.0.0.1:8099\nListenStream=172.17.0.1:8099\n",
-		"dataflux-func-sidecar.service": "[Service]\nTimeoutStopSec=45s\n",
-	}
-	for name, text := range units {
-		if err := os.WriteFile(filepath.Join(p.unitDir, name), []byte(text), 0o644); err != nil {
-			p.t.Fatal(err)
-		}
-	}
-}
-
-func TestCheckFindsAllWellAfterConfigure(t *testing.T) {
-	p := newPlace(t)
-	p.installUnits()
-	p.write("SECRET_KEY=\"" + givenKey + "\"\nWORKDIR=\"/\"\n")
-	p.configure(0, "", "--bind", "127.0.0.1:8099,/run/none-such.sock")
-	found := p.check(0)
-	wantAll(t, found, "ok: "+p.path+" is valid", "ok: SECRET_KEY 1 of 1 has 22 bytes", "ok: BIND address 127.0.0.1:8099 is an address of this host",
-		"ok: BIND address /run/none-such.sock is free", "ok: the socket unit listens on what BIND says", "ok: user nobody exists", "ok: WORKDIR, /, exists", "ok: SHELL, /bin/sh, is executable")
-	if strings.Contains(found, "warning") {
-		t.Errorf("nothing is wrong, but:\n%s", found)
-	}
-}
-
-func TestCheckReportsWhatRefusesTheStart(t *testing.T) {
-	p := newPlace(t)
-	wantAll(t, p.check(1), "failure: cannot read the configuration", "create it with dataflux-func-sidecar configure")
-	p.write("SECRET_KEY=\"" + givenKey + "\nBIND=1")
-	wantAll(t, p.check(1), "failure: "+p.path+": line 1, column", "SECRET_KEY has no closing quote")
-	p.write("SECRET_KEY=\"" + givenKey + "\"\nSHEL=1\nMAX_BODY=1\n")
-	if err := os.Chmod(p.path, 0o604); err != nil {
-		t.Fatal(err)
-	}
-	wantAll(t, p.check(1), "failure: "+p.path+" has mode 0604", "run chmod 0600 "+p.path, "did you mean SHELL?", "MAX_BODY must be")
-}
-
-func TestCheckWarnsOfWhatIsLegalButUnwise(t *testing.T) {
-	p := newPlace(t)
-	p.installUnits()
-	p.write("SECRET_KEY=[\"short\",\"xxxxxxxxxxxxxxxx\"]\nBIND=\"0.0.0.0:8099,192.0.2.77:8100\"\n" +
-		"ALLOW_SUDO=true\nDRAIN_TIMEOUT=\"10m\"\nWORKDIR=\"/\"\n")
-	p.configure(0, "")
-	wantAll(t, p.check(0), "warning: SECRET_KEY 1 of 2 has fewer than 16 bytes", "warning: SECRET_KEY 2 of 2 repeats one character",
-		"warning: 2 keys are accepted", "warning: BIND address 0.0.0.0:8099 takes connections on every address",
-		"warning: BIND address 192.0.2.77:8100 is on no interface now", "warning: ALLOW_SUDO = true",
-		"warning: DRAIN_TIMEOUT and KILL_GRACE together are 10m5s, but systemd kills the service 45s after a stop")
-}
-
-func TestCheckComparesSystemdWithTheConfiguration(t *testing.T) {
-	p := newPlace(t)
-	p.write("SECRET_KEY=\"" + givenKey + "\"\nWORKDIR=\"/\"\n")
-	wantAll(t, p.check(0), "warning: no dataflux-func-sidecar.socket in "+p.unitDir)
-	p.installUnits()
-	wantAll(t, p.check(0), "ok: the socket unit listens on what BIND says") // the unit's own addresses
-	p.configure(0, "")
-	p.write("SECRET_KEY=\"" + givenKey + "\"\nWORKDIR=\"/\"\nBIND=\"127.0.0.1:1\"\nALLOW_SUDO=true\n")
-	mend := "run dataflux-func-sidecar configure --config " + p.path + " --unit-dir " + p.unitDir + " && systemctl stop dataflux-func-sidecar.service "
-	wantAll(t, p.check(1), "failure: the socket unit listens on other addresses than BIND says: "+mend,
-		"allow-sudo.conf does not agree with ALLOW_SUDO = true: "+mend)
-	p.configure(0, "")
-	if err := os.WriteFile(config.SudoDropIn(p.unitDir), []byte("[Service]\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	wantAll(t, p.check(1), "allow-sudo.conf is not what this version writes: "+mend)
-}
-
-func TestCheckFindsAMissingUserShellAndWorkdir(t *testing.T) {
-	p := newPlace(t)
-	p.write("SECRET_KEY=\"" + givenKey + "\"\nSHELL=\"/etc/passwd\"\nWORKDIR=\"/etc/passwd\"\n")
-	wantAll(t, p.check(1), "failure: SHELL, /etc/passwd, is not an executable file", "failure: WORKDIR, /etc/passwd, is not a directory")
-	wantAll(t, p.check(1, "--user", "no-such-user"), "failure: there is no user no-such-user: run useradd")
-	wantAll(t, p.check(1, "--user", "root"), `failure: cannot run commands as "root": uid 0 is root's`)
-}
-
-func TestCheckLooksAtSocketFiles(t *testing.T) {
-	p := newPlace(t)
-	dir := t.TempDir()
-	file, sock := filepath.Join(dir, "file"), filepath.Join(dir, "sock")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("unix", sock)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	p.write("SECRET_KEY=\"" + givenKey + "\"\nWORKDIR=\"/\"\nBIND=\"" + file + "," + sock + "\"\n")
-	wantAll(t, p.check(1), "failure: BIND address "+file+" is a file and no socket", "ok: BIND address "+sock+" is a socket")
 }

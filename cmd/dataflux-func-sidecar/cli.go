@@ -1,124 +1,141 @@
 package main
 
 import (
-	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"strings"
 
-	"dataflux-func-sidecar/client"
+	"dataflux-func-sidecar/internal/check"
+	"dataflux-func-sidecar/internal/config"
+	"dataflux-func-sidecar/internal/supervisor"
 )
 
-// terminal is what a command of the command line reads from and writes to.
-type terminal struct {
-	stdin  io.Reader
-	stdout *output
-	stderr io.Writer
+const (
+	defaultConfig  = config.DefaultPath
+	defaultUser    = "dffs" // runs the commands
+	defaultUnitDir = check.SystemUnits
+)
+
+// Exit statuses. shell, wait and logs --follow have others: see shell.go.
+const (
+	statusError = 1 // a failure that was reported, also output that could not be written
+	statusUsage = 2
+)
+
+// subcommand is one entry of the table that dispatch and usage follow. Tests compare the manual and
+// the completions with the usage.
+type subcommand struct {
+	name    string
+	summary string // empty: not in the usage
+	run     func(args []string, t terminal) (status int)
 }
 
-// output is standard output. It remembers its first failure, so that no command has to look at every write.
-type output struct {
-	to   io.Writer
-	err  error
-	told bool
+// group is a part of the usage.
+type group struct {
+	title       string
+	subcommands []subcommand
 }
 
-func (o *output) Write(p []byte) (int, error) {
-	n, err := o.to.Write(p)
-	if o.err == nil {
-		o.err = err
-	}
-	return n, err
-}
-
-// sayLost says, once, why standard output could not be written, and whether that is so.
-func (t terminal) sayLost() bool {
-	o := t.stdout
-	if o.err != nil && !o.told {
-		o.told = true
-		t.say("not all could be written: %v", o.err)
-	}
-	return o.err != nil
-}
-
-// say tells people something; what programs read goes to stdout.
-func (t terminal) say(format string, args ...any) {
-	fmt.Fprintf(t.stderr, "dataflux-func-sidecar: "+format+"\n", args...)
-}
-
-// explain says why a call failed.
-func (t terminal) explain(err error, keySource string) {
-	if !t.sayLost() { // what else failed comes of it
-		t.say("%s", client.Explain(err, keySource))
-	}
-}
-
-// newFlags prepares the options of a command. The usage text has the arguments and what the command is for.
-func (t terminal) newFlags(name, usage string) *flag.FlagSet {
-	flags := flag.NewFlagSet(name, flag.ContinueOnError)
-	flags.SetOutput(t.stderr)
-	flags.Usage = func() {
-		fmt.Fprintf(flags.Output(), "Usage: dataflux-func-sidecar %s\n\nOptions:\n", strings.TrimSpace(usage))
-		flags.VisitAll(func(f *flag.Flag) { printOption(flags.Output(), f) })
-	}
-	return flags
-}
-
-// printOption is PrintDefaults with two dashes, as the manual and everybody writes them.
-func printOption(to io.Writer, f *flag.Flag) {
-	value, text := flag.UnquoteUsage(f)
-	if value != "" {
-		value = " " + value
-	}
-	if f.DefValue != "" && f.DefValue != "false" {
-		text += " (default " + f.DefValue + ")"
-	}
-	fmt.Fprintf(to, "  --%s%s\n        %s\n", f.Name, value, text)
-}
-
-// text is an option that must not be empty: a variable of a script that is not set must not stand for the
-// default, which may be another host.
-func text(to *string) func(string) error {
-	return func(value string) error {
-		if value == "" {
-			return errors.New("it is empty: give it a value, or leave the option out")
-		}
-		*to = value
-		return nil
+// table lists all subcommands in the order of the usage.
+func table() []group {
+	return []group{
+		{"Serve this host", []subcommand{
+			{"serve", "run the daemon (systemd does this)", runServe},
+			{"reload", "apply configuration and program, and end nothing", runReload},
+			{"check", "examine configuration, installation and service", runCheck},
+			{"configure", "write the configuration, tell systemd the addresses", runConfigure},
+		}},
+		{"Call a Sidecar, of this host or another", []subcommand{
+			{"shell", "run a command", runShell},
+			{"jobs", "list jobs, or show one", runJobs},
+			{"logs", "print the output of a job, or follow it", runLogs},
+			{"wait", "wait for the end of a job", runWait},
+			{"cancel", "end jobs", runCancel},
+			{"callbacks", "list results that are owed, retry or drop them", runCallbacks},
+			{"sign", "print a signed request for curl", runSign},
+		}},
+		{"About this program", []subcommand{
+			{"version", "print the version, with --url also that of a Sidecar", runVersion},
+			{"help", "print this list, or the options of a command", runHelp},
+		}},
+		{"Not for people", []subcommand{
+			{"ports", "", runPorts},     // install.sh
+			{"sockets", "", runSockets}, // the service unit
+			{supervisor.NetworkCommand, "", runNetwork},
+			{supervisor.RehearseCommand, "", runRehearse},
+		}},
 	}
 }
 
-// parseArguments takes options before, between and behind the arguments, and returns the arguments.
-// Behind -- everything is one. Asked for --help, it prints that to stdout.
-func (t terminal) parseArguments(flags *flag.FlagSet, args []string) (arguments []string, err error) {
-	for _, arg := range args {
-		if arg == "--" {
-			break
-		}
-		if arg == "--help" || arg == "-help" || arg == "-h" {
-			flags.SetOutput(t.stdout)
-		}
-	}
-	for {
-		if err := flags.Parse(args); err != nil {
-			return nil, err
-		}
-		rest := flags.Args()
-		if len(rest) == 0 {
-			return arguments, nil
-		}
-		if behind := len(args) - len(rest); behind > 0 && args[behind-1] == "--" {
-			return append(arguments, rest...), nil
-		}
-		arguments, args = append(arguments, rest[0]), rest[1:]
-	}
-}
-
-// refuseUsage returns the exit status for what parseArguments says: 0 where help was asked for.
-func refuseUsage(err error, status int) int {
-	if errors.Is(err, flag.ErrHelp) {
-		return 0
+// run returns the exit status. Output that could not be written is a failure.
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	t := terminal{stdin: stdin, stdout: &output{to: stdout}, stderr: stderr}
+	status := t.dispatch(args)
+	if t.lostOutput() && status == 0 {
+		return statusError
 	}
 	return status
+}
+
+func (t terminal) dispatch(args []string) int {
+	if len(args) == 0 {
+		fmt.Fprint(t.stderr, usage())
+		return statusUsage
+	}
+	name := args[0]
+	switch name {
+	case "--version", "-V":
+		name = "version"
+	case "--help", "-h":
+		name = "help"
+	}
+	var known []string
+	for _, group := range table() {
+		for _, c := range group.subcommands {
+			if c.name == name {
+				return c.run(args[1:], t)
+			}
+			if c.summary != "" {
+				known = append(known, c.name)
+			}
+		}
+	}
+	t.fail("there is no command %q", name)
+	if meant := config.Closest(name, known); meant != "" {
+		t.hint("did you mean `dataflux-func-sidecar %s`?", meant)
+	} else {
+		t.hint("`dataflux-func-sidecar help` lists the commands")
+	}
+	return statusUsage
+}
+
+func usage() string {
+	var text strings.Builder
+	text.WriteString("Usage: dataflux-func-sidecar COMMAND [OPTIONS]\n")
+	for _, group := range table() {
+		title := "\n" + group.title + ":\n"
+		for _, c := range group.subcommands {
+			if c.summary != "" {
+				fmt.Fprintf(&text, "%s  %-10s %s\n", title, c.name, c.summary)
+				title = ""
+			}
+		}
+	}
+	text.WriteString("\nRun `dataflux-func-sidecar help COMMAND` for the options of a command.\n")
+	return text.String()
+}
+
+// runHelp prints the usage, or like git and gh the help of the command that is named.
+func runHelp(args []string, t terminal) int {
+	if len(args) == 0 || args[0] == "--help" || args[0] == "help" {
+		fmt.Fprint(t.stdout, usage())
+		return 0
+	}
+	return t.dispatch([]string{args[0], "--help"})
+}
+
+// welcome is what GET / answers: exactly three lines (source: docs/protocol.md).
+func welcome() string {
+	return fmt.Sprintf("Welcome to DataFlux Func Sidecar\n* Version: %s\n* Release Date: %s\n",
+		version, releaseDate)
 }

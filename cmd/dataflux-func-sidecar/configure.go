@@ -3,73 +3,130 @@ package main
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
-	"dataflux-func-sidecar/config"
+	"dataflux-func-sidecar/internal/config"
+	"dataflux-func-sidecar/internal/config/legacy"
+	"dataflux-func-sidecar/internal/escape"
+	"dataflux-func-sidecar/internal/host"
 )
 
 const configureUsage = `configure [OPTIONS]
 
-Creates the configuration with a generated key, or amends the one that is there, and tells systemd of BIND
-and ALLOW_SUDO. What is configured stays unless an option changes it.`
+Creates the configuration with a generated key, or amends the existing one, and writes the addresses
+of BIND for systemd. Without an option that changes it, a value stays as it is. With --apply the
+service follows at once, in the way that the change needs: nothing, a reload, or a restart.`
 
-// runConfigure creates or amends the configuration and tells systemd of it. It
-// says on stderr what it kept, set and generated; the key is shown only with
-// --print-summary, on stdout.
+// configureOptions are what the command line asks for.
+type configureOptions struct {
+	path         string
+	unitDir      string // empty: no systemd
+	bindGiven    bool
+	bind         []config.Address // of --bind
+	key          config.Key       // of standard input; nil: none was given
+	printSummary bool
+	apply        bool
+}
+
+// runConfigure creates or amends the configuration and tells systemd of it. It reports on standard
+// error which values were kept, set and generated; only --print-summary shows the key.
 func runConfigure(args []string, t terminal) int {
-	c := configuring{say: t.stderr}
+	var o configureOptions
 	flags := t.newFlags("configure", configureUsage)
-	flags.StringVar(&c.path, "config", defaultConfig, "configuration `FILE`")
-	flags.StringVar(&c.unitDir, "unit-dir", "/etc/systemd/system", "`DIRECTORY` of the systemd units; empty: write none, for a start by hand")
+	flags.StringVar(&o.path, "config", defaultConfig, "configuration `FILE`")
+	flags.StringVar(&o.unitDir, "unit-dir", defaultUnitDir,
+		"`DIRECTORY` of the systemd units; empty: write none, for a start by hand")
 	bind := flags.String("bind", "", "`ADDRESSES` to listen on, separated by commas")
-	keyOnStdin := flags.Bool("secret-key-stdin", false, "read the Secret Key as one line from standard input")
-	summary := flags.Bool("print-summary", false, "print addresses and Secret Key on standard output at the end")
-	arguments, err := t.parseArguments(flags, args)
+	keyOnStdin := flags.Bool("secret-key-stdin", false,
+		"read the Secret Key as one line from standard input")
+	flags.BoolVar(&o.printSummary, "print-summary", false,
+		"print addresses and Secret Key on standard output at the end")
+	flags.BoolVar(&o.apply, "apply", false,
+		"make systemd and the service follow, also a file that was edited by hand")
+	err := t.parseOptions(flags, args)
+	if errors.Is(err, errArguments) {
+		err = fmt.Errorf("%w: give the key with --secret-key-stdin", err)
+	}
+	if err == nil && o.apply && (o.path != defaultConfig || o.unitDir != defaultUnitDir) {
+		err = errors.New("--apply is for the installed service, not with --config or --unit-dir")
+	}
 	if err != nil {
-		return refuseUsage(err, 2)
+		return t.misused("configure", err, statusUsage)
 	}
-	if len(arguments) > 0 {
-		fmt.Fprintln(t.stderr, "configure takes no arguments beside its options: give the key with --secret-key-stdin")
-		return 2
+	o.bindGiven = given(flags, "bind")
+	if o.path != defaultConfig && !given(flags, "unit-dir") {
+		o.unitDir = "" // the installed service has another configuration
 	}
-	flags.Visit(func(f *flag.Flag) { c.bindGiven = c.bindGiven || f.Name == "bind" })
-	c.quiet = *summary
-	err = c.take(*bind, *keyOnStdin, t.stdin)
+	c := configurer{configureOptions: o, out: t.stderr}
+	err = c.readValues(*bind, *keyOnStdin, t.stdin)
+	if err == nil && o.apply {
+		err = checkFutureBind(o.path, *bind, o.bindGiven)
+	}
 	if err == nil {
 		err = c.run()
 	}
-	if err != nil {
-		sayFailures(t.stderr, err)
-		return 1
+	if err == nil && o.apply {
+		err = (&applier{terminal: t, config: c.path, settings: c.result}).apply()
 	}
-	if *summary {
-		fmt.Fprint(t.stdout, summaryText(c.result))
+	if err != nil {
+		t.sayErrors(err)
+		return statusError
+	}
+	if o.printSummary {
+		fmt.Fprint(t.stdout, summary(c.result))
 	}
 	return 0
 }
 
-// configuring is one run of configure.
-type configuring struct {
-	path, unitDir string
-	say           io.Writer
-
-	quiet     bool // whoever called applies the change by itself, as install.sh does
-	bindGiven bool
-	bind      []config.Address // given with --bind
-	key       config.Key       // given on standard input
-
-	original adoption
-
-	result            config.Config // what the configuration says in the end
-	bindNote, keyNote string        // what has become of BIND and SECRET_KEY
+// checkFutureBind refuses a BIND that could not be applied, before anything is written.
+func checkFutureBind(path, bind string, bindGiven bool) error {
+	addresses, err := futureBind(path, bind, bindGiven)
+	if err != nil {
+		return err
+	}
+	return checkApply(addresses)
 }
 
-// take checks what was given before anything is read or written.
-func (c *configuring) take(bind string, keyOnStdin bool, stdin io.Reader) (err error) {
+// sayErrors reports each of the joined errors on a line of its own.
+func (t terminal) sayErrors(err error) {
+	for _, failure := range config.Failures(err) {
+		t.sayError(failure)
+	}
+}
+
+// summary is what the manual shows at the end of an installation.
+func summary(c config.Config) string {
+	bind := config.JoinBind(c.Bind)
+	return "Bind:\n    " + bind + "\n" +
+		"Secret Key:\n    " + string(c.Keys[0]) + "\n" +
+		"To shutdown:\n    sudo systemctl stop dataflux-func-sidecar\n" +
+		"To start:\n    sudo systemctl start dataflux-func-sidecar\n" +
+		"\nNow open " + bind + " and have fun!\n"
+}
+
+// configurer is one run of configure.
+type configurer struct {
+	configureOptions
+	out io.Writer
+
+	original          original
+	result            config.Config // what the configuration says in the end
+	bindNote, keyNote string        // what was done with BIND and SECRET_KEY
+}
+
+// original is a configuration of the original Sidecar that is converted.
+type original struct {
+	data   []byte // as it was; nil if the file is in our form
+	notes  []string
+	backup string // path of the copy
+}
+
+// readValues checks the given values before any file is read or written.
+func (c *configurer) readValues(bind string, keyOnStdin bool, stdin io.Reader) (err error) {
 	if c.bindGiven {
 		if c.bind, err = config.ParseBind(bind); err != nil {
 			return fmt.Errorf("--bind: %w", err)
@@ -84,29 +141,23 @@ func (c *configuring) take(bind string, keyOnStdin bool, stdin io.Reader) (err e
 		return nil
 	}
 	if info, err := os.Stat(c.unitDir); err != nil || !info.IsDir() {
-		return fmt.Errorf("--unit-dir: %s is not a directory: give the one in which the systemd units are", c.unitDir)
+		return fmt.Errorf("--unit-dir: %s is not a directory: give that of the systemd units",
+			c.unitDir)
 	}
 	return nil
 }
 
-// readKey reads one line. More than one is refused, as it is more likely a
-// wrong file than a key.
-func readKey(stdin io.Reader) (config.Key, error) {
-	data, err := io.ReadAll(io.LimitReader(stdin, 64<<10))
-	if err != nil {
-		return nil, fmt.Errorf("cannot be read: %w", err)
-	}
-	line := bytes.TrimSuffix(bytes.TrimSuffix(data, []byte("\n")), []byte("\r"))
-	return config.ParseKey(string(line))
-}
-
-func (c *configuring) run() error {
+func (c *configurer) run() error {
 	if err := c.writeConfig(); err != nil {
 		return err
 	}
 	for _, key := range c.result.Keys {
 		if len(key) < config.ShortKey {
-			c.note("warning: a Secret Key has fewer than %d bytes: a longer one is harder to guess", config.ShortKey)
+			c.note("warning: a Secret Key has fewer than %d bytes: a longer one is harder to guess",
+				config.ShortKey)
+		}
+		if doubt := key.Doubt(); doubt != "" {
+			c.note("warning: a Secret Key %s: compare it with the one in DataFlux Func", doubt)
 		}
 	}
 	c.warnOfBridge()
@@ -116,11 +167,11 @@ func (c *configuring) run() error {
 	return c.writeDropIns()
 }
 
-func (c *configuring) note(format string, args ...any) {
-	fmt.Fprintf(c.say, format+"\n", args...)
+func (c *configurer) note(format string, args ...any) {
+	fmt.Fprintln(c.out, escape.Lines(fmt.Sprintf(format, args...)))
 }
 
-func (c *configuring) writeConfig() error {
+func (c *configurer) writeConfig() error {
 	if target, err := filepath.EvalSymlinks(c.path); err == nil {
 		c.path = target // a rename would replace the link, not the file
 	}
@@ -134,39 +185,30 @@ func (c *configuring) writeConfig() error {
 	if err := config.CheckOwner(c.path, info); err != nil {
 		return err
 	}
-	amended, err := c.adopt(data)
+	amended, err := c.convertOriginal(data)
 	if err == nil {
 		amended, err = c.amend(amended)
 	}
 	if err != nil {
-		return errors.Join(err, errors.New("nothing was changed: mend the file by hand and run this again"))
+		return errors.Join(err,
+			errors.New("nothing was changed\nhint: correct the file by hand and run this again"))
 	}
 	if err := c.replace(data, amended, info); err != nil {
 		return err
 	}
-	c.noteAdoption()
-	c.noteKept(info)
+	c.noteOriginal()
+	c.note("BIND: %s: %s", c.bindNote, config.JoinBind(c.result.Bind))
+	c.note("SECRET_KEY: %s", c.keyNote)
+	if config.CheckMode(c.path, info) != nil {
+		c.note("warning: %s had mode %04o and has 0600 now; other users may know the key: "+
+			"set a new one", c.path, info.Mode().Perm())
+	}
 	c.warnOfShells(amended)
 	return nil
 }
 
-// replace puts the amended file in place, and closes one that is kept to others.
-func (c *configuring) replace(data, amended []byte, info os.FileInfo) (err error) {
-	if err := c.backUp(); err != nil {
-		return err
-	}
-	if !bytes.Equal(amended, data) {
-		err = config.WriteFile(c.path, amended, 0o600)
-	} else if config.CheckMode(c.path, info) != nil {
-		err = os.Chmod(c.path, 0o600)
-	}
-	if err != nil {
-		return fmt.Errorf("cannot amend the configuration: %w", err)
-	}
-	return nil
-}
-
-func (c *configuring) create() error {
+// create writes a first configuration, with a generated key unless one was given.
+func (c *configurer) create() error {
 	bind, key, keyNote := c.bind, c.key, "set to the given one"
 	if bind == nil {
 		bind = firstBind()
@@ -186,33 +228,196 @@ func (c *configuring) create() error {
 	}
 	c.note("%s: created", c.path)
 	c.note("BIND: set: %s", config.JoinBind(bind))
-	c.noteBridge()
+	if !c.bindGiven && !slices.Equal(bind, config.Default().Bind) {
+		c.note("docker0 has %s here instead of %s, so BIND names that",
+			host.BridgeAddress(), host.StockBridge)
+	}
 	c.note("SECRET_KEY: %s", keyNote)
 	return nil
 }
 
-// noteKept says what has become of a file that was there, and warns where
-// others could read it until now.
-func (c *configuring) noteKept(info os.FileInfo) {
-	c.note("BIND: %s: %s", c.bindNote, config.JoinBind(c.result.Bind))
-	c.note("SECRET_KEY: %s", c.keyNote)
-	if config.CheckMode(c.path, info) != nil {
-		c.note("warning: %s had mode %04o and has 0600 now; other users may know the key: set a new one", c.path, info.Mode().Perm())
+// amend returns the file with the given values, and parses it as a whole: no file is written with
+// which the daemon would not start.
+func (c *configurer) amend(data []byte) ([]byte, error) {
+	data, err := c.amendBind(data)
+	if err != nil {
+		return nil, err
+	}
+	if data, err = c.amendKey(data); err != nil {
+		return nil, err
+	}
+	if c.result, err = config.Parse(c.path, data); err != nil {
+		return nil, err
+	}
+	return data, nil
+}
+
+func (c *configurer) amendBind(data []byte) ([]byte, error) {
+	c.bindNote = "kept"
+	if !c.bindGiven {
+		return data, nil
+	}
+	set, err := config.Has(c.path, data, "BIND")
+	if err != nil {
+		return nil, err
+	}
+	if old, err := config.Parse(c.path, data); err == nil && set && slices.Equal(old.Bind, c.bind) {
+		return data, nil
+	}
+	c.bindNote = "set"
+	return config.Set(c.path, data, "BIND", config.JoinBind(c.bind))
+}
+
+func (c *configurer) amendKey(data []byte) ([]byte, error) {
+	set, err := config.Has(c.path, data, "SECRET_KEY")
+	if err != nil {
+		return nil, err
+	}
+	c.keyNote = "kept"
+	if c.key == nil && set {
+		return data, nil
+	}
+	old, err := config.Parse(c.path, data)
+	if err == nil && len(old.Keys) == 1 && bytes.Equal(old.Keys[0], c.key) {
+		return data, nil
+	}
+	key := c.key
+	c.keyNote = "set to the given one"
+	if key == nil {
+		key, c.keyNote = config.NewKey(), "generated"
+	}
+	return config.Set(c.path, data, "SECRET_KEY", string(key))
+}
+
+// replace writes the amended file, and closes it to other users.
+func (c *configurer) replace(data, amended []byte, info os.FileInfo) (err error) {
+	if c.original.data != nil {
+		if c.original.backup, err = config.BackUp(c.path, c.original.data); err != nil {
+			return fmt.Errorf("%w; nothing was changed", err)
+		}
+	}
+	if !bytes.Equal(amended, data) {
+		err = config.WriteFile(c.path, amended, 0o600)
+	} else if config.CheckMode(c.path, info) != nil {
+		err = os.Chmod(c.path, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot amend the configuration: %w", err)
+	}
+	return nil
+}
+
+// convertOriginal returns data in our form if it is a configuration of the original Sidecar. It
+// writes and prints nothing, as the result may still be refused.
+func (c *configurer) convertOriginal(data []byte) ([]byte, error) {
+	if !config.IsLegacy(data) {
+		return data, nil
+	}
+	rewritten, err := legacy.Rewrite(c.path, data)
+	if err != nil {
+		return nil, err
+	}
+	c.original = original{data: data, notes: rewritten.Notes}
+	return rewritten.Data, nil
+}
+
+func (c *configurer) noteOriginal() {
+	if c.original.data == nil {
+		return
+	}
+	c.note("%s: rewritten from the original Sidecar's form; as it was: %s",
+		c.path, c.original.backup)
+	for _, note := range c.original.notes {
+		c.note("%s: %s", c.original.backup, note)
 	}
 }
 
-func sayFailures(w io.Writer, err error) {
-	for _, failure := range config.Failures(err) {
-		fmt.Fprintln(w, failure)
+// warnOfShells is for a file that is valid in our form and may have served the original Sidecar,
+// which let a shell read it.
+func (c *configurer) warnOfShells(data []byte) {
+	for _, name := range legacy.ReadDifferently(data) {
+		c.note("warning: %s: a shell reads %s otherwise, as $, ` or \\ in double quotes are "+
+			"special to it: if the original Sidecar served with this file, its value was another; "+
+			"write the right one in single quotes", c.path, name)
 	}
 }
 
-// summaryText is the end of an installation as the manual shows it.
-func summaryText(c config.Config) string {
-	bind := config.JoinBind(c.Bind)
-	return "Bind:\n    " + bind + "\n" +
-		"Secret Key:\n    " + string(c.Keys[0]) + "\n" +
-		"To shutdown:\n    sudo systemctl stop dataflux-func-sidecar\n" +
-		"To start:\n    sudo systemctl start dataflux-func-sidecar\n" +
-		"\nNow open " + bind + " and have fun!\n"
+// firstBind is BIND of a first installation without --bind.
+func firstBind() []config.Address {
+	return host.FollowBridge(config.Default().Bind, host.BridgeAddress())
+}
+
+// warnOfBridge warns of a BIND in which containers do not find this host.
+func (c *configurer) warnOfBridge() {
+	followed := host.FollowBridge(c.result.Bind, host.BridgeAddress())
+	if slices.Equal(followed, c.result.Bind) {
+		return
+	}
+	c.note("warning: BIND names %s, but docker0 has %s, and containers look for this host there. "+
+		"To change it, run as root: %s --bind %s",
+		host.StockBridge, host.BridgeAddress(), config.Apply,
+		config.ShellQuote(config.JoinBind(followed)))
+}
+
+// writeDropIns tells systemd the addresses of BIND. It also removes what a former release told
+// systemd of ALLOW_SUDO, which has an effect without a drop-in now.
+func (c *configurer) writeDropIns() error {
+	changed, err := c.place(config.SocketDropIn(c.unitDir), config.SocketDropInText(c.result.Bind))
+	if err != nil {
+		return err
+	}
+	// install.sh, which prints the summary, applies it by itself.
+	if changed && !c.printSummary && !c.apply {
+		c.note("to apply: %s", config.Apply)
+	}
+	return c.removeFormer(config.FormerSudoDropIn(c.unitDir))
+}
+
+// place writes a drop-in unless the same is there already.
+func (c *configurer) place(path string, text []byte) (changed bool, err error) {
+	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, text) {
+		return false, nil
+	}
+	if err := makeDropInDir(filepath.Dir(path)); err != nil {
+		return false, err
+	}
+	if err := config.WriteFile(path, text, 0o644); err != nil {
+		return false, err
+	}
+	c.note("%s: written", path)
+	return true, nil
+}
+
+// makeDropInDir makes a directory of mode 0755 under any umask. An existing one keeps its mode.
+func makeDropInDir(dir string) error {
+	err := os.Mkdir(dir, 0o755)
+	if errors.Is(err, os.ErrExist) {
+		return nil
+	}
+	if err == nil {
+		err = os.Chmod(dir, 0o755)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot make the directory for a drop-in: %w", err)
+	}
+	return nil
+}
+
+// removeFormer removes a drop-in of a former release, and its directory if it is empty then. A file
+// of that name that an administrator wrote stays.
+func (c *configurer) removeFormer(path string) error {
+	info, err := os.Lstat(path)
+	if err != nil || !info.Mode().IsRegular() {
+		return nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil || !config.IsFormerSudoDropIn(text) {
+		return nil
+	}
+	if err := os.Remove(path); err != nil {
+		return fmt.Errorf("cannot remove the drop-in of a former release: %w", err)
+	}
+	_ = os.Remove(filepath.Dir(path)) // fails if it is not empty
+	c.note("%s: removed, as it is no longer needed", path)
+	return nil
 }

@@ -2,54 +2,47 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
-	"dataflux-func-sidecar/config"
-	"dataflux-func-sidecar/host"
+	"dataflux-func-sidecar/internal/config"
+	"dataflux-func-sidecar/internal/host"
 	"dataflux-func-sidecar/units"
 )
 
-// portsCommand is for install.sh, which asks before it touches anything.
-const portsCommand = "ports"
+const portsUsage = `ports [OPTIONS]
 
-// runPorts tells of each address of the BIND that will be in force whether something else has it, and
-// who. It changes nothing.
-func runPorts(args []string, stderr io.Writer) int {
-	flags := flag.NewFlagSet(portsCommand, flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	path := flags.String("config", defaultConfig, "configuration `file`, which need not exist yet")
-	unitDir := flags.String("unit-dir", "/etc/systemd/system", "`directory` of the systemd units")
-	bind := flags.String("bind", "", "`addresses` that will replace those of the configuration")
-	active := flags.Bool("socket-active", false, "the socket unit is active: what systemd holds of its addresses is ours")
-	if err := flags.Parse(args); err != nil {
-		return refuseUsage(err, 2)
+For install.sh, before it changes anything: fails if something else has an address of the BIND that
+will be in force, and says what.`
+
+// runPorts changes nothing.
+func runPorts(args []string, t terminal) int {
+	flags := t.newFlags("ports", portsUsage)
+	path := flags.String("config", defaultConfig, "configuration `FILE`, which need not exist yet")
+	bind := flags.String("bind", "", "`ADDRESSES` that will replace those of the configuration")
+	active := flags.Bool("socket-active", false,
+		"the socket unit is active: what systemd holds of its addresses is ours")
+	if err := t.parseOptions(flags, args); err != nil {
+		return t.misused("ports", err, statusUsage)
 	}
-	addresses, err := bindToBe(*path, *bind, given(flags, "bind"))
+	addresses, err := futureBind(*path, *bind, given(flags, "bind"))
+	var shown map[string]units.Properties
+	if err == nil && *active {
+		shown, err = units.Show([]string{"Listen"}, units.Socket)
+	}
 	if err == nil {
-		var held []string
-		if *active {
-			held = config.ListenStreams(units.WithDropIns(filepath.Join(*unitDir, units.Socket)))
-		}
-		err = host.RefuseTaken(addresses, held)
+		err = host.CheckFree(addresses, shown[units.Socket].Listen())
 	}
 	if err != nil {
-		sayFailures(stderr, err)
-		return 1
+		t.sayErrors(err)
+		return statusError
 	}
 	return 0
 }
 
-func given(flags *flag.FlagSet, name string) (found bool) {
-	flags.Visit(func(f *flag.Flag) { found = found || f.Name == name })
-	return found
-}
-
-// bindToBe is what configure would leave in the configuration.
-func bindToBe(path, bind string, bindGiven bool) ([]config.Address, error) {
+// futureBind is the BIND that configure would write.
+func futureBind(path, bind string, bindGiven bool) ([]config.Address, error) {
 	if bindGiven {
 		addresses, err := config.ParseBind(bind)
 		if err != nil {
@@ -64,8 +57,8 @@ func bindToBe(path, bind string, bindGiven bool) ([]config.Address, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := configuring{path: path, say: io.Discard}
-	if data, err = c.adopt(data); err == nil {
+	c := configurer{configureOptions: configureOptions{path: path}, out: io.Discard}
+	if data, err = c.convertOriginal(data); err == nil {
 		_, err = c.amend(data)
 	}
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"dataflux-func-sidecar/config"
+	"dataflux-func-sidecar/internal/client"
 	"dataflux-func-sidecar/sign"
 )
 
@@ -19,95 +19,99 @@ Prints a signed request as a configuration for curl. It can be sent once, within
 
   dataflux-func-sidecar sign http://127.0.0.1:8099/shell '{"command":"hostname"}' | curl --config -
 
-METHOD is POST if there is a BODY, else GET. The key comes from the configuration.`
+METHOD is POST if there is a BODY, else GET. Without a port the URL means 8099.`
 
 func runSign(args []string, t terminal) int {
 	flags := t.newFlags("sign", signUsage)
-	path := flags.String("config", defaultConfig, "the configuration `FILE` that holds the key")
+	var o targetOptions
+	o.registerKey(flags, "configuration `FILE` with the key")
 	arguments, err := t.parseArguments(flags, args)
-	if err != nil {
-		return refuseUsage(err, 2)
+	var r request
+	if err == nil {
+		r, err = parseRequest(arguments)
 	}
-	call, err := parseCall(arguments)
 	if err != nil {
-		t.say("sign: %v", err)
-		return 2
+		return t.misused("sign", err, statusUsage)
 	}
-	settings, err := config.Load(*path)
+	key, _, err := o.key(t)
 	if err != nil {
-		t.say("sign: %v", err)
-		return 1
+		t.sayError(err)
+		return statusError
 	}
-	fmt.Fprint(t.stdout, call.curlConfig(settings.Keys[0], time.Now()))
+	fmt.Fprint(t.stdout, r.curlConfig(key, time.Now()))
 	return 0
 }
 
-// call is a request to be signed.
-type call struct {
+// request is what is to be signed.
+type request struct {
 	method string
 	url    *url.URL
 	body   string
 }
 
-func parseCall(args []string) (call, error) {
-	c := call{method: "GET"}
+func parseRequest(args []string) (request, error) {
+	r := request{method: "GET"}
 	if len(args) > 0 && !strings.Contains(args[0], ":") {
-		c.method = strings.ToUpper(args[0])
+		r.method = strings.ToUpper(args[0])
 		args = args[1:]
 	} else if len(args) == 2 {
-		c.method = "POST"
+		r.method = "POST"
 	}
 	if len(args) < 1 || len(args) > 2 {
-		return c, errors.New("give a URL, and a body in one argument if there is one; see --help")
+		return r, errors.New("give a URL, and a body in one argument if there is one")
 	}
 	if len(args) == 2 {
-		c.body = args[1]
+		r.body = args[1]
 	}
 	u, err := url.Parse(args[0])
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return c, errors.New("the URL must be like http://127.0.0.1:8099/shell")
+		return r, errors.New("the URL must be like http://127.0.0.1:8099/shell")
 	}
 	if u.RawQuery != "" || u.ForceQuery {
-		return c, errors.New("the URL has a query, which no signature covers: send its content in the body")
+		return r, errors.New("the URL has a query, which no signature covers: send it in the body")
 	}
-	c.url = u
-	return c, nil
+	u.Host = client.HostPort(u)
+	r.url = u
+	return r, nil
 }
 
 // curlConfig is in the format of curl's --config: one option a line, its value in quotes.
-func (c call) curlConfig(key []byte, now time.Time) string {
+func (r request) curlConfig(key []byte, now time.Time) string {
 	var nonce [16]byte
 	_, _ = rand.Read(nonce[:]) // never fails: crypto/rand ends the process instead
-	path := c.url.EscapedPath()
+	path := r.url.EscapedPath()
 	if path == "" {
 		path = "/"
 	}
-	request := sign.Request{
-		Method: c.method, Path: path, Nonce: hex.EncodeToString(nonce[:]), Timestamp: fmt.Sprint(now.Unix()), Body: []byte(c.body),
+	signed := sign.Request{
+		Method: r.method, Path: path, Body: []byte(r.body),
+		Nonce: hex.EncodeToString(nonce[:]), Timestamp: fmt.Sprint(now.Unix()),
 	}
 	lines := []string{
 		"silent", "show-error", "path-as-is",
-		option("url", c.url.String()),
-		c.methodOption(),
-		option("header", "X-Auth-Nonce: "+request.Nonce),
-		option("header", "X-Auth-Timestamp: "+request.Timestamp),
-		option("header", "X-Auth-Signature: "+sign.Signature(key, request)),
+		option("url", r.url.String()),
+		r.methodOption(),
+		option("header", "X-Auth-Nonce: "+signed.Nonce),
+		option("header", "X-Auth-Timestamp: "+signed.Timestamp),
+		option("header", "X-Auth-Signature: "+sign.Signature(key, signed)),
 	}
-	if c.body != "" {
-		lines = append(lines, option("header", "Content-Type: application/json"), option("data-raw", c.body))
+	if r.body != "" {
+		lines = append(lines,
+			option("header", "Content-Type: application/json"), option("data-raw", r.body))
 	}
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// methodOption asks for a HEAD in the way in which curl does not wait for the body that never comes.
-func (c call) methodOption() string {
-	if c.method == "HEAD" && c.body == "" {
+// methodOption is "head" for HEAD, as curl would wait for a body after "request".
+func (r request) methodOption() string {
+	if r.method == "HEAD" && r.body == "" {
 		return "head"
 	}
-	return option("request", c.method)
+	return option("request", r.method)
 }
 
 func option(name, value string) string {
-	escaped := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\t", `\t`, "\n", `\n`, "\r", `\r`, "\v", `\v`).Replace(value)
-	return fmt.Sprintf(`%s = "%s"`, name, escaped)
+	escape := strings.NewReplacer(
+		`\`, `\\`, `"`, `\"`, "\t", `\t`, "\n", `\n`, "\r", `\r`, "\v", `\v`)
+	return fmt.Sprintf(`%s = "%s"`, name, escape.Replace(value))
 }

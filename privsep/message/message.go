@@ -1,43 +1,47 @@
 // Package message is the channel between the executor and the network role: frames with a fixed
-// header over a socketpair, one table of permitted kinds per direction, and exact limits.
+// header over a socketpair, and one table that lists every message.
 //
-// It must never interpret a payload beyond its own fields, and never allocate for a length that it
-// has not checked. Anything outside the tables is an error that ends the role.
+// The package interprets no payload beyond its own fields, and allocates nothing for a length that
+// it has not checked. A frame that breaks the table is an error, which ends the network role.
 //
 //	executor                                  network
-//	   ── Certified ─────────────────────────────▶      certificate and key for TLS, at most once, before Setup
-//	   ── Setup ─────────────────────────────────▶      limits, once
-//	   ◀───────────────────────────────── Ready ──      accepting, once; one byte: Landlock's ABI or 0
+//	   ── Certified ─────────────────────────────▶      certificate and key, if TLS is configured
+//	   ── Setup ─────────────────────────────────▶      limits
+//	   ◀───────────────────────────────── Ready ──      accepting; one byte: Landlock's ABI, or 0
 //
 //	   ◀──────────────────────── Request(id) ─────      ids rise by one, starting at 1
 //	   ── Answer(id) ────────────────────────────▶      status and the first bytes
 //	   ── Data(id)… ─────────────────────────────▶      the rest, within the credit
 //	   ◀──────────────────────── Credit(id)… ─────      bytes that have reached the caller
 //	   ◀───────────────────────── Hangup(id) ─────      the caller is gone: send no more
-//	   ◀───────────────────────── Scrape(id) ─────      metrics are asked for; ids as of Request, answered as it is
+//	   ◀───────────────────────── Scrape(id) ─────      metrics; ids and answer as for Request
 //
 //	   ── Post(id) ──────────────────────────────▶      a callback; ids are the executor's own
 //	   ── Data(id | PostFlag)… ──────────────────▶      its body, within the credit
 //	   ◀──────────── Credit(id | PostFlag)… ──────
-//	   ◀───────────────────────── Posted(id) ─────      how it went, once
+//	   ◀───────────────────────── Posted(id) ─────      the outcome
 //
 //	   ── Ping(id) ──────────────────────────────▶
 //	   ◀──────────────────────────── Pong(id) ────
-//	   ◀──────────────────────────── Refused ─────      turned away unread, for the journal
+//	   ◀──────────────────────────── Refused ─────      refusals of the network role itself
 //	   ── Drain ─────────────────────────────────▶      accept no more
 //	   ◀───────────────────────────── Drained ────      every caller has been answered
+//
+// To add a message: add its kind and its rule here, its payload in payload.go, and what both ends
+// do with it: executor.Session and listener.Role. A rule orders the messages of one sender only. An
+// order between the two directions, such as an answer after its request, is up to the code at both
+// ends.
 package message
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 )
 
-// Kind tells what a frame is.
+// Kind is the type of a message.
 type Kind uint8
 
-// The kinds of frames, in the order of the conversation above.
+// The kinds, in the order of the conversation above. Their numbers are part of every frame.
 const (
 	Certified Kind = iota + 1
 	Setup
@@ -57,78 +61,121 @@ const (
 	Scrape
 )
 
-// Sizes in bytes.
+// peer is one end of the channel.
+type peer uint8
+
 const (
-	headerSize = 16
-	// MaxHead bounds what comes with a request or a callback besides its body.
+	executor peer = iota + 1
+	network
+)
+
+// rule is what the receiving end enforces for one kind, before it reads the payload.
+type rule struct {
+	name     string
+	by       peer   // the sender
+	min, max uint32 // length of the payload in bytes
+	once     bool   // at most once in the life of a channel
+	after    Kind   // not before this kind of the same sender; 0: from the start
+	before   Kind   // not after this kind of the same sender; 0: to the end
+	last     bool   // may carry Last, the end of a stream
+}
+
+// rules lists every message. What depends on a frame's id or payload is checked where it is
+// handled.
+var rules = [...]rule{
+	Certified: {
+		name: "Certified", by: executor, min: 12, max: maxIdentity, once: true, before: Setup,
+	},
+	Setup:  {name: "Setup", by: executor, min: 20, max: 20, once: true},
+	Answer: {name: "Answer", by: executor, min: 22, max: maxAnswer, last: true, after: Setup},
+	Data:   {name: "Data", by: executor, min: 0, max: MaxData, last: true, after: Setup},
+	Post:   {name: "Post", by: executor, min: 16, max: MaxHead, last: true, after: Setup},
+	Ping:   {name: "Ping", by: executor, after: Setup},
+	Drain:  {name: "Drain", by: executor, after: Setup},
+
+	Ready:   {name: "Ready", by: network, min: 1, max: 1, once: true},
+	Request: {name: "Request", by: network, min: 24, max: MaxHead + MaxBody, after: Ready},
+	Scrape:  {name: "Scrape", by: network, after: Ready},
+	Credit:  {name: "Credit", by: network, min: 4, max: 4, after: Ready},
+	Hangup:  {name: "Hangup", by: network, after: Ready},
+	Posted:  {name: "Posted", by: network, min: 10, max: 2 << 10, after: Ready},
+	Pong:    {name: "Pong", by: network, after: Ready},
+	Refused: {name: "Refused", by: network, min: 14, max: 1 << 10, after: Ready},
+	Drained: {name: "Drained", by: network, once: true, after: Ready},
+}
+
+// Bounds, in bytes.
+const (
+	// MaxHead bounds the fields of a request, an answer or a callback besides the body.
 	MaxHead = 24 << 10
 	// MaxBody bounds the body of a request; the configuration may allow less.
 	MaxBody = 16 << 20
-	// MaxData is the most that one Data frame or the first part of an Answer carries.
-	MaxData = 64 << 10
-	// MaxScrapes is how many Scrapes may wait for their answers, which are one frame each.
-	MaxScrapes = 2
-	// Window is how much of one stream may be on its way without a Credit. It bounds what a slow
-	// reader costs the network role.
+	// MaxData bounds the body's bytes in one Data or Answer frame.
+	MaxData   = 64 << 10
+	maxAnswer = MaxHead + MaxData
+	// Window bounds the bytes of one stream that are sent and not yet credited. It limits the
+	// memory that a slow reader takes in the network role.
 	Window = 256 << 10
 )
 
-// PostFlag in the id of a Data or Credit frame says that it belongs to a callback, not to an answer.
+// MaxScrapes bounds the scrapes that wait for their answer. Each answer is one frame.
+const MaxScrapes = 2
+
+// PostFlag in the id of a Data or Credit frame means that the stream is a callback's, not an
+// answer's.
 const PostFlag = uint64(1) << 63
 
-// Table says which kinds may come from a peer, and the most bytes of payload each may have.
-type Table map[Kind]uint32
-
-// FromNetwork is what the executor takes from the network role.
-func FromNetwork() Table {
-	return Table{
-		Ready: 1, Request: MaxHead + MaxBody, Credit: 4, Hangup: 0,
-		Posted: 2 << 10, Pong: 0, Refused: 1 << 10, Drained: 0, Scrape: 0,
-	}
-}
-
-// FromExecutor is what the network role takes from the executor.
-func FromExecutor() Table {
-	return Table{
-		Certified: maxIdentity, Setup: 4 << 10, Answer: MaxHead + MaxData, Data: MaxData, Post: MaxHead, Ping: 0, Drain: 0,
-	}
-}
-
-// Frame is one message. Last marks the end of a stream that Answer, Post or Data belongs to.
-type Frame struct {
-	Kind    Kind
-	Last    bool
-	ID      uint64
-	Payload []byte
-}
-
-// ErrProtocol is wrapped by every error that means the peer broke the protocol.
+// ErrProtocol is wrapped by every error about a peer that broke the protocol.
 var ErrProtocol = errors.New("the channel's protocol was broken")
 
-// header: kind (1 byte), flags (1: bit 0 is Last), zero (2), payload length (4), id (8); big endian.
-func (f Frame) header() [headerSize]byte {
-	var h [headerSize]byte
-	h[0] = byte(f.Kind)
-	if f.Last {
-		h[1] = 1
+// String returns the name of the kind, or its number if there is no such kind.
+func (k Kind) String() string {
+	if int(k) < len(rules) && rules[k].name != "" {
+		return rules[k].name
 	}
-	binary.BigEndian.PutUint32(h[4:], uint32(len(f.Payload)))
-	binary.BigEndian.PutUint64(h[8:], f.ID)
-	return h
+	return fmt.Sprintf("kind %d", uint8(k))
 }
 
-// parseHeader checks all of a header against the table before anybody allocates for its payload.
-func parseHeader(h [headerSize]byte, table Table) (Frame, uint32, error) {
-	f := Frame{Kind: Kind(h[0]), Last: h[1] == 1, ID: binary.BigEndian.Uint64(h[8:])}
-	length := binary.BigEndian.Uint32(h[4:])
-	limit, permitted := table[f.Kind]
-	switch {
-	case !permitted:
-		return f, 0, fmt.Errorf("%w: kind %d is not permitted", ErrProtocol, h[0])
-	case h[1] > 1 || h[2] != 0 || h[3] != 0:
-		return f, 0, fmt.Errorf("%w: reserved bits are set in kind %d", ErrProtocol, h[0])
-	case length > limit:
-		return f, 0, fmt.Errorf("%w: kind %d has %d bytes, its limit is %d", ErrProtocol, h[0], length, limit)
+// ParseKind is the inverse of String. It returns false if there is no such kind.
+func ParseKind(name string) (Kind, bool) {
+	for kind, r := range rules {
+		if r.name == name && name != "" {
+			return Kind(kind), true
+		}
 	}
-	return f, length, nil
+	return 0, false
+}
+
+// Table holds the rules for the messages of one peer.
+type Table struct{ from peer }
+
+// FromNetwork is what the executor accepts.
+func FromNetwork() Table { return Table{network} }
+
+// FromExecutor is what the network role accepts.
+func FromExecutor() Table { return Table{executor} }
+
+// kinds is the set of the kinds that were received on a channel.
+type kinds [len(rules)]bool
+
+// check returns an error unless the rules permit a frame with a payload of length bytes.
+func (t Table) check(f Frame, length uint32, received *kinds) error {
+	if int(f.Kind) >= len(rules) || rules[f.Kind].by != t.from {
+		return fmt.Errorf("%w: %s is not permitted", ErrProtocol, f.Kind)
+	}
+	r := rules[f.Kind]
+	switch {
+	case length < r.min || length > r.max:
+		return fmt.Errorf("%w: %s has %d bytes, must have %d to %d",
+			ErrProtocol, r.name, length, r.min, r.max)
+	case f.Last && !r.last:
+		return fmt.Errorf("%w: %s cannot end a stream", ErrProtocol, r.name)
+	case r.once && received[f.Kind]:
+		return fmt.Errorf("%w: a second %s", ErrProtocol, r.name)
+	case r.after != 0 && !received[r.after]:
+		return fmt.Errorf("%w: %s came before %s", ErrProtocol, r.name, r.after)
+	case r.before != 0 && received[r.before]:
+		return fmt.Errorf("%w: %s came after %s", ErrProtocol, r.name, r.before)
+	}
+	return nil
 }

@@ -5,8 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
-	"reflect"
-	"strings"
+	"slices"
 	"testing"
 	"time"
 )
@@ -19,10 +18,17 @@ func pair(t *testing.T) (executor, network *Conn) {
 	return executor, network
 }
 
-func TestFramesArriveAsTheyWereSent(t *testing.T) {
+func setup() Frame {
+	return Frame{
+		Kind:    Setup,
+		Payload: Limits{MaxBody: 1, MaxConnections: 2, CallbackTimeout: time.Second}.Encode(),
+	}
+}
+
+func TestConn_FramesArriveAsSent(t *testing.T) {
 	executor, network := pair(t)
 	sent := []Frame{
-		{Kind: Setup, Payload: Limits{MaxBody: 1, MaxConnections: 2, CallbackTimeout: time.Second}.Encode()},
+		setup(),
 		{Kind: Ping, ID: 7},
 		{Kind: Data, Last: true, ID: 9 | PostFlag, Payload: bytes.Repeat([]byte("x"), MaxData)},
 	}
@@ -33,24 +39,30 @@ func TestFramesArriveAsTheyWereSent(t *testing.T) {
 	}()
 	for _, want := range sent {
 		got, err := network.Receive()
-		if err != nil || !reflect.DeepEqual(got, want) {
-			t.Fatalf("got kind %d with %d bytes, %v; want kind %d with %d bytes", got.Kind, len(got.Payload), err, want.Kind, len(want.Payload))
+		if err != nil || got.Kind != want.Kind || got.ID != want.ID || got.Last != want.Last ||
+			!bytes.Equal(got.Payload, want.Payload) {
+			t.Fatalf("got %s with %d bytes, %v; want %s with %d bytes",
+				got.Kind, len(got.Payload), err, want.Kind, len(want.Payload))
 		}
 	}
 }
 
-func TestWhatIsReusedIsTheNextPayloadAndNothingElse(t *testing.T) {
+func TestConn_ReusedPayloadIsTheNextOne(t *testing.T) {
 	executor, network := pair(t)
 	sizes := []int{MaxData, MaxData, 10, MaxData, MaxData - 1, MaxData}
 	go func() {
+		_ = executor.Send(setup())
 		for i, size := range sizes {
 			_ = executor.Send(Frame{Kind: Data, ID: 1, Payload: bytes.Repeat([]byte{byte(i)}, size)})
 		}
 	}()
+	if _, err := network.Receive(); err != nil {
+		t.Fatal(err)
+	}
 	for i, size := range sizes {
 		f, err := network.Receive()
 		if err != nil || !bytes.Equal(f.Payload, bytes.Repeat([]byte{byte(i)}, size)) {
-			t.Fatalf("frame %d has %d bytes, %v; want %d", i, len(f.Payload), err, size)
+			t.Fatalf("frame %d: got %d bytes, %v; want %d", i, len(f.Payload), err, size)
 		}
 		network.Reuse(f.Payload)
 		network.Reuse(make([]byte, MaxData+1))
@@ -58,158 +70,178 @@ func TestWhatIsReusedIsTheNextPayloadAndNothingElse(t *testing.T) {
 	}
 }
 
-// stream reads from fixed bytes; the channel's peer is whoever wrote them.
-type stream struct{ io.Reader }
-
-func (stream) Write(p []byte) (int, error) { return len(p), nil }
-func (stream) Close() error                { return nil }
-
-func receive(raw []byte, table Table) (Frame, error) {
-	return NewConn(stream{bytes.NewReader(raw)}, table).Receive()
+func TestSend_NothingAfterAFailure(t *testing.T) {
+	a, b := net.Pipe()
+	conn := NewConn(a, FromNetwork())
+	_ = b.Close()
+	first := conn.Send(Frame{Kind: Ping})
+	if second := conn.Send(Frame{Kind: Ping}); first == nil || second != first {
+		t.Errorf("got %v and then %v, want the same error twice", first, second)
+	}
 }
 
+// fixed is a stream of bytes that a peer has written.
+type fixed struct{ io.Reader }
+
+func (fixed) Write(p []byte) (int, error) { return len(p), nil }
+func (fixed) Close() error                { return nil }
+
+// raw encodes a frame whose header need not fit its payload.
 func raw(kind Kind, flags byte, length uint32, payload string) []byte {
-	f := Frame{Kind: kind}
-	h := f.header()
+	h := Frame{Kind: kind}.header()
 	h[1] = flags
 	h[4], h[5], h[6], h[7] = byte(length>>24), byte(length>>16), byte(length>>8), byte(length)
 	return append(h[:], payload...)
 }
 
-func TestALyingPeerIsFoundOutByTheHeaderAlone(t *testing.T) {
-	reserved := raw(Pong, 0, 0, "")
-	reserved[3] = 1
-	cases := map[string][]byte{
-		"kind 0":                 raw(0, 0, 0, ""),
-		"unknown kind":           raw(200, 0, 0, ""),
-		"the other direction's":  raw(Setup, 0, 0, ""),
-		"an answer from the net": raw(Answer, 0, 4, "abcd"),
-		"unknown flag":           raw(Pong, 2, 0, ""),
-		"reserved byte":          reserved,
-		"one byte too long":      raw(Credit, 0, 5, "abcde"),
-		"4 GiB":                  raw(Request, 0, 1<<32-1, ""),
-		"payload where none is":  raw(Hangup, 0, 1, "x"),
-		"a scrape with payload":  raw(Scrape, 0, 1, "x"),
-	}
-	for name, bytes := range cases {
-		if _, err := receive(bytes, FromNetwork()); !errors.Is(err, ErrProtocol) {
-			t.Errorf("%s: got %v, want ErrProtocol", name, err)
+// least encodes the smallest permitted frame of a kind.
+func least(kind Kind) []byte {
+	return raw(kind, 0, rules[kind].min, string(make([]byte, rules[kind].min)))
+}
+
+// receiveAll returns how many of the frames were accepted, and the error that ended the channel.
+func receiveAll(from Table, frames ...[]byte) (int, error) {
+	conn := NewConn(fixed{bytes.NewReader(slices.Concat(frames...))}, from)
+	for n := 0; ; n++ {
+		if _, err := conn.Receive(); err != nil {
+			return n, err
 		}
 	}
 }
 
-func TestAFrameCutShortIsNotAnEnd(t *testing.T) {
-	whole := raw(Credit, 0, 4, "abcd")
-	for n := 1; n < len(whole); n++ {
-		if _, err := receive(whole[:n], FromNetwork()); !errors.Is(err, ErrProtocol) {
+func TestReceive_HeaderOutsideTheTable(t *testing.T) {
+	reserved := raw(Pong, 0, 0, "")
+	reserved[3] = 1
+	for name, frame := range map[string][]byte{
+		"kind 0":                 raw(0, 0, 0, ""),
+		"unknown kind":           raw(200, 0, 0, ""),
+		"first unknown kind":     raw(Kind(len(rules)), 0, 0, ""),
+		"the other direction's":  least(Setup),
+		"an identity":            least(Certified),
+		"an answer from the net": least(Answer),
+		"unknown flag":           raw(Pong, 2, 0, ""),
+		"reserved byte":          reserved,
+		"one byte too long":      raw(Credit, 0, 5, "abcde"),
+		"one byte too short":     raw(Credit, 0, 3, "abc"),
+		"4 GiB":                  raw(Request, 0, 1<<32-1, ""),
+		"payload where none is":  raw(Hangup, 0, 1, "x"),
+		"a scrape with payload":  raw(Scrape, 0, 1, "x"),
+		"the end of a stream":    raw(Pong, 1, 0, ""),
+	} {
+		n, err := receiveAll(FromNetwork(), least(Ready), frame)
+		if n != 1 || !errors.Is(err, ErrProtocol) {
+			t.Errorf("%s: got %d frames, %v; want the first only, and ErrProtocol", name, n, err)
+		}
+	}
+}
+
+// How often and in which order is a matter of the table, not of the session.
+func TestReceive_OnceAndOrder(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		from  Table
+		kinds []Kind
+		want  int // accepted; fewer than there are means ErrProtocol
+	}{
+		{"as usual", FromNetwork(), []Kind{
+			Ready, Request, Request, Credit, Hangup, Scrape, Posted, Pong, Refused, Drained, Pong,
+		}, 11},
+		{"Ready twice", FromNetwork(), []Kind{Ready, Request, Ready}, 2},
+		{"Drained twice", FromNetwork(), []Kind{Ready, Drained, Drained}, 2},
+		{"Request before Ready", FromNetwork(), []Kind{Request}, 0},
+		{"Scrape before Ready", FromNetwork(), []Kind{Scrape}, 0},
+		{"Credit before Ready", FromNetwork(), []Kind{Credit}, 0},
+		{"Hangup before Ready", FromNetwork(), []Kind{Hangup}, 0},
+		{"Posted before Ready", FromNetwork(), []Kind{Posted}, 0},
+		{"Pong before Ready", FromNetwork(), []Kind{Pong}, 0},
+		{"Refused before Ready", FromNetwork(), []Kind{Refused}, 0},
+		{"Drained before Ready", FromNetwork(), []Kind{Drained}, 0},
+		{"with TLS", FromExecutor(), []Kind{
+			Certified, Setup, Answer, Data, Post, Ping, Drain, Answer,
+		}, 8},
+		{"without TLS", FromExecutor(), []Kind{Setup, Ping}, 2},
+		{"Certified twice", FromExecutor(), []Kind{Certified, Certified}, 1},
+		{"Certified after Setup", FromExecutor(), []Kind{Setup, Certified}, 1},
+		{"Setup twice", FromExecutor(), []Kind{Certified, Setup, Setup}, 2},
+		{"Answer before Setup", FromExecutor(), []Kind{Certified, Answer}, 1},
+		{"Data before Setup", FromExecutor(), []Kind{Data}, 0},
+		{"Post before Setup", FromExecutor(), []Kind{Post}, 0},
+		{"Ping before Setup", FromExecutor(), []Kind{Ping}, 0},
+		{"Drain before Setup", FromExecutor(), []Kind{Drain}, 0},
+	} {
+		var frames [][]byte
+		for _, kind := range test.kinds {
+			frames = append(frames, least(kind))
+		}
+		got, err := receiveAll(test.from, frames...)
+		complete := test.want == len(frames)
+		if got != test.want || errors.Is(err, ErrProtocol) == complete {
+			t.Errorf("%s: got %d frames, %v; want %d of %d", test.name, got, err, test.want, len(frames))
+		}
+	}
+}
+
+func TestReceive_CutShort(t *testing.T) {
+	frame := raw(Credit, 0, 4, "abcd")
+	for n := 1; n < len(frame); n++ {
+		if _, err := receiveAll(FromNetwork(), least(Ready), frame[:n]); !errors.Is(err, ErrProtocol) {
 			t.Errorf("cut at %d: got %v, want ErrProtocol", n, err)
 		}
 	}
-	if _, err := receive(nil, FromNetwork()); err != io.EOF {
+	if _, err := receiveAll(FromNetwork(), least(Ready)); err != io.EOF {
 		t.Errorf("closed between frames: got %v, want io.EOF", err)
 	}
 }
 
-func TestEveryPermittedKindHasALimitAtWhichItPassesAndAboveWhichItFails(t *testing.T) {
-	for _, table := range []Table{FromNetwork(), FromExecutor()} {
-		for kind, limit := range table {
-			if _, _, err := parseHeader([16]byte(raw(kind, 0, limit, "")), table); err != nil {
-				t.Errorf("kind %d at its limit: %v", kind, err)
-			}
-			if _, _, err := parseHeader([16]byte(raw(kind, 0, limit+1, "")), table); !errors.Is(err, ErrProtocol) {
-				t.Errorf("kind %d above its limit: got %v, want ErrProtocol", kind, err)
-			}
+func TestRules_EveryKindHasOne(t *testing.T) {
+	for kind := Certified; int(kind) < len(rules); kind++ {
+		r := rules[kind]
+		if r.name == "" || r.by != executor && r.by != network || r.min > r.max {
+			t.Errorf("kind %d: got the rule %+v, want a name, a sender and bounds", kind, r)
+		}
+		if r.after != 0 && rules[r.after].by != r.by || r.before != 0 && rules[r.before].by != r.by {
+			t.Errorf("%s: got an order by a message of the other end, want one of the same", kind)
 		}
 	}
 }
 
-func TestPayloadsSurviveTheRoundTrip(t *testing.T) {
-	limits := Limits{MaxBody: 1 << 20, MaxConnections: 3, CallbackTimeout: time.Minute, MetricsSockets: 2}
-	if got, err := DecodeLimits(limits.Encode()); err != nil || got != limits {
-		t.Errorf("Limits: %+v, %v", got, err)
-	}
-	call := Call{Method: "POST", Path: "/shell", Nonce: "n", Timestamp: "1", Signature: "s", Remote: "r", Body: []byte("{}")}
-	if got, err := DecodeCall(call.Encode()); err != nil || !reflect.DeepEqual(got, call) {
-		t.Errorf("Call: %+v, %v", got, err)
-	}
-	head := Head{Status: 503, RetryAfter: 1, Allow: "POST", ContentType: "application/json", Length: -1, Body: []byte("b")}
-	if got, err := DecodeHead(head.Encode()); err != nil || !reflect.DeepEqual(got, head) {
-		t.Errorf("Head: %+v, %v", got, err)
-	}
-	callback := Callback{URL: "http://h/", Headers: []string{"A", "1", "B", ""}, Length: 5}
-	if got, err := DecodeCallback(callback.Encode()); err != nil || !reflect.DeepEqual(got, callback) {
-		t.Errorf("Callback: %+v, %v", got, err)
-	}
-	outcome := Outcome{Status: 429, RetryAfter: 7, Error: "e"}
-	if got, err := DecodeOutcome(outcome.Encode()); err != nil || got != outcome {
-		t.Errorf("Outcome: %+v, %v", got, err)
-	}
-	refusal := Refusal{Status: 401, Count: 9, Remote: "r", Reason: "why"}
-	if got, err := DecodeRefusal(refusal.Encode()); err != nil || got != refusal {
-		t.Errorf("Refusal: %+v, %v", got, err)
-	}
-}
-
-func TestLongTextsAreCutToWhatTheirFrameHolds(t *testing.T) {
-	long := strings.Repeat("x", 1<<20)
-	for kind, payload := range map[Kind][]byte{
-		Posted:  Outcome{Error: long}.Encode(),
-		Refused: Refusal{Remote: long, Reason: long}.Encode(),
-	} {
-		if len(payload) > int(FromNetwork()[kind]) {
-			t.Errorf("kind %d: %d bytes, the limit is %d", kind, len(payload), FromNetwork()[kind])
+func TestRules_Bounds(t *testing.T) {
+	for kind := Certified; int(kind) < len(rules); kind++ {
+		r := rules[kind]
+		var received kinds
+		received[r.after] = true
+		check := func(length uint32) error {
+			return Table{r.by}.check(Frame{Kind: kind}, length, &received)
 		}
-	}
-}
-
-func TestAfterAFailedSendNothingMoreIsSent(t *testing.T) {
-	a, b := net.Pipe()
-	conn := NewConn(a, FromNetwork())
-	_ = b.Close()
-	first := conn.Send(Frame{Kind: Ping})
-	if first == nil || conn.Send(Frame{Kind: Ping}) != first {
-		t.Error("a second Send after a failed one did not return its error")
+		for _, length := range []uint32{r.min, r.max} {
+			if err := check(length); err != nil {
+				t.Errorf("%s with %d bytes: got %v, want none", kind, length, err)
+			}
+		}
+		for _, length := range []uint32{r.min - 1, r.max + 1} { // below 0 is 4 GiB
+			if err := check(length); !errors.Is(err, ErrProtocol) {
+				t.Errorf("%s with %d bytes: got %v, want ErrProtocol", kind, length, err)
+			}
+		}
 	}
 }
 
 func FuzzReceive(f *testing.F) {
-	f.Add(raw(Credit, 0, 4, "abcd"))
-	f.Add(append(raw(Scrape, 0, 0, ""), raw(Scrape, 1, 1, "x")...))
+	f.Add(least(Credit))
+	f.Add(append(least(Scrape), raw(Scrape, 1, 1, "x")...))
 	f.Add(raw(Request, 0, 12, "\x00\x00\x00\x04POST\xff\xff\xff\xff"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		conn := NewConn(stream{bytes.NewReader(data)}, FromNetwork())
+		conn := NewConn(fixed{io.MultiReader(bytes.NewReader(least(Ready)), bytes.NewReader(data))},
+			FromNetwork())
 		for {
-			frame, err := conn.Receive()
+			got, err := conn.Receive()
 			if err != nil {
 				return
 			}
-			if limit, permitted := FromNetwork()[frame.Kind]; !permitted || len(frame.Payload) > int(limit) {
-				t.Fatalf("kind %d with %d bytes got through", frame.Kind, len(frame.Payload))
+			r := rules[got.Kind]
+			if n := uint32(len(got.Payload)); r.by != network || n < r.min || n > r.max {
+				t.Fatalf("got %s with %d bytes, want %d to %d from the network role", got.Kind, n, r.min, r.max)
 			}
 		}
 	})
 }
-
-func FuzzPayloads(f *testing.F) {
-	f.Add(Call{Method: "POST", Path: "/shell", Body: []byte("{}")}.Encode())
-	f.Add(Callback{URL: "http://h/", Headers: []string{"A", "1"}}.Encode())
-	f.Add(Head{Status: 200, Body: []byte("x")}.Encode())
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if call, err := DecodeCall(data); err == nil {
-			again, err := DecodeCall(call.Encode())
-			if err != nil || !reflect.DeepEqual(call, again) {
-				t.Fatalf("Call changed on its way: %v", err)
-			}
-		}
-		for _, err := range []error{
-			second(DecodeHead(data)), second(DecodeCallback(data)), second(DecodeOutcome(data)),
-			second(DecodeRefusal(data)), second(DecodeLimits(data)), second(DecodeCredit(data)), second(DecodeIdentity(data)),
-		} {
-			if err != nil && !errors.Is(err, ErrProtocol) {
-				t.Fatalf("an error that is not ErrProtocol: %v", err)
-			}
-		}
-	})
-}
-
-func second[T any](_ T, err error) error { return err }

@@ -6,13 +6,26 @@ import (
 	"time"
 )
 
+// Bounds of an Identity, in bytes.
+const (
+	MaxCertificate = 64 << 10
+	MaxKey         = 16 << 10
+	maxIdentity    = MaxCertificate + MaxKey + 4<<10
+)
+
+// Identity is the payload of Certified: the certificate with its chain and the private key, both
+// PEM, and for each listening socket, in their order, whether it speaks TLS.
+type Identity struct {
+	Certificate, Key []byte
+	Listeners        []bool
+}
+
 // Limits is the payload of Setup: what the network role enforces.
 type Limits struct {
 	MaxBody         uint32        // bytes of a request's body
 	MaxConnections  uint32        // callers connected at once
 	CallbackTimeout time.Duration // for one callback attempt, from dialling to the answer's head
-	// MetricsSockets is how many of the listening sockets, the last ones, serve metrics and nothing else.
-	MetricsSockets uint32
+	MetricsSockets  uint32        // how many listening sockets, the last ones, serve metrics alone
 }
 
 // Call is the payload of Request. Remote is the caller's address as text, empty on a Unix socket.
@@ -21,8 +34,8 @@ type Call struct {
 	Body                                              []byte
 }
 
-// Head is the payload of Answer: the status, three headers (absent when zero or empty), the length of
-// the whole body in bytes (-1 when it is not known yet), and the body's first bytes.
+// Head is the payload of Answer: the status, three headers (absent when zero or empty), the length
+// of the whole body in bytes (-1: not known yet), and the body's first bytes.
 type Head struct {
 	Status      uint16
 	RetryAfter  uint32 // seconds
@@ -32,28 +45,60 @@ type Head struct {
 	Body        []byte
 }
 
-// Callback is the payload of Post. Headers alternate names and values; Length is the body's, in bytes.
+// Callback is the payload of Post. Headers alternate names and values; Length is the body's, in
+// bytes. Resolver holds lines of resolv.conf, for a role whose sandbox does not let it open that
+// file.
 type Callback struct {
-	URL     string
-	Headers []string
-	Length  int64
+	URL      string
+	Headers  []string
+	Length   int64
+	Resolver string
 }
 
-// Outcome is the payload of Posted: an HTTP status, or zero and what went wrong. RetryAfter is what
-// the receiver asked for, in seconds, zero if nothing.
+// Outcome is the payload of Posted: an HTTP status, or zero and an error. RetryAfter is the
+// receiver's, in seconds, zero if it sent none.
 type Outcome struct {
 	Status     uint16
 	RetryAfter uint32
 	Error      string
 }
 
-// Refusal is the payload of Refused: how many callers were turned away with Status since the last
-// Refusal, and one of their addresses.
+// Refusal is the payload of Refused: how many requests were refused with Status since the previous
+// Refusal of that status, and the address and the reason of the latest one.
 type Refusal struct {
 	Status uint16
 	Count  uint32
 	Remote string
 	Reason string
+}
+
+// Encode returns the payload's bytes.
+func (i Identity) Encode() []byte {
+	listeners := make([]byte, len(i.Listeners))
+	for n, tls := range i.Listeners {
+		if tls {
+			listeners[n] = 1
+		}
+	}
+	b := appendString(nil, string(listeners))
+	return appendString(appendString(b, string(i.Certificate)), string(i.Key))
+}
+
+// DecodeIdentity reverses Identity.Encode.
+func DecodeIdentity(payload []byte) (Identity, error) {
+	d := decoder{rest: payload}
+	listeners := d.string()
+	i := Identity{Certificate: []byte(d.string()), Key: []byte(d.string())}
+	for _, tls := range []byte(listeners) {
+		if tls > 1 {
+			d.failed = true
+		}
+		i.Listeners = append(i.Listeners, tls == 1)
+	}
+	if len(i.Certificate) > MaxCertificate || len(i.Key) > MaxKey {
+		d.failed = true
+	}
+	return i, d.finish(Certified)
 }
 
 // Encode returns the payload's bytes.
@@ -64,14 +109,14 @@ func (l Limits) Encode() []byte {
 	return binary.BigEndian.AppendUint32(b, l.MetricsSockets)
 }
 
-// DecodeLimits is the reverse of Limits.Encode.
+// DecodeLimits reverses Limits.Encode.
 func DecodeLimits(payload []byte) (Limits, error) {
 	d := decoder{rest: payload}
 	l := Limits{
 		MaxBody: d.uint32(), MaxConnections: d.uint32(), CallbackTimeout: time.Duration(d.uint64()),
 		MetricsSockets: d.uint32(),
 	}
-	return l, d.finish("Setup")
+	return l, d.finish(Setup)
 }
 
 // Encode returns the payload's bytes.
@@ -83,7 +128,7 @@ func (c Call) Encode() []byte {
 	return append(b, c.Body...)
 }
 
-// DecodeCall is the reverse of Call.Encode. The body shares memory with payload.
+// DecodeCall reverses Call.Encode. The body shares memory with payload.
 func DecodeCall(payload []byte) (Call, error) {
 	d := decoder{rest: payload}
 	c := Call{
@@ -94,7 +139,7 @@ func DecodeCall(payload []byte) (Call, error) {
 	if len(payload)-len(c.Body) > MaxHead || len(c.Body) > MaxBody {
 		d.failed = true
 	}
-	return c, d.finish("Request")
+	return c, d.finish(Request)
 }
 
 // Encode returns the payload's bytes.
@@ -107,7 +152,7 @@ func (h Head) Encode() []byte {
 	return append(b, h.Body...)
 }
 
-// DecodeHead is the reverse of Head.Encode. The body shares memory with payload.
+// DecodeHead reverses Head.Encode. The body shares memory with payload.
 func DecodeHead(payload []byte) (Head, error) {
 	d := decoder{rest: payload}
 	h := Head{
@@ -118,103 +163,106 @@ func DecodeHead(payload []byte) (Head, error) {
 	if h.Status < 100 || h.Status > 999 || h.Length < -1 || len(h.Body) > MaxData {
 		d.failed = true
 	}
-	return h, d.finish("Answer")
+	return h, d.finish(Answer)
 }
 
 // Encode returns the payload's bytes.
 func (c Callback) Encode() []byte {
 	b := binary.BigEndian.AppendUint64(nil, uint64(c.Length))
 	b = appendString(b, c.URL)
+	b = appendString(b, c.Resolver)
 	for _, s := range c.Headers {
 		b = appendString(b, s)
 	}
 	return b
 }
 
-// DecodeCallback is the reverse of Callback.Encode.
+// DecodeCallback reverses Callback.Encode.
 func DecodeCallback(payload []byte) (Callback, error) {
 	d := decoder{rest: payload}
-	c := Callback{Length: int64(d.uint64()), URL: d.string()}
+	c := Callback{Length: int64(d.uint64()), URL: d.string(), Resolver: d.string()}
 	for len(d.rest) > 0 && !d.failed {
 		c.Headers = append(c.Headers, d.string())
 	}
 	if c.Length < 0 || len(c.Headers)%2 != 0 {
 		d.failed = true
 	}
-	return c, d.finish("Post")
+	return c, d.finish(Post)
 }
 
-// Encode returns the payload's bytes; a long Error is cut to what the frame may hold.
+// Encode returns the payload's bytes; Error is cut to maxText bytes.
 func (o Outcome) Encode() []byte {
 	b := binary.BigEndian.AppendUint16(nil, o.Status)
 	b = binary.BigEndian.AppendUint32(b, o.RetryAfter)
 	return appendString(b, cut(o.Error))
 }
 
-// DecodeOutcome is the reverse of Outcome.Encode.
+// DecodeOutcome reverses Outcome.Encode.
 func DecodeOutcome(payload []byte) (Outcome, error) {
 	d := decoder{rest: payload}
 	o := Outcome{Status: d.uint16(), RetryAfter: d.uint32(), Error: d.string()}
-	return o, d.finish("Posted")
+	return o, d.finish(Posted)
 }
 
-// Encode returns the payload's bytes; a long text is cut to what the frame may hold.
+// Encode returns the payload's bytes; texts are cut to maxText bytes.
 func (r Refusal) Encode() []byte {
 	b := binary.BigEndian.AppendUint16(nil, r.Status)
 	b = binary.BigEndian.AppendUint32(b, r.Count)
 	return appendString(appendString(b, cut(r.Remote)), cut(r.Reason))
 }
 
-// DecodeRefusal is the reverse of Refusal.Encode.
+// DecodeRefusal reverses Refusal.Encode.
 func DecodeRefusal(payload []byte) (Refusal, error) {
 	d := decoder{rest: payload}
 	r := Refusal{Status: d.uint16(), Count: d.uint32(), Remote: d.string(), Reason: d.string()}
-	return r, d.finish("Refused")
+	return r, d.finish(Refused)
 }
 
-// CreditOf is the payload of Credit: n bytes have left the network role.
+// CreditOf returns the payload of Credit: n bytes have left the network role.
 func CreditOf(n int) []byte { return binary.BigEndian.AppendUint32(nil, uint32(n)) }
 
-// DecodeCredit is the reverse of CreditOf.
+// DecodeCredit reverses CreditOf.
 func DecodeCredit(payload []byte) (int, error) {
 	d := decoder{rest: payload}
 	n := d.uint32()
-	return int(n), d.finish("Credit")
+	return int(n), d.finish(Credit)
 }
 
-// cut keeps a text within a third of the smallest frame that carries one.
-func cut(s string) string { return s[:min(len(s), 320)] }
+// maxText bounds the texts of an Outcome and a Refusal, in bytes, so that they fit their frames.
+const maxText = 320
+
+func cut(s string) string { return s[:min(len(s), maxText)] }
 
 func appendString(b []byte, s string) []byte {
 	return append(binary.BigEndian.AppendUint32(b, uint32(len(s))), s...)
 }
 
-// decoder reads fields off the front of rest; after one that is not there it only yields zeros.
+// decoder reads fields off the front of rest. After a field that is missing it yields only zeros.
 type decoder struct {
 	rest   []byte
 	failed bool
 }
 
-func (d *decoder) take(n uint64) []byte {
+func (d *decoder) next(n uint64) []byte {
 	if d.failed || n > uint64(len(d.rest)) {
 		d.failed = true
 		return make([]byte, min(n, 8))
 	}
-	taken := d.rest[:n]
+	field := d.rest[:n]
 	d.rest = d.rest[n:]
-	return taken
+	return field
 }
 
-func (d *decoder) uint16() uint16 { return binary.BigEndian.Uint16(d.take(2)) }
-func (d *decoder) uint32() uint32 { return binary.BigEndian.Uint32(d.take(4)) }
-func (d *decoder) uint64() uint64 { return binary.BigEndian.Uint64(d.take(8)) }
+func (d *decoder) uint16() uint16 { return binary.BigEndian.Uint16(d.next(2)) }
+func (d *decoder) uint32() uint32 { return binary.BigEndian.Uint32(d.next(4)) }
+func (d *decoder) uint64() uint64 { return binary.BigEndian.Uint64(d.next(8)) }
 
 func (d *decoder) string() string {
-	taken := d.take(uint64(d.uint32()))
+	field := d.next(uint64(d.uint32()))
 	if d.failed {
 		return ""
 	}
-	return string(taken)
+	return string(field)
 }
 
 func (d *decoder) remainder() []byte {
@@ -223,7 +271,7 @@ func (d *decoder) remainder() []byte {
 	return rest
 }
 
-func (d *decoder) finish(kind string) error {
+func (d *decoder) finish(kind Kind) error {
 	if d.failed || len(d.rest) > 0 {
 		return fmt.Errorf("%w: malformed payload of %s", ErrProtocol, kind)
 	}

@@ -31,24 +31,29 @@ func init() {
 		"socket-seqpacket":  socket(unix.AF_INET, unix.SOCK_SEQPACKET, unix.IPPROTO_SCTP),
 		"socket-tcp":        socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, unix.IPPROTO_TCP),
 		"socket-udp6":       socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.IPPROTO_UDP),
-		"socketpair":        func() error { return sys(unix.SYS_SOCKETPAIR, unix.AF_UNIX, unix.SOCK_STREAM, 0, 0) },
-		"bind":              func() error { return withSocket(bindAnywhere) },
-		"listen":            func() error { return withSocket(func(fd uintptr) error { return sys(unix.SYS_LISTEN, fd, 1) }) },
-		"sendmsg":           func() error { return sys(unix.SYS_SENDMSG, 0, 0, 0) },
-		"recvmsg":           func() error { return sys(unix.SYS_RECVMSG, 0, 0, 0) },
-		"sendto":            func() error { return sys(unix.SYS_SENDTO, 0, 0, 0, 0, 0, 0) },
-		"attach-filter":     setOption(unix.SOL_SOCKET, unix.SO_ATTACH_FILTER),
-		"reuse-port":        setOption(unix.SOL_SOCKET, unix.SO_REUSEPORT),
-		"tcp-ulp":           setOption(unix.IPPROTO_TCP, unix.TCP_ULP),
-		"abstract-unix":     abstractUnix,
-		"dup":               func() error { return sys(unix.SYS_DUP, 1) },
+		"socketpair": func() error {
+			return sys(unix.SYS_SOCKETPAIR, unix.AF_UNIX, unix.SOCK_STREAM, 0, 0)
+		},
+		"bind": func() error { return withSocket(bindAnywhere) },
+		"listen": func() error {
+			return withSocket(func(fd uintptr) error { return sys(unix.SYS_LISTEN, fd, 1) })
+		},
+		"sendmsg":       func() error { return sys(unix.SYS_SENDMSG, 0, 0, 0) },
+		"recvmsg":       func() error { return sys(unix.SYS_RECVMSG, 0, 0, 0) },
+		"sendto":        func() error { return sys(unix.SYS_SENDTO, 0, 0, 0, 0, 0, 0) },
+		"attach-filter": setOption(unix.SOL_SOCKET, unix.SO_ATTACH_FILTER),
+		"reuse-port":    setOption(unix.SOL_SOCKET, unix.SO_REUSEPORT),
+		"tcp-ulp":       setOption(unix.IPPROTO_TCP, unix.TCP_ULP),
+		"abstract-unix": abstractUnix,
+		"dup":           func() error { return sys(unix.SYS_DUP, 1) },
 	} {
 		attacks[name] = attack
 	}
 }
 
 func withSocket(use func(fd uintptr) error) error {
-	fd, _, errno := syscall.RawSyscall(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	fd, _, errno := syscall.RawSyscall(unix.SYS_SOCKET, unix.AF_INET,
+		unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if errno != 0 {
 		return os.NewSyscallError("socket", errno)
 	}

@@ -11,10 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dnsWorld runs in mount and network namespaces of its own. It makes /etc and
-// /run anew with two name servers, runs a sandboxed resolver, and renames a new
-// resolv.conf into place while that one runs. Its argument is the path of the
-// resolv.conf; /etc/resolv.conf is a link if that lies elsewhere.
+// dnsWorld runs in mount and network namespaces of its own. It makes /etc and /run with two name
+// servers, runs a sandboxed resolver, and renames a new resolv.conf into place while that one runs.
+// Its argument is the path of the resolv.conf; /etc/resolv.conf is a link if that lies elsewhere.
 func dnsWorld(args []string) error {
 	target := args[0]
 	if err := makeWorld(target); err != nil {
@@ -49,7 +48,7 @@ func dnsWorld(args []string) error {
 		return err
 	}
 	// The resolver looks at the file again when five seconds have passed.
-	time.Sleep(6 * time.Second)
+	time.Sleep(5100 * time.Millisecond)
 	ask("callback.example.")
 	ask("fromhosts")
 	in.Close()
@@ -65,10 +64,8 @@ func makeWorld(target string) error {
 			return err
 		}
 	}
-	for _, dir := range []string{"/run/systemd/resolve", "/run/strange"} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return err
-		}
+	if err := os.MkdirAll("/run/systemd/resolve", 0o755); err != nil {
+		return err
 	}
 	if target != "/etc/resolv.conf" {
 		if err := os.Symlink(target, "/etc/resolv.conf"); err != nil {
@@ -105,8 +102,8 @@ func loopbackUp() error {
 	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo)
 }
 
-// answerWith starts a name server that answers every question with its own
-// address, and with nothing where IPv6 is asked for.
+// answerWith starts a name server that answers every question with its own address, and with
+// nothing where IPv6 is asked for.
 func answerWith(server string) error {
 	address := net.ParseIP(server).To4()
 	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: address, Port: 53})

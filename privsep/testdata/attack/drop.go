@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,15 +31,77 @@ type report struct {
 }
 
 // drop starts threads, drops, and lets every thread try to become root again.
-func drop(args []string) error {
-	u, err := parseUser(args)
+func drop(args []string) error { return dropBy(privsep.Drop, args) }
+
+// reenter is drop for the program that a process with dropped ids executes.
+func reenter(args []string) error { return dropBy(privsep.Reenter, args) }
+
+// dropAndReenter drops to the first ids and groups, and executes reenter with the second ones.
+func dropAndReenter(args []string) error {
+	split := slices.Index(args, "then")
+	p, err := parsePrincipals(args[:split])
+	if err == nil {
+		err = privsep.Drop(p)
+	}
+	if err == nil {
+		err = privsep.CheckReenter(p)
+	}
 	if err != nil {
 		return err
 	}
-	if len(args) > 3 {
-		if err := before[args[3]](); err != nil {
-			return err
+	mode := "reenter"
+	if os.Getenv("ATTACK_PANIC") != "" {
+		mode = "reenter-panic"
+	}
+	return syscall.Exec("/proc/self/exe", append([]string{"attack", mode}, args[split+1:]...), nil)
+}
+
+// reenterAndPanic ends as a program with a fault does.
+func reenterAndPanic(args []string) error {
+	p, err := parsePrincipals(args)
+	if err == nil {
+		err = privsep.Reenter(p)
+	}
+	if err == nil {
+		panic("a fault")
+	}
+	return err
+}
+
+// checkReenter says what CheckReenter answers.
+func checkReenter(args []string) error {
+	p, err := parsePrincipals(args)
+	if err != nil {
+		return err
+	}
+	fmt.Println(inFull(privsep.CheckReenter(p)))
+	return nil
+}
+
+// parsePrincipals also applies what changes the start.
+func parsePrincipals(args []string) (p privsep.Principals, err error) {
+	u, err := parseUser(args)
+	if err != nil {
+		return p, err
+	}
+	p = privsep.Principals{Run: u, Role: u}
+	for _, arg := range args[3:] {
+		if ids, ok := strings.CutPrefix(arg, "role="); ok {
+			p.Role = privsep.User{Name: "role"}
+			if _, err := fmt.Sscanf(ids, "%d:%d", &p.Role.UID, &p.Role.GID); err != nil {
+				return p, err
+			}
+		} else if err := before[arg](); err != nil {
+			return p, err
 		}
+	}
+	return p, nil
+}
+
+func dropBy(drop func(privsep.Principals) error, args []string) error {
+	p, err := parsePrincipals(args)
+	if err != nil {
+		return err
 	}
 	start, end := make(chan struct{}), make(chan struct{})
 	defer close(end)
@@ -57,7 +120,7 @@ func drop(args []string) error {
 		}()
 	}
 	ready.Wait()
-	rep := report{Drop: inFull(privsep.Drop(u))}
+	rep := report{Drop: inFull(drop(p))}
 	if rep.Drop == "succeeded" {
 		close(start)
 		done.Wait()
@@ -66,7 +129,7 @@ func drop(args []string) error {
 	for r := range results {
 		rep.Regained = append(rep.Regained, r)
 	}
-	rep.Proof = inFull(privsep.ProveDropped(u))
+	rep.Proof = inFull(privsep.ProveDropped(p))
 	rep.Statuses = statuses()
 	rep.Dumpable, _ = unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
 	return json.NewEncoder(os.Stdout).Encode(rep)
@@ -79,9 +142,10 @@ func inFull(err error) string {
 	return err.Error()
 }
 
-// before spoils the start in ways that Drop has to notice or to mend.
+// before changes the start in ways that Drop has to refuse or to undo.
 var before = map[string]func() error{
 	"keepcaps": func() error { return allThreads(unix.PR_SET_KEEPCAPS, 1) },
+	"nnp":      privsep.SetNoNewPrivs,
 	"nofixup":  func() error { return allThreads(unix.PR_SET_SECUREBITS, 1<<2) },
 	"ambient": func() error {
 		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
@@ -108,7 +172,7 @@ func allThreads(option, value uintptr) error {
 
 func parseUser(args []string) (privsep.User, error) {
 	if len(args) < 3 {
-		return privsep.User{}, errors.New("usage: drop UID GID GROUP,GROUP [SPOIL]")
+		return privsep.User{}, errors.New("usage: MODE UID GID GROUP,GROUP [SPOIL] [role=UID:GID]")
 	}
 	uid, _ := strconv.Atoi(args[0])
 	gid, _ := strconv.Atoi(args[1])

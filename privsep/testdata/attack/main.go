@@ -1,10 +1,11 @@
-// Command attack is what the tests of privsep execute: it takes the place of a
-// role that has been taken over, tries what an attacker would try from inside,
-// and prints one line saying how the kernel answered.
+// Command attack is what the tests of privsep execute: it takes the place of a role that has been
+// taken over, tries what an attacker would try from inside, and prints one line saying how the
+// kernel answered.
 //
 //	attack drop UID GID GROUPS          drop, then report and try to get back
 //	attack in LAYERS MODE [ARG...]      enter the sandbox, then run a mode
 //	attack MODE [ARG...]                run a mode without any of it
+//	attack each ATTACK...               try several attacks in one process
 //
 // LAYERS is landlock, seccomp or both.
 package main
@@ -33,7 +34,11 @@ func run(args []string) error {
 	case len(args) > 2 && args[0] == "in":
 		return enter(args[1], args[2:])
 	case len(args) > 1 && args[0] == "seccomp":
-		if err := privsep.InstallSeccomp(); err != nil {
+		listeners, err := inherited()
+		if err == nil {
+			err = privsep.InstallSeccomp(listeners)
+		}
+		if err != nil {
 			return fmt.Errorf("sandbox: %w", err)
 		}
 		return run(args[1:])
@@ -46,8 +51,8 @@ func run(args []string) error {
 	return mode(args)
 }
 
-// enter goes through the stages as the network role does. It never does so on
-// the thread that the process began with: main keeps that one locked.
+// enter goes through the stages as the network role does. It never does so on the thread that the
+// process began with: main keeps that one locked.
 func enter(layers string, args []string) error {
 	failed := make(chan error)
 	go func() { failed <- enterHere(layers, args) }()
@@ -77,6 +82,12 @@ func mode(args []string) error {
 		fmt.Println(outcome(attack()))
 		return nil
 	}
+	if args[0] == "each" {
+		for _, name := range args[1:] {
+			fmt.Println(outcome(attacks[name]()))
+		}
+		return nil
+	}
 	program, ok := programs[args[0]]
 	if !ok {
 		return fmt.Errorf("unknown mode %q", args[0])
@@ -87,7 +98,14 @@ func mode(args []string) error {
 // programs are the modes that say themselves what they found.
 var programs = map[string]func([]string) error{
 	"drop":            drop,
+	"drop-reenter":    dropAndReenter,
+	"reenter":         reenter,
+	"reenter-panic":   reenterAndPanic,
+	"check-reenter":   checkReenter,
+	"start-roles":     startRoles,
+	"role":            actRole,
 	"serve":           serve,
+	"listening":       attackListening,
 	"resolve":         resolve,
 	"dnsworld":        dnsWorld,
 	"sleep":           sleep,
@@ -112,5 +130,6 @@ func outcome(err error) string {
 }
 
 var errnoNames = map[syscall.Errno]string{
-	syscall.EPERM: "EPERM", syscall.EACCES: "EACCES", syscall.ENOSYS: "ENOSYS",
+	syscall.EPERM: "EPERM", syscall.EACCES: "EACCES",
+	syscall.ENOSYS: "ENOSYS", syscall.EINVAL: "EINVAL",
 }

@@ -13,13 +13,14 @@ import (
 	"time"
 )
 
-// serve is a small network role: an HTTP server on descriptor 3 that also posts
-// where it is told to. It ends with its standard input.
+// serve is a small network role: an HTTP server on descriptor 3 that also posts to the URLs that it
+// gets. It ends with its standard input.
 func serve([]string) error {
-	listener, err := net.FileListener(os.NewFile(3, "listener"))
+	listeners, err := inherited()
 	if err != nil {
 		return err
 	}
+	listener := listeners[0]
 	client := &http.Client{Timeout: 5 * time.Second}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/echo", echo)
@@ -32,7 +33,8 @@ func serve([]string) error {
 		_ = server.Shutdown(context.Background())
 	}()
 	fmt.Println("serving")
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) &&
+		!errors.Is(err, net.ErrClosed) {
 		return err
 	}
 	return nil

@@ -38,8 +38,8 @@ func filterOnNewThreads([]string) error {
 	return nil
 }
 
-// divergentThread gives one thread a filter of its own, so that TSYNC cannot
-// reach it, and then asks for the sandbox.
+// divergentThread gives one thread a filter of its own, so that TSYNC cannot reach it, and then
+// asks for the sandbox.
 func divergentThread([]string) error {
 	if err := privsep.SetNoNewPrivs(); err != nil {
 		return err
@@ -53,7 +53,7 @@ func divergentThread([]string) error {
 	if err := <-ready; err != nil {
 		return fmt.Errorf("cannot prepare: %w", err)
 	}
-	return privsep.InstallSeccomp()
+	return privsep.InstallSeccomp(nil)
 }
 
 // withoutSyscall makes a kernel feature look absent and then asks for it.
@@ -75,7 +75,7 @@ func withoutSyscall(args []string) error {
 		return err
 	}
 	if args[0] == "seccomp" {
-		err := privsep.InstallSeccomp()
+		err := privsep.InstallSeccomp(nil)
 		fmt.Println(errors.Is(err, privsep.ErrNoSeccomp), err)
 		return nil
 	}

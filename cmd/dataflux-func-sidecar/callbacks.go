@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"dataflux-func-sidecar/internal/client"
+)
+
+const callbacksUsage = `callbacks [OPTIONS] [retry ID... | drop ID...]
+
+Lists the results that are owed to callback URLs, with the attempts so far, the last error and the
+next attempt. With retry, the next attempt of each job begins now. With drop, the result of each job
+is not delivered any more.`
+
+type callbacksOptions struct {
+	targetOptions
+	action string // "retry", "drop"; empty: list
+	ids    []string
+	json   bool
+}
+
+func parseCallbacks(args []string, t terminal) (o callbacksOptions, err error) {
+	flags := t.newFlags("callbacks", callbacksUsage)
+	o.register(flags)
+	flags.Lookup("quiet").Usage = "print only the IDs of the list, and no notes"
+	flags.BoolVar(&o.json, "json", false, "print what the answers have as JSON")
+	arguments, err := t.parseArguments(flags, args)
+	if err != nil || len(arguments) == 0 {
+		return o, err
+	}
+	o.action, o.ids = arguments[0], arguments[1:]
+	switch {
+	case o.action != "retry" && o.action != "drop":
+		return o, fmt.Errorf("%q is neither retry nor drop; hint: without it, all are listed",
+			o.action)
+	case len(o.ids) == 0:
+		return o, errors.New("give the ID of a job; " +
+			"hint: `dataflux-func-sidecar callbacks` lists them")
+	}
+	for _, id := range o.ids {
+		err = errors.Join(err, checkJobID(id))
+	}
+	return o, err
+}
+
+func runCallbacks(args []string, t terminal) int {
+	o, err := parseCallbacks(args, t)
+	if err != nil {
+		return t.misused("callbacks", err, statusUsage)
+	}
+	c, source, err := o.connect(t)
+	if err != nil {
+		t.sayError(err)
+		return statusError
+	}
+	if o.action != "" {
+		return o.change(c, source, t)
+	}
+	ctx, stop := context.WithTimeout(context.Background(), maxAnswerTime)
+	defer stop()
+	if err := o.list(ctx, c, t.stdout); err != nil {
+		t.callFailed(err, source)
+		return statusError
+	}
+	return 0
+}
+
+func (o callbacksOptions) list(ctx context.Context, c *client.Client, to *output) error {
+	if o.json {
+		data, err := c.Raw(ctx, "GET", "/callbacks", nil)
+		if err == nil {
+			_, err = fmt.Fprintf(to, "%s\n", data)
+		}
+		return err
+	}
+	callbacks, err := c.Callbacks(ctx)
+	if err != nil {
+		return err
+	}
+	if o.quiet {
+		for _, c := range callbacks {
+			fmt.Fprintln(to, c.JobID)
+		}
+		return nil
+	}
+	return printCallbacks(to, callbacks, time.Now(), columns(to.to))
+}
+
+// printCallbacks writes a table, whose lines are cut to width columns if that is positive.
+func printCallbacks(to io.Writer, callbacks []client.Callback, now time.Time, width int) error {
+	var text strings.Builder
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "ID\tRECEIVER\tATTEMPTS\tNEXT\tEXPIRES\tLAST ERROR")
+	for _, c := range callbacks {
+		next, failure := c.State, "-"
+		if !c.NextAttemptAt.IsZero() {
+			next = "in " + roundDuration(c.NextAttemptAt.Sub(now))
+		}
+		if c.LastError != "" {
+			failure = c.LastError
+		}
+		fmt.Fprintf(table, "%s\t%s\t%d\t%s\tin %s\t%s\n", c.JobID, c.Receiver, c.Attempts, next,
+			roundDuration(c.ExpiresAt.Sub(now)), failure)
+	}
+	_ = table.Flush() // a strings.Builder takes all
+	for line := range strings.Lines(text.String()) {
+		if _, err := fmt.Fprintln(to, fit(strings.TrimSuffix(line, "\n"), width)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// change asks for the change of every callback, also after a failure with another one.
+func (o callbacksOptions) change(c *client.Client, source string, t terminal) int {
+	status, answers := 0, []json.RawMessage{}
+	for _, id := range o.ids {
+		data, err := o.changeOne(c, id)
+		if err != nil {
+			t.fail("%s", client.Explain(err, source))
+			status = statusError
+			continue
+		}
+		answers = append(answers, data)
+		if !o.json && !o.quiet {
+			fmt.Fprintln(t.stdout, o.describe(id))
+		}
+	}
+	if o.json {
+		list, _ := json.Marshal(answers) // cannot fail: the answers are JSON
+		fmt.Fprintf(t.stdout, "%s\n", list)
+	}
+	return status
+}
+
+func (o callbacksOptions) changeOne(c *client.Client, id string) (json.RawMessage, error) {
+	ctx, stop := context.WithTimeout(context.Background(), maxAnswerTime)
+	defer stop()
+	if o.action == "drop" {
+		return c.DropCallback(ctx, id)
+	}
+	return c.RetryCallback(ctx, id)
+}
+
+func (o callbacksOptions) describe(id string) string {
+	if o.action == "drop" {
+		return id + ": is dropped"
+	}
+	return id + ": is being sent"
+}

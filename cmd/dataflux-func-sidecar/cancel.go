@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"dataflux-func-sidecar/internal/client"
+)
+
+const cancelUsage = `cancel [OPTIONS] ID...
+
+Ends jobs: each gets SIGTERM, with all its processes, and SIGKILL after KILL_GRACE. It does not wait
+for the end; "wait" does. A job that has already ended stays as it is.`
+
+type cancelOptions struct {
+	targetOptions
+	ids  []string
+	json bool
+}
+
+func parseCancel(args []string, t terminal) (o cancelOptions, err error) {
+	flags := t.newFlags("cancel", cancelUsage)
+	o.register(flags)
+	flags.BoolVar(&o.json, "json", false, "print what the answers have as one JSON list")
+	if o.ids, err = t.parseArguments(flags, args); err != nil {
+		return o, err
+	}
+	if len(o.ids) == 0 {
+		return o, errors.New("give the ID of a job; hint: `dataflux-func-sidecar jobs` lists them")
+	}
+	for _, id := range o.ids {
+		err = errors.Join(err, checkJobID(id))
+	}
+	return o, err
+}
+
+// runCancel asks for the end of every job, also after a failure with another one.
+func runCancel(args []string, t terminal) int {
+	o, err := parseCancel(args, t)
+	if err != nil {
+		return t.misused("cancel", err, statusUsage)
+	}
+	c, source, err := o.connect(t)
+	if err != nil {
+		t.sayError(err)
+		return statusError
+	}
+	status, answers := 0, []json.RawMessage{}
+	for _, id := range o.ids {
+		data, err := cancelJob(c, id)
+		if err != nil {
+			t.fail("%s", client.Explain(err, source))
+			status = statusError
+			continue
+		}
+		answers = append(answers, data)
+		if !o.json && !o.quiet {
+			fmt.Fprintln(t.stdout, describeCancel(id, data))
+		}
+	}
+	if o.json {
+		list, _ := json.Marshal(answers) // cannot fail: the answers are JSON
+		fmt.Fprintf(t.stdout, "%s\n", list)
+	}
+	return status
+}
+
+func cancelJob(c *client.Client, id string) (json.RawMessage, error) {
+	ctx, stop := context.WithTimeout(context.Background(), maxAnswerTime)
+	defer stop()
+	return c.Raw(ctx, "DELETE", "/jobs/"+id, nil)
+}
+
+func describeCancel(id string, data json.RawMessage) string {
+	var job client.Job
+	if json.Unmarshal(data, &job) != nil || job.State != "ended" {
+		return id + ": is being ended"
+	}
+	switch {
+	case job.Failure != "":
+		return fmt.Sprintf("%s: was not started: %s", id, job.Failure)
+	case job.ExitCode != nil:
+		return fmt.Sprintf("%s: has already ended, with exit status %s", id, job.Ending())
+	case job.Signal != nil:
+		return fmt.Sprintf("%s: has already ended, by %s", id, job.Ending())
+	}
+	return fmt.Sprintf("%s: has already ended (%s)", id, job.Ended)
+}

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"bytes"
+	"crypto/x509"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+
+	"dataflux-func-sidecar/internal/client"
+	"dataflux-func-sidecar/internal/config"
+)
+
+// keyVariable is the environment variable that has the key where there is no configuration, as in a
+// container or a CI job.
+const keyVariable = "SIDECAR_SECRET_KEY"
+
+// targetOptions say which Sidecar is called, and where the key comes from. The key is never an
+// argument, as ps shows arguments to every user.
+type targetOptions struct {
+	url, config, keyFile, ca string
+	configGiven, quiet       bool
+}
+
+func (o *targetOptions) register(flags *flag.FlagSet) {
+	o.registerURL(flags, " (default: BIND of the configuration)")
+	o.registerKey(flags, "configuration `FILE` with the key and BIND")
+	flags.BoolVar(&o.quiet, "quiet", false, "print no notes, only warnings and errors")
+}
+
+func (o *targetOptions) registerKey(flags *flag.FlagSet, configText string) {
+	o.config = defaultConfig
+	configText += " (default " + defaultConfig + ")"
+	flags.Func("config", configText, func(path string) error {
+		o.config, o.configGiven = path, true
+		return nil
+	})
+	flags.Func("secret-key-file", "`FILE` with the key alone, - for standard input (default: "+
+		keyVariable+" of the environment, else the configuration)", nonEmpty(&o.keyFile))
+}
+
+func (o *targetOptions) registerURL(flags *flag.FlagSet, suffix string) {
+	const urlText = "`URL` of the Sidecar: http://HOST:PORT, https://HOST:PORT or unix:/PATH;" +
+		" without a port 8099"
+	flags.Func("url", urlText+suffix, nonEmpty(&o.url))
+	flags.Func("ca", "`FILE` with the certificates (PEM) of the authorities to trust for https"+
+		" (default: those of this host)", nonEmpty(&o.ca))
+}
+
+// connect makes the client, and returns where its key came from.
+func (o *targetOptions) connect(t terminal) (*client.Client, string, error) {
+	target, err := o.target()
+	if err != nil {
+		return nil, "", err
+	}
+	key, source, err := o.key(t)
+	if err != nil {
+		return nil, "", err
+	}
+	c := client.New(target, key)
+	c.OnWait(func() { t.warn("%s", c.WaitHint()) })
+	return c, source, nil
+}
+
+func (o *targetOptions) target() (client.Target, error) {
+	if o.url != "" {
+		target, err := client.ParseTarget(o.url)
+		if err != nil {
+			return target, fmt.Errorf("--url %w", err)
+		}
+		return o.trust(target)
+	}
+	settings, err := config.Load(o.config)
+	if err != nil {
+		return client.Target{}, fmt.Errorf("%w (or name the Sidecar with --url)", err)
+	}
+	target, err := client.TargetOf(settings, client.UsableAddress(settings.Bind))
+	if err != nil || o.ca == "" {
+		return target, err
+	}
+	return o.trust(target.WithCertificate(nil))
+}
+
+// trust makes the target accept the authorities of --ca, if there is that option.
+func (o *targetOptions) trust(target client.Target) (client.Target, error) {
+	if o.ca == "" {
+		return target, nil
+	}
+	text, err := os.ReadFile(o.ca)
+	if err != nil {
+		return target, fmt.Errorf("--ca: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(text) {
+		return target, fmt.Errorf(
+			"--ca: %s holds no certificate in the PEM form (-----BEGIN CERTIFICATE-----)", o.ca)
+	}
+	return target.WithRoots(roots), nil
+}
+
+// key returns the key of the most explicit source, and the name of that source.
+func (o *targetOptions) key(t terminal) (key config.Key, source string, err error) {
+	variable, found := os.LookupEnv(keyVariable)
+	what := ""
+	switch {
+	case o.keyFile == "-":
+		source, what = "standard input", "the key on standard input"
+		key, err = readKey(t.stdin)
+	case o.keyFile != "":
+		source, what = o.keyFile, "--secret-key-file: the key"
+		key, err = readKeyFile(o.keyFile)
+	case found && !o.configGiven:
+		source, what = keyVariable, keyVariable
+		key, err = config.ParseKey(variable)
+	default:
+		settings, err := config.Load(o.config)
+		if err != nil {
+			return nil, "", fmt.Errorf("%w (or give the key with --secret-key-file, or in %s)",
+				err, keyVariable)
+		}
+		return settings.Keys[0], o.config, nil
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("%s %w", what, err)
+	}
+	return key, source, nil
+}
+
+func readKeyFile(path string) (config.Key, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot be read: %w", err)
+	}
+	return readKey(bytes.NewReader(text))
+}
+
+// readKey reads one line of at most 64 KiB. More lines are refused: that is a wrong file, not a
+// key.
+func readKey(stdin io.Reader) (config.Key, error) {
+	data, err := io.ReadAll(io.LimitReader(stdin, 64<<10))
+	if err != nil {
+		return nil, fmt.Errorf("cannot be read: %w", err)
+	}
+	line := bytes.TrimSuffix(bytes.TrimSuffix(data, []byte("\n")), []byte("\r"))
+	return config.ParseKey(string(line))
+}

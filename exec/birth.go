@@ -1,0 +1,294 @@
+package exec
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The functions that start a command, each called by the one above it:
+//
+//	Start          validates the command, and starts it in / if its home cannot be entered
+//	start          repeats an interrupted birth, for up to maxStart
+//	startOnce      makes the pipes and a cgroup
+//	launch         lists the child's system calls, and resets the OOM score of the shell
+//	birth          waits for the execve, for up to maxBirth
+//	spawner.start  creates the process; without clone3 it first blocks all signals
+//	spawn          issues the list of calls, in assembly
+
+// A birth is the time from clone to execve. Another process of the commands' user may stop or kill
+// the newborn as soon as that has the same user, and its directory may be on a file system that
+// hangs. Each of these is a failed start: none is reported as a command that ran.
+const (
+	// maxDeath bounds the wait for a newborn that was killed. After that it is reaped in the
+	// background.
+	maxDeath = time.Second
+	// minBirthPoll and maxBirthPoll bound the interval at which a newborn is checked for having
+	// been stopped. It starts with the first and doubles.
+	minBirthPoll = 20 * time.Millisecond
+	maxBirthPoll = 250 * time.Millisecond
+)
+
+// interruptedBirth is a newborn that was stopped or killed from outside, or that hangs for no
+// reason of the command's. Nothing of the command has run, so it can be started again.
+type interruptedBirth struct{ cause string }
+
+func (e *interruptedBirth) Error() string { return "the command's process " + e.cause }
+
+// startedShell is a command whose shell has just been executed, with the daemon's ends of its
+// pipes.
+type startedShell struct {
+	pid, pidfd     int // pidfd is -1 on kernels without pidfds
+	stdout, stderr int
+	started        time.Time
+	cgroup         *cgroup // nil if it has none
+	slot           *lease  // has the writing ends, and is to be released
+}
+
+// start starts the command. After an interrupted birth it tries again, in a new cgroup.
+func (r *Runner) start(c Command) (*startedShell, error) {
+	begun := time.Now()
+	for fresh := false; ; fresh = true {
+		sh, err := r.startOnce(c, fresh)
+		var interrupted *interruptedBirth
+		if !errors.As(err, &interrupted) {
+			return sh, err
+		}
+		if time.Since(begun) > r.maxStart {
+			return nil, hostFault(err, "cannot start the command, "+
+				"as other processes of its user stop or kill it: end those")
+		}
+	}
+}
+
+// startOnce makes the pipes and a cgroup, and starts the shell in them. Every descriptor is
+// close-on-exec, so that the command gets its three and no other.
+func (r *Runner) startOnce(c Command, fresh bool) (_ *startedShell, err error) {
+	slot := r.descriptors.lease()
+	sh := &startedShell{started: time.Now(), stdout: -1, stderr: -1, slot: slot}
+	defer func() {
+		if err == nil {
+			return
+		}
+		slot.release()
+		for _, fd := range []int{sh.stdout, sh.stderr} {
+			if fd >= 0 {
+				unix.Close(fd)
+			}
+		}
+	}()
+	at := place{
+		stdin:  int(r.descriptors.stdin.Fd()),
+		stdout: int(slot.stdout.Fd()),
+		stderr: int(slot.stderr.Fd()),
+		cgroup: -1,
+	}
+	if sh.stdout, err = r.makePipe(at.stdout); err != nil {
+		return nil, err
+	}
+	if sh.stderr, err = r.makePipe(at.stderr); err != nil {
+		return nil, err
+	}
+	if r.cgroups == nil {
+		return sh, r.launch(c, at, sh)
+	}
+	if sh.cgroup, at.cgroup, err = r.cgroups.acquire(fresh); err != nil {
+		return nil, err
+	}
+	defer unix.Close(at.cgroup)
+	if err = r.launch(c, at, sh); err != nil && !sh.cgroup.remove() {
+		sh.cgroup.removeWhenEmpty()
+	}
+	return sh, err
+}
+
+// makePipe makes a pipe, moves its writing end to the descriptor, and returns its reading end,
+// which alone is nonblocking. The pipe belongs to the daemon's user: its mode lets the command open
+// /dev/stdout, which leads to it by way of the command's own folder in /proc.
+func (r *Runner) makePipe(descriptor int) (reading int, err error) {
+	var ends [2]int
+	err = unix.Pipe2(ends[:], unix.O_CLOEXEC)
+	if err == nil {
+		defer unix.Close(ends[1])
+		if _, err = unix.FcntlInt(uintptr(ends[0]), unix.F_SETFL, unix.O_NONBLOCK); err == nil {
+			err = unix.Dup3(ends[1], descriptor, unix.O_CLOEXEC)
+		}
+		if err == nil && r.credentials.change {
+			err = unix.Fchmod(ends[0], 0o666)
+		}
+		if err != nil {
+			unix.Close(ends[0])
+		}
+	}
+	if err != nil {
+		return -1, hostFault(err, "cannot open a pipe for the command's output")
+	}
+	return ends[0], nil
+}
+
+// place is where a command starts.
+type place struct {
+	stdin, stdout, stderr int // greater than 2, which Go's runtime keeps open
+	cgroup                int // negative: the daemon's
+}
+
+// launch returns when the shell is executed.
+func (r *Runner) launch(c Command, at place, sh *startedShell) (err error) {
+	l := new(callList)
+	if err := r.prepare(l, c, at); err != nil {
+		return hostError(err)
+	}
+	if sh.pid, err = r.birth(c, l); err != nil {
+		return err
+	}
+	sh.pidfd = int(l.pidfd)
+	if r.lowOOMScore {
+		resetOOMScore(sh.pid, r.credentials)
+	}
+	return nil
+}
+
+// prepare lists the newborn's system calls. Those that need none of the user's rights come before
+// the change of user, so that the time in which others may signal the newborn is short.
+func (r *Runner) prepare(l *callList, c Command, at place) error {
+	r.spawner.begin(l, at.cgroup)
+	l.add(unix.SYS_SETPGID, 0, 0)
+	r.spawner.keepDescriptorsBelow(l, max(at.stdin, at.stdout, at.stderr)+1)
+	for to, from := range []int{at.stdin, at.stdout, at.stderr} {
+		l.add(unix.SYS_DUP3, uintptr(from), uintptr(to), 0)
+	}
+	r.spawner.keepDescriptorsBelow(l, 3)
+	if err := r.openFiles.setLimits(l, c.Limits); err != nil {
+		return err
+	}
+	r.credentials.set(l)
+	// The limit of processes comes last: it should fail the command's forks, not its execve.
+	if l.limits[limitProcesses] != (syscall.Rlimit{}) {
+		l.addLimit(limitProcesses)
+	}
+	if err := r.spawner.changeDir(l, c.Dir); err != nil {
+		return err
+	}
+	l.unblockSignals()
+	return l.execute(c.Shell, []string{c.Shell, "-c", c.argument()}, c.Env)
+}
+
+// birth creates the process and returns when it has executed the shell.
+func (r *Runner) birth(c Command, l *callList) (pid int, err error) {
+	pid, err = r.reaper.register(func() (int, error) { return r.spawner.start(l) })
+	if err != nil {
+		r.noteBirth()
+		return 0, hostError(err)
+	}
+	begun := time.Now()
+	for poll := minBirthPoll; !l.await(poll); poll = min(2*poll, maxBirthPoll) {
+		switch {
+		case isStopped(pid):
+			stopped := "was stopped by another process before it could start"
+			return 0, r.abort(l, pid, &interruptedBirth{stopped})
+		case time.Since(begun) > r.maxBirth:
+			return 0, r.abort(l, pid, r.hungError(c, l.currentCall()))
+		}
+	}
+	if l.progress.errno != 0 {
+		r.noteBirth()
+		r.reapNewborn(l, pid)
+		return 0, callError(c, l.progress)
+	}
+	if !hasExecuted(pid) {
+		status := r.reapNewborn(l, pid)
+		signal := strconv.Itoa(int(status.Signal()))
+		return 0, &interruptedBirth{"was ended by signal " + signal + " before it could start"}
+	}
+	r.noteBirth()
+	return pid, nil
+}
+
+// abort kills a newborn and returns cause. A newborn that does not die is reaped in the background.
+func (r *Runner) abort(l *callList, pid int, cause error) error {
+	_ = syscall.Kill(pid, syscall.SIGKILL)
+	if l.await(maxDeath) {
+		r.reapNewborn(l, pid)
+		return cause
+	}
+	go func() {
+		for !l.await(time.Hour) {
+		}
+		r.reapNewborn(l, pid)
+	}()
+	return cause
+}
+
+// reapNewborn reaps a process that executed nothing.
+func (r *Runner) reapNewborn(l *callList, pid int) syscall.WaitStatus {
+	r.reaper.forget(pid)
+	status := awaitChild(pid)
+	if l.pidfd >= 0 {
+		unix.Close(int(l.pidfd))
+	}
+	return status
+}
+
+// hasExecuted reports whether a process that left the daemon's memory has done so by an execve, and
+// not because it is ending: setpgid(2) fails for a child after its execve, also for its zombie. It
+// polls every 100 µs until one of the two is seen. After maxBirth it returns true: the process
+// counts as started.
+func hasExecuted(pid int) bool {
+	const poll = 100 * time.Microsecond
+	for until := time.Now().Add(maxBirth); time.Now().Before(until); time.Sleep(poll) {
+		if unix.Setpgid(pid, pid) != nil {
+			return true
+		}
+		if hasExited(pid) {
+			return unix.Setpgid(pid, pid) != nil
+		}
+	}
+	return true
+}
+
+// callError says which side caused the failure of a newborn's call.
+func callError(c Command, failed progress) error {
+	switch failed.failed {
+	case unix.SYS_FCHDIR, unix.SYS_CHDIR, unix.SYS_OPENAT2:
+		return dirError(c.Dir, failed.errno)
+	case unix.SYS_EXECVE:
+		return shellError(c.Shell, failed.errno)
+	}
+	return hostError(failed.errno)
+}
+
+// hungError says in which call a newborn hangs. The directory and the shell would hang again.
+func (r *Runner) hungError(c Command, call uintptr) error {
+	switch call {
+	case unix.SYS_CHDIR, unix.SYS_OPENAT2, unix.SYS_FCHDIR:
+		return hostFault(nil, "the working directory %s does not answer within %s: "+
+			"check its file system, or name another directory", quote(c.Dir), r.maxBirth)
+	case unix.SYS_EXECVE:
+		return hostFault(nil, "the shell %s does not start within %s: check its file system",
+			quote(c.Shell), r.maxBirth)
+	}
+	return &interruptedBirth{fmt.Sprintf("did not start within %s", r.maxBirth)}
+}
+
+// shellError says which side caused the failure of an execve.
+func shellError(shell string, err error) error {
+	switch err {
+	case syscall.E2BIG:
+		return requestFault(err,
+			"the command and its environment are too long together: put parts of them into a file")
+	case syscall.ENOENT, syscall.EACCES, syscall.EPERM, syscall.ENOTDIR, syscall.EISDIR,
+		syscall.ELOOP, syscall.ENAMETOOLONG, syscall.ENOEXEC, syscall.ELIBBAD:
+		return configurationFault(err,
+			"cannot run the shell %s: set one that exists and may be executed", quote(shell))
+	}
+	return hostError(err)
+}
+
+func hostError(err error) error {
+	return hostFault(err,
+		"cannot start the command: the host may lack processes, memory or descriptors")
+}

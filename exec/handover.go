@@ -1,0 +1,483 @@
+package exec
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"dataflux-func-sidecar/internal/handover"
+)
+
+// This file passes commands on to the program that the daemon executes in its place. The process id
+// stays, so that commands stay its children, and so do the descriptors of pipes and cgroups.
+//
+//	old program   Rest, HandOver of everything, Freeze, execve
+//	new program   RestoreCgroups, Thaw, NewRestingRunner, UseCgroups or AdoptOrphans, Restore,
+//	              RestoreProcess for each command, Resume
+//
+// A failure before the execve takes no more than Thaw and Resume. NewRestingRunner closes on exec
+// what the execve left open. No process is started before it.
+//
+// All times are of CLOCK_MONOTONIC, in nanoseconds, which is the same for both programs; 0 is none.
+// What each kept job has is written without zero fields: commands wait while it is read, twice.
+
+// RunnerState is what a Runner knows besides its Processes.
+type RunnerState struct {
+	Shells []ShellState
+	Pipes  []PipesState
+}
+
+// ShellState is a shell that was not reaped yet.
+type ShellState struct {
+	PID          int
+	Cgroup       *CgroupState // nil: it has none
+	Grace        time.Duration
+	EndWithShell bool
+	Reason       Reason
+	Exited       bool
+	GraceOver    bool
+	Pinned       []PinnedState
+}
+
+// PinnedState identifies a process that has left the group of a command without a cgroup.
+type PinnedState struct {
+	PID, PIDFD int // PIDFD is -1 on kernels without pidfds
+	Started    uint64
+}
+
+// CgroupState is the cgroup of a command.
+type CgroupState struct {
+	Name                 string
+	UserTime, SystemTime time.Duration // used by earlier commands
+	Gone                 bool          // removed, or another command's
+}
+
+// PipesState are the pipes that background processes hold open after the result.
+type PipesState struct {
+	PID            int
+	Stdout, Stderr PipeState
+}
+
+// PipeState is a pipe that the daemon reads.
+type PipeState struct {
+	FD   int  `json:",omitzero"` // -1: it is at its end
+	Wide bool `json:",omitzero"` // it is enlarged
+}
+
+// ProcessState is a Process.
+type ProcessState struct {
+	PID       int          `json:",omitzero"`
+	Homeless  bool         `json:",omitzero"`
+	Reaped    bool         `json:",omitzero"`
+	GroupGone bool         `json:",omitzero"`
+	Settled   bool         `json:",omitzero"`
+	Cgroup    *CgroupState `json:",omitzero"` // nil: it has none
+	Started   int64        `json:",omitzero"` // wall time, in nanoseconds since 1970
+	Begun     int64        `json:",omitzero"`
+	TimeoutAt int64        `json:",omitzero"`
+	TimerAt   int64        `json:",omitzero"` // the end of the grace period, then of patience
+
+	ExitCode                       int            `json:",omitzero"`
+	Signal                         syscall.Signal `json:",omitzero"`
+	Ended                          Reason         `json:",omitzero"`
+	StillRunning, OutputIncomplete bool           `json:",omitzero"`
+	Duration, UserTime, SystemTime time.Duration  `json:",omitzero"`
+	MaxRSS                         int64          `json:",omitzero"`
+
+	Stdout, Stderr StreamState `json:",omitzero"`
+}
+
+// StreamState is an Output, and the pipe that it comes from.
+type StreamState struct {
+	Pipe     PipeState     `json:",omitzero"`
+	Limit    int64         `json:",omitzero"`
+	Total    int64         `json:",omitzero"`
+	Kept     handover.Blob `json:",omitzero"`
+	Sealed   bool          `json:",omitzero"`
+	Released bool          `json:",omitzero"`
+}
+
+// HandOver returns what the next program needs to go on. It is called at rest. Commands whose
+// Process is not handed over as well are reaped when they end, without a result.
+func (r *Runner) HandOver(w *handover.Writer) (s RunnerState) {
+	r.shells.Range(func(_, value any) bool {
+		if p, ok := value.(*Process); ok {
+			s.Shells = append(s.Shells, p.shellState(w))
+		}
+		return true
+	})
+	for _, both := range r.pipes.list() {
+		if both.stdout.attached() != nil || both.stderr.attached() != nil {
+			continue // its Process hands it over
+		}
+		s.Pipes = append(s.Pipes, PipesState{
+			PID: both.pid, Stdout: both.stdout.state(w), Stderr: both.stderr.state(w),
+		})
+	}
+	return s
+}
+
+func (p *Process) shellState(w *handover.Writer) ShellState {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return ShellState{
+		PID: p.pid, Cgroup: p.cgroup.state(), Grace: p.grace, EndWithShell: p.endWithShell,
+		Reason: p.reason, Exited: p.exited, GraceOver: isClosed(p.graceOver),
+		Pinned: p.descendants.pinned.state(w),
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+func (s *pinned) state(w *handover.Writer) (all []PinnedState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, h := range s.handles {
+		if h.pidfd >= 0 {
+			w.Keep(h.pidfd)
+		}
+		all = append(all, PinnedState{h.pid, h.pidfd, h.started})
+	}
+	return all
+}
+
+func (p *pipe) state(w *handover.Writer) PipeState {
+	p.reading.Lock()
+	defer p.reading.Unlock()
+	if p.closed {
+		return PipeState{FD: -1}
+	}
+	return PipeState{FD: w.Keep(p.fd), Wide: p.wide}
+}
+
+func (g *cgroup) state() *CgroupState {
+	if g == nil {
+		return nil
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return &CgroupState{g.name, g.before.user, g.before.system, g.gone}
+}
+
+// HandOver returns what the next program needs to go on with a command, or to keep its result. It
+// is called at rest.
+func (p *Process) HandOver(w *handover.Writer) ProcessState {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r := &p.result
+	s := ProcessState{
+		PID: p.pid, Homeless: p.homeless, Reaped: p.reaped, GroupGone: p.groupGone,
+		Settled: p.settled, Cgroup: p.cgroup.state(),
+		Started: r.Started.UnixNano(), Begun: toMonotonic(p.begun),
+		ExitCode: r.ExitCode, Signal: r.Signal, Ended: r.Ended,
+		StillRunning: r.StillRunning, OutputIncomplete: r.OutputIncomplete,
+		Duration: r.Duration, UserTime: r.UserTime, SystemTime: r.SystemTime, MaxRSS: r.MaxRSS,
+		Stdout: r.Stdout.state(w), Stderr: r.Stderr.state(w),
+	}
+	if !p.settled {
+		s.TimeoutAt, s.TimerAt = toMonotonic(p.timeout.at), toMonotonic(p.timer.at)
+		s.Stdout.Pipe, s.Stderr.Pipe = p.pipes.stdout.state(w), p.pipes.stderr.state(w)
+	}
+	return s
+}
+
+func (o *Output) state(w *handover.Writer) StreamState {
+	o.mu.Lock()
+	s := StreamState{
+		Pipe: PipeState{FD: -1}, Limit: o.limit, Total: o.total, Sealed: o.sealed,
+		Released: o.released,
+	}
+	o.mu.Unlock()
+	if !s.Released {
+		s.Kept = w.Add(o)
+	}
+	return s
+}
+
+// toMonotonic is 0 for the zero time. The time must have a monotonic part.
+func toMonotonic(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return monotonicNow() - int64(time.Since(t))
+}
+
+func fromMonotonic(at int64) time.Time {
+	return time.Now().Add(time.Duration(at - monotonicNow()))
+}
+
+func monotonicNow() int64 {
+	var now unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
+	return now.Nano()
+}
+
+// Restore makes a Runner of NewRestingRunner go on with what the program before it handed over. It
+// is called after UseCgroups or AdoptOrphans, and before RestoreProcess.
+func (r *Runner) Restore(s RunnerState) error {
+	if !r.gate.isResting() {
+		return errors.New("cannot restore commands: the runner is not at rest")
+	}
+	for _, shell := range s.Shells {
+		if err := r.restoreShell(shell); err != nil {
+			return err
+		}
+	}
+	for _, both := range s.Pipes {
+		if err := both.Stdout.check(); err != nil {
+			return err
+		}
+		if err := both.Stderr.check(); err != nil {
+			return err
+		}
+		r.pipes.start(both.PID, r.poller, r.descriptors.null,
+			stream{fd: both.Stdout.FD, wide: both.Stdout.Wide},
+			stream{fd: both.Stderr.FD, wide: both.Stderr.Wide})
+	}
+	return nil
+}
+
+// restoreShell waits for the exit of a shell. Until RestoreProcess its result counts as given.
+func (r *Runner) restoreShell(s ShellState) (err error) {
+	if s.PID <= 1 {
+		return fmt.Errorf("cannot restore a command: %d is no process id of one", s.PID)
+	}
+	p := &Process{
+		pid: s.PID, pidfd: -1, grace: s.Grace, endWithShell: s.EndWithShell, runner: r,
+		graceOver: make(chan struct{}), done: make(chan struct{}),
+		reason: s.Reason, exited: s.Exited, settled: true,
+	}
+	if p.cgroup, err = r.restoreCgroup(s.Cgroup); err != nil {
+		return err
+	}
+	p.descendants = descendants{s.PID, r.session, &r.table, new(pinned)}
+	for _, h := range s.Pinned {
+		p.descendants.pinned.add(handle{h.PID, h.PIDFD, h.Started})
+	}
+	if s.GraceOver {
+		close(p.graceOver)
+	}
+	p.pipes = r.endedPipes(s.PID)
+	r.reaper.add(s.PID)
+	r.shells.Store(s.PID, p)
+	if r.spawner.pidfd {
+		// The shell is our child and not reaped, so its id cannot have been reused.
+		if fd, err := unix.PidfdOpen(s.PID, 0); err == nil {
+			p.pidfd = fd
+		}
+	}
+	p.watchExit()
+	return nil
+}
+
+// endedPipes are pipes of which nothing is left to read.
+func (r *Runner) endedPipes(pid int) *pipes {
+	return r.pipes.start(pid, r.poller, r.descriptors.null, stream{fd: -1}, stream{fd: -1})
+}
+
+// check proves that the descriptor is a pipe, and closes it on exec.
+func (s PipeState) check() error {
+	if s.FD < 0 {
+		return nil
+	}
+	var stat unix.Stat_t
+	err := unix.Fstat(s.FD, &stat)
+	if err != nil || stat.Mode&unix.S_IFMT != unix.S_IFIFO || s.FD <= 2 {
+		return fmt.Errorf("cannot restore a command: descriptor %d is no pipe (%v)", s.FD, err)
+	}
+	unix.CloseOnExec(s.FD)
+	return nil
+}
+
+func (r *Runner) restoreCgroup(s *CgroupState) (*cgroup, error) {
+	if s == nil {
+		return nil, nil
+	}
+	if r.cgroups == nil {
+		return nil, errors.New("cannot restore a command in a cgroup: there are no cgroups")
+	}
+	if err := checkCgroupName(s.Name); err != nil {
+		return nil, err
+	}
+	c := r.cgroups
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if g, found := c.ending[s.Name]; found && !s.Gone {
+		return g, nil
+	}
+	before := cpuTime{s.UserTime, s.SystemTime}
+	return &cgroup{cgroups: c, name: s.Name, before: before, gone: s.Gone}, nil
+}
+
+// checkCgroupName prevents that a name leads elsewhere.
+func checkCgroupName(name string) error {
+	if _, err := strconv.ParseUint(name, 10, 63); err != nil {
+		return fmt.Errorf("cannot restore the cgroup %s: the name of one is a number", quote(name))
+	}
+	return nil
+}
+
+// RestoreProcess makes a Runner that is at rest go on with a command, or keep its result. What was
+// given to Then is to be given again.
+func (r *Runner) RestoreProcess(in *handover.Reader, s ProcessState) (*Process, error) {
+	p, err := r.findShell(s)
+	if err != nil {
+		return nil, err
+	}
+	for _, of := range []struct {
+		output *Output
+		state  StreamState
+	}{{p.Stdout(), s.Stdout}, {p.Stderr(), s.Stderr}} {
+		if err := of.output.restore(in, of.state, r.pipes.buffers); err != nil {
+			return nil, err
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.homeless, p.groupGone, p.reaped = s.Homeless, s.GroupGone, s.Reaped
+	p.begun = fromMonotonic(s.Begun)
+	p.result.restore(s)
+	if s.Settled {
+		close(p.done)
+		return p, nil
+	}
+	p.settled = false
+	p.pipes = r.pipes.start(p.pid, r.poller, r.descriptors.null,
+		stream{s.Stdout.Pipe.FD, p.Stdout(), s.Stdout.Pipe.Wide},
+		stream{s.Stderr.Pipe.FD, p.Stderr(), s.Stderr.Pipe.Wide})
+	p.restoreTimers(s)
+	return p, nil
+}
+
+// findShell returns the Process of a shell that Restore watches, or a new one of a shell that was
+// reaped.
+func (r *Runner) findShell(s ProcessState) (*Process, error) {
+	if !s.Reaped {
+		value, _ := r.shells.Load(s.PID)
+		p, ok := value.(*Process)
+		if !ok || !p.settled {
+			return nil, fmt.Errorf("cannot restore the command with process id %d: "+
+				"it is not among the shells", s.PID)
+		}
+		return p, nil
+	}
+	if !s.Settled {
+		return nil, fmt.Errorf("cannot restore the command with process id %d: "+
+			"it ended without a result", s.PID)
+	}
+	g, err := r.restoreCgroup(s.Cgroup)
+	return &Process{
+		pid: s.PID, pidfd: -1, runner: r, cgroup: g, exited: true, settled: true, reason: s.Ended,
+		descendants: descendants{s.PID, r.session, &r.table, new(pinned)},
+		pipes:       r.endedPipes(s.PID),
+		graceOver:   make(chan struct{}), done: make(chan struct{}),
+	}, err
+}
+
+func (o *Output) restore(in *handover.Reader, s StreamState, buffers *bufferPool) error {
+	if err := s.Pipe.check(); err != nil {
+		return err
+	}
+	kept, err := in.Bytes(s.Kept)
+	if err != nil {
+		return err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.limit, o.buffers, o.total, o.kept = s.Limit, buffers, s.Total, int64(len(kept))
+	o.sealed, o.released = s.Sealed, s.Released
+	if len(kept) > 0 {
+		o.chunks = [][]byte{kept}
+	}
+	return nil
+}
+
+func (r *Result) restore(s ProcessState) {
+	r.ExitCode, r.Signal, r.Ended = s.ExitCode, s.Signal, s.Ended
+	r.StillRunning, r.OutputIncomplete = s.StillRunning, s.OutputIncomplete
+	r.Started, r.Duration = time.Unix(0, s.Started), s.Duration
+	r.UserTime, r.SystemTime, r.MaxRSS = s.UserTime, s.SystemTime, s.MaxRSS
+}
+
+// restoreTimers needs mu. A timer whose time has passed acts at once, but for patience: during the
+// reload no exit was noticed, so it begins again.
+func (p *Process) restoreTimers(s ProcessState) {
+	if s.TimeoutAt != 0 {
+		p.timeout = p.runner.after(time.Until(fromMonotonic(s.TimeoutAt)), p.timeOut)
+	}
+	switch {
+	case s.TimerAt == 0:
+	case isClosed(p.graceOver):
+		p.timer = p.runner.after(patience, p.loseHope)
+	default:
+		p.timer = p.runner.after(time.Until(fromMonotonic(s.TimerAt)), p.endGrace)
+	}
+}
+
+// CgroupsState are the cgroups of commands.
+type CgroupsState struct {
+	Jobs, Most int // descriptors
+	KillFile   bool
+	Last       uint64
+	Idle       []CgroupState
+	Ending     []string // they are removed when their last process has ended
+}
+
+// HandOver returns what the next program needs. It is called at rest.
+func (c *Cgroups) HandOver(w *handover.Writer) CgroupsState {
+	s := CgroupsState{
+		Jobs: w.Keep(c.jobs), Most: w.Keep(c.most), KillFile: c.killFile, Last: c.last.Load(),
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, idle := range c.idle {
+		s.Idle = append(s.Idle, CgroupState{idle.name, idle.used.user, idle.used.system, false})
+	}
+	for name := range c.ending {
+		s.Ending = append(s.Ending, name)
+	}
+	return s
+}
+
+// RestoreCgroups goes on with the cgroups that the program before this one handed over, and bounds
+// their number for maxRunning commands. They may still be frozen: call Thaw.
+func RestoreCgroups(s CgroupsState, maxRunning int) (*Cgroups, error) {
+	c := &Cgroups{
+		jobs: s.Jobs, most: s.Most, killFile: s.KillFile, proven: true,
+		ending: make(map[string]*cgroup),
+	}
+	for _, fd := range []int{s.Jobs, s.Most} {
+		var stat unix.Statfs_t
+		err := unix.Fstatfs(fd, &stat)
+		if err != nil || stat.Type != unix.CGROUP2_SUPER_MAGIC || fd <= 2 {
+			return nil, fmt.Errorf("cannot restore the commands' cgroups: "+
+				"descriptor %d is none of theirs (%v)", fd, err)
+		}
+		unix.CloseOnExec(fd)
+	}
+	c.last.Store(s.Last)
+	for _, idle := range s.Idle {
+		if err := checkCgroupName(idle.Name); err != nil {
+			return nil, err
+		}
+		c.idle = append(c.idle, idleCgroup{idle.Name, cpuTime{idle.UserTime, idle.SystemTime}})
+	}
+	for _, name := range s.Ending {
+		if err := checkCgroupName(name); err != nil {
+			return nil, err
+		}
+		(&cgroup{cgroups: c, name: name}).removeWhenEmpty()
+	}
+	return c, c.bound(maxRunning)
+}

@@ -1,0 +1,166 @@
+package exec
+
+import (
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"dataflux-func-sidecar/test/testkit"
+)
+
+func TestBackground_KeepsNoOutput(t *testing.T) {
+	r := newTestRunner(t)
+	gone := make(chan struct{})
+	p, err := r.Start(command("sleep 60 & seq 300000"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-p.Done()
+	pid := p.PID()
+	runtime.AddCleanup(p, func(struct{}) { close(gone) }, struct{}{})
+	testkit.Eventually(t, "the output is collected", func() bool {
+		runtime.GC()
+		select {
+		case <-gone:
+			return true
+		default:
+			return false
+		}
+	})
+	if syscall.Kill(-pid, syscall.SIGKILL) != nil {
+		t.Error("the child ended too early for this to prove anything")
+	}
+}
+
+func TestPipe_Budget(t *testing.T) {
+	r := newTestRunner(t)
+	for range 2 {
+		var running []*Process
+		for range maxWide + 4 {
+			running = append(running, start(t, r, command("seq 100000; sleep 0.2; seq 100000")))
+		}
+		for _, p := range running {
+			if text(&finish(t, p).Stdout) != numbers(100000)+numbers(100000) {
+				t.Fatal("output is not complete")
+			}
+		}
+		testkit.Eventually(t, "no pipe is enlarged any more", func() bool {
+			return len(r.pipes.buffers.wide) == 0
+		})
+	}
+}
+
+func TestPipe_DropWithoutSplice(t *testing.T) {
+	r := newTestRunner(t)
+	// What is open for reading takes no splice, so this way is gone.
+	r.descriptors.null = r.descriptors.stdin
+	c := command("seq 300000")
+	c.MaxOutput = 10
+	result := finish(t, start(t, r, c))
+	if want := int64(len(numbers(300000))); result.Stdout.Total() != want {
+		t.Fatalf("counted %d of %d", result.Stdout.Total(), want)
+	}
+}
+
+// The kernel bounds what one user may watch, commands of the same user included.
+func TestPoller_NoMoreWatches(t *testing.T) {
+	r := newTestRunner(t)
+	r.poller.close()
+	r.poller = &poller{fd: -1, watches: map[int32]watch{}} // EBADF in place of ENOSPC
+	c := command("echo out; echo err >&2; head -c 300000 /dev/zero; sleep 0.1; echo end; exit 3")
+	result := finish(t, start(t, r, c))
+	out := text(&result.Stdout)
+	whole := strings.HasPrefix(out, "out\n") && strings.HasSuffix(out, "end\n")
+	if result.ExitCode != 3 || !whole || text(&result.Stderr) != "err\n" {
+		t.Errorf("got exit code %d, %d bytes, %q; want 3, 300008, \"err\\n\"",
+			result.ExitCode, len(out), text(&result.Stderr))
+	}
+}
+
+// What waits for a thousand commands is one goroutine.
+func TestPoller_Goroutines(t *testing.T) {
+	r := newTestRunner(t)
+	testkit.Need(t, r.spawner.pidfd, "needs pidfds (Linux 5.3)")
+	before := runtime.NumGoroutine()
+	var running []*Process
+	for range 20 {
+		running = append(running, start(t, r, command("sleep 60")))
+	}
+	testkit.Eventually(t, "no goroutine belongs to a running command", func() bool {
+		return runtime.NumGoroutine() <= before
+	})
+	for _, p := range running {
+		p.End(Cancelled)
+		finish(t, p)
+	}
+}
+
+// A command, or what is left of it, can hold the lock of its pipe for ever. Here the test holds up
+// the stream in place of the kernel.
+func TestPipe_Blocked(t *testing.T) {
+	r := newTestRunner(t)
+	for _, test := range []struct {
+		name    string
+		text    string
+		timeout time.Duration
+		end     Reason
+		ended   Reason
+		code    int
+	}{
+		{"after its exit, told after the timeout", "exit 3", 0, TimedOut, Exited, 3},
+		{"after its exit, told when it is cancelled", "exit 3", 0, Cancelled, Exited, 3},
+		{
+			"while it runs, told after the timeout",
+			"exec sleep 60", 300 * time.Millisecond, Exited, TimedOut, -1,
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := command("sleep 0.1; " + test.text)
+			c.Timeout, c.Grace = test.timeout, 50*time.Millisecond
+			p := start(t, r, c)
+			p.pipes.stdout.reading.Lock()
+			othersRunWell(t, r)
+			if test.end != Exited {
+				testkit.Eventually(t, "the shell is reaped", func() bool {
+					p.mu.Lock()
+					defer p.mu.Unlock()
+					return p.reaped
+				})
+				select {
+				case <-p.Done():
+					t.Fatal("the result was given although its output is missing")
+				default:
+				}
+				p.End(test.end)
+			}
+			result := finish(t, p)
+			if !result.OutputIncomplete {
+				t.Error("the output is not marked as incomplete")
+			}
+			if result.Ended != test.ended || result.ExitCode != test.code {
+				t.Errorf("got ended %v, exit code %d; want %v, %d",
+					result.Ended, result.ExitCode, test.ended, test.code)
+			}
+			p.Stdout().Release()
+			p.pipes.stdout.reading.Unlock()
+			othersRunWell(t, r)
+			testkit.Eventually(t, "the pipes are closed", func() bool {
+				select {
+				case <-p.pipes.closed:
+					return true
+				default:
+					return false
+				}
+			})
+		})
+	}
+}
+
+func othersRunWell(t *testing.T, r *Runner) {
+	t.Helper()
+	for range 10 {
+		runsWell(t, r)
+	}
+}

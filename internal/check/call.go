@@ -1,0 +1,166 @@
+package check
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"dataflux-func-sidecar/internal/client"
+	"dataflux-func-sidecar/internal/config"
+	"dataflux-func-sidecar/internal/escape"
+	"dataflux-func-sidecar/internal/host"
+	"dataflux-func-sidecar/units"
+)
+
+// answerTime bounds a call that this host makes to itself.
+const answerTime = 10 * time.Second
+
+// maxCheckAnswer bounds the answer to `id -un`, in bytes: another program may hold the port.
+const maxCheckAnswer = 1 << 20
+
+// checkAnswers calls GET / at every address of BIND that this host has.
+func checkAnswers(c *checker) (found []Finding) {
+	for _, address := range c.settings.Bind {
+		ip := address.AddrPort.Addr()
+		if address.Network == "tcp" && !ip.IsLoopback() && !ip.IsUnspecified() &&
+			!host.Assigned(ip) {
+			continue // checkAddresses reports it
+		}
+		found = append(found, c.checkAnswer(address))
+	}
+	return found
+}
+
+func (c *checker) checkAnswer(address config.Address) Finding {
+	target, err := client.TargetOf(c.settings, address)
+	if err != nil {
+		return failure("BIND address %s: %v", address, err)
+	}
+	ctx, stop := context.WithTimeout(context.Background(), answerTime)
+	defer stop()
+	welcome, err := client.New(target, nil).Welcome(ctx)
+	switch {
+	case err == nil && welcome == c.Welcome:
+		return ok("a Sidecar of version %s answers at %s", c.Version, address)
+	case err == nil:
+		return c.follow(warning("another version than %s answers at %s: the service was not "+
+			"restarted after an upgrade", c.Version, address))
+	case errors.Is(err, client.ErrOtherCertificate):
+		return c.follow(warning("the service at %s shows another TLS certificate than %s: the "+
+			"file was renewed after the service has started", address, c.settings.TLSCertificate))
+	case errors.Is(err, client.ErrNoTLS):
+		return c.follow(failure("the service at %s speaks no TLS: it has started before "+
+			"TLS_CERTIFICATE was written", address))
+	case errors.Is(err, context.DeadlineExceeded) && client.MayHaveArrived(err):
+		text := "connections to BIND address %s are accepted, but none is answered within %s"
+		if c.UnitDir != "" {
+			text += "; " + seeJournal
+		}
+		return c.restart(failure(text, address, answerTime))
+	case errors.Is(err, client.ErrStranger), client.Connected(err),
+		errors.Is(err, syscall.ECONNRESET): // during the handshake of TLS
+		return failure("something else than a Sidecar answers at %s (%v): find it with ss -ltnp "+
+			"and stop it, or write another address to BIND", address, err)
+	}
+	return failure("nothing answers at BIND address %s: %v", address, err).fix(c.start())
+}
+
+// start is the command that starts the daemon on the addresses of BIND.
+func (c *checker) start() string {
+	switch {
+	case c.apply() == config.Apply:
+		return config.Apply
+	case c.UnitDir != "":
+		return units.Restart
+	}
+	command := "dataflux-func-sidecar serve --config " + config.ShellQuote(c.Config) +
+		" --state-dir " + config.ShellQuote(c.StateDir) +
+		" --bind " + config.ShellQuote(config.JoinBind(c.settings.Bind))
+	if os.Geteuid() == 0 {
+		command += " --user " + config.ShellQuote(c.User)
+	}
+	return command
+}
+
+// follow returns the finding with the command that makes the daemon read configuration, certificate
+// and program again.
+func (c *checker) follow(f Finding) Finding {
+	if c.apply() == config.Apply {
+		return f.fix(config.Apply)
+	}
+	return c.restart(f)
+}
+
+// restart returns the finding with the command that restarts the daemon, or without units with the
+// advice in words.
+func (c *checker) restart(f Finding) Finding {
+	if c.UnitDir != "" {
+		return f.fix(units.Restart)
+	}
+	f.Message += ": " + c.restartAdvice()
+	return f
+}
+
+func (c *checker) restartAdvice() string {
+	if c.UnitDir != "" {
+		return "run " + units.Restart
+	}
+	return "restart the daemon"
+}
+
+// checkCall lets the service run one command, which tests key, clock, user, directory and shell
+// together.
+func checkCall(c *checker) []Finding {
+	target, err := client.TargetOf(c.settings, client.UsableAddress(c.settings.Bind))
+	if err != nil {
+		return nil // checkAnswers reports it
+	}
+	ctx, stop := context.WithTimeout(context.Background(), answerTime)
+	defer stop()
+	var stdout, stderr bytes.Buffer
+	command := client.Command{
+		Command: "id -un", Timeout: answerTime.Seconds() / 2,
+		JobID: "check-" + client.NewJobID(),
+	}
+	caller := client.New(target, c.settings.Keys[0]).Limit(maxCheckAnswer)
+	job, err := caller.Run(ctx, command, &stdout, &stderr)
+	if err != nil {
+		return c.failedCall(err)
+	}
+	return []Finding{c.callFinding(job, strings.TrimSpace(stdout.String()),
+		strings.TrimSpace(stderr.String()))}
+}
+
+// failedCall returns no finding for an error that checkAnswers reports.
+func (c *checker) failedCall(err error) []Finding {
+	refused, isRefused := errors.AsType[*client.Refusal](err)
+	switch {
+	case isRefused && refused.Status == client.Unauthorized:
+		return []Finding{c.follow(failure("the service does not take the key of %s: it has "+
+			"started with another one", c.Config))}
+	case isRefused && refused.Status == client.Busy:
+		return []Finding{warning("the service was busy: a signed call was %s", client.Explain(err,
+			c.Config))}
+	case isRefused:
+		return []Finding{failure("a signed call was %s", client.Explain(err, c.Config))}
+	}
+	return nil
+}
+
+func (c *checker) callFinding(job client.Job, stdout, stderr string) Finding {
+	switch {
+	case job.Failure != "":
+		return failure("`id -un` was not started: %s", escape.Line(job.Failure, 200))
+	case job.ExitCode == nil || *job.ExitCode != 0:
+		return failure("`id -un` ended with %s: %s", job.Ending(), escape.Line(stderr, 200))
+	case stdout != c.User:
+		return failure("commands run as %s, not as %s: give check the same --user as serve has",
+			escape.Line(stdout, 100), c.User)
+	}
+	return ok("a signed call ran a command as user %s in %s", c.User,
+		time.Duration(job.DurationMS)*time.Millisecond)
+}

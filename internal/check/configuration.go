@@ -1,0 +1,100 @@
+package check
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"slices"
+
+	"dataflux-func-sidecar/internal/config"
+	"dataflux-func-sidecar/internal/host"
+)
+
+// checkKeys finds keys that are short, look like an example or a mistake, or are left from a
+// rotation.
+func checkKeys(c *checker) (found []Finding) {
+	keys := c.settings.Keys
+	for i, key := range keys {
+		switch {
+		case len(key) < config.ShortKey:
+			found = append(found, warning("SECRET_KEY %d of %d has fewer than %d bytes: set a "+
+				"longer one here and in DataFlux Func", i+1, len(keys), config.ShortKey))
+		case bytes.Count(key, key[:1]) == len(key):
+			found = append(found, warning("SECRET_KEY %d of %d repeats one character, like the "+
+				"example of a manual: set a random one here and in DataFlux Func", i+1, len(keys)))
+		case key.Doubt() != "":
+			found = append(found, warning("SECRET_KEY %d of %d %s: compare it with the one in "+
+				"DataFlux Func", i+1, len(keys), key.Doubt()))
+		default:
+			found = append(found, ok("SECRET_KEY %d of %d has %d bytes", i+1, len(keys), len(key)))
+		}
+	}
+	if len(keys) > 1 {
+		found = append(found, warning("%d keys are accepted: remove the old ones from SECRET_KEY "+
+			"when DataFlux Func uses the new one everywhere", len(keys)))
+	}
+	return found
+}
+
+// checkAddresses finds addresses of BIND that are open to everyone, or that systemd cannot listen
+// on.
+func checkAddresses(c *checker) (found []Finding) {
+	for _, address := range c.settings.Bind {
+		switch ip := address.AddrPort.Addr(); {
+		case address.Network == "unix":
+			found = append(found, checkSocketFile(address.Path))
+		case ip.IsUnspecified():
+			found = append(found, warning("BIND address %s takes connections on every address of "+
+				"this host: write the addresses that DataFlux Func uses, or have a firewall",
+				address))
+		case ip.IsLoopback() && ip.Is4(), host.Assigned(ip):
+			found = append(found, ok("BIND address %s is an address of this host", address))
+		default:
+			found = append(found, warning("BIND address %s is on no interface now (a Docker "+
+				"bridge comes with Docker): nothing to do if it will be, as the socket waits for "+
+				"it", address))
+		}
+	}
+	return found
+}
+
+// checkSocketFile finds a file in the way of a Unix socket: systemd replaces a socket and nothing
+// else.
+func checkSocketFile(path string) Finding {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return ok("BIND address %s is free", path)
+	case err != nil:
+		return failure("BIND address %s cannot be looked at: %v: write another path", path, err)
+	case info.Mode().Type() != os.ModeSocket:
+		return failure("BIND address %s is a file and no socket: move it away or "+
+			"write another path", path)
+	}
+	return ok("BIND address %s is a socket", path)
+}
+
+// checkBridge finds Docker's stock address in BIND where docker0 has another one.
+func checkBridge(c *checker) []Finding {
+	bridge := host.BridgeAddress()
+	followed := host.FollowBridge(c.settings.Bind, bridge)
+	switch {
+	case !bridge.IsValid():
+		return nil
+	case !slices.Equal(followed, c.settings.Bind):
+		change := "dataflux-func-sidecar configure --config " + config.ShellQuote(c.Config) +
+			" --bind " + config.ShellQuote(config.JoinBind(followed))
+		switch {
+		case c.UnitDir == "":
+			change += " --unit-dir ''"
+		case c.apply() == config.Apply:
+			change = config.Apply + " --bind " + config.ShellQuote(config.JoinBind(followed))
+		}
+		return []Finding{warning("BIND names %s, but docker0 has %s, and containers look for "+
+			"this host there", host.StockBridge, bridge).fix(change)}
+	case slices.ContainsFunc(c.settings.Bind,
+		func(a config.Address) bool { return a.AddrPort.Addr() == bridge }):
+		return []Finding{ok("containers on docker0 find this host under %s", bridge)}
+	}
+	return nil
+}

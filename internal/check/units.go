@@ -1,0 +1,387 @@
+package check
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"dataflux-func-sidecar/internal/config"
+	"dataflux-func-sidecar/internal/host"
+	"dataflux-func-sidecar/units"
+)
+
+// seeJournal completes a message about a service that does not work.
+const seeJournal = "for the reason see journalctl -u dataflux-func-sidecar -n 20"
+
+// notServing begins the entry of a daemon that refuses to start.
+const notServing = "Not serving: "
+
+// askedProperties are the properties that the checks of this file use.
+func askedProperties() []string {
+	asked := []string{
+		"LoadState", "ActiveState", "SubState", "Result", "UnitFileState", "FragmentPath",
+		"DropInPaths", "NeedDaemonReload", "ExecMainStartTimestampMonotonic", "ExecStart", "Listen",
+		"TimeoutStopUSec", "TasksMax", "LogRateLimitBurst", "MainPID",
+		"StatusText",
+	}
+	for _, needed := range neededProperties() {
+		asked = append(asked, needed.property)
+	}
+	return asked
+}
+
+// neededProperty is a property of a unit that the program relies on.
+type neededProperty struct{ unit, property, value, loss string }
+
+func neededProperties() []neededProperty {
+	return []neededProperty{
+		{units.Service, "Type", "notify", "a start does not wait until the service is ready"},
+		{units.Service, "NotifyAccess", "main", "commands can pretend that the service is ready"},
+		{units.Service, "KillMode", "mixed", "a stop ends commands at once"},
+		{units.Service, "Delegate", "yes", "commands get no cgroups of their own"},
+		{units.Service, "Restart", "always", "systemd does not start the daemon after a crash"},
+		{units.Service, "OOMPolicy", "continue", "one command out of memory ends the service"},
+		{units.Service, "StateDirectoryMode", "0700", "other users can list the state directory"},
+		{units.Service, "KeyringMode", "private", "commands share a kernel keyring with others"},
+		{units.Socket, "FreeBind", "yes", "an address that is not there yet fails the unit"},
+		{units.Socket, "BindIPv6Only", "ipv6-only", "[::] takes connections of IPv4 as well"},
+	}
+}
+
+// checkAgreement compares the sockets and the stop timeout of systemd with the configuration.
+func checkAgreement(c *checker) (found []Finding) {
+	switch agrees, err := c.socketsAgree(); {
+	case errors.Is(err, os.ErrNotExist):
+		return []Finding{warning("no %s in %s: run install.sh, unless you start the program "+
+			"yourself with --bind", units.Socket, c.UnitDir)}
+	case err != nil:
+		found = append(found, warning("cannot compare the socket unit with BIND: %v", err))
+	case agrees && !c.ConfigOnly && c.servesOthers():
+		found = append(found,
+			failure("the service listens on other addresses than BIND says").fix(c.apply()))
+	case agrees:
+		found = append(found, ok("the socket unit listens on what BIND says"))
+	case c.ConfigOnly: // a change that is correct and not in force yet
+		found = append(found, warning("the socket unit listens on other addresses than BIND says, "+
+			"until that is applied").fix(c.apply()))
+	default:
+		found = append(found,
+			failure("the socket unit listens on other addresses than BIND says").fix(c.apply()))
+	}
+	if c.settings.AllowSudo {
+		found = append(found, warning("ALLOW_SUDO = true: commands may become root as far as "+
+			"sudoers lets them"))
+	}
+	limit := units.StopTimeout
+	if c.units != nil {
+		limit = c.units[units.Service].StopTimeout()
+	}
+	if needed := c.settings.DrainTimeout + 2*c.settings.KillGrace; limit > 0 && needed >= limit {
+		found = append(found, warning("DRAIN_TIMEOUT and twice KILL_GRACE are %s, but systemd "+
+			"kills the service %s after a stop: raise TimeoutStopSec with systemctl edit "+
+			"dataflux-func-sidecar.service", needed, limit))
+	}
+	return found
+}
+
+// socketsAgree compares BIND with the addresses that systemd has. With --config-only a drop-in of
+// configure is enough, as systemd need not have read it; without systemd that is all there is. The
+// error is os.ErrNotExist if there is no socket unit.
+func (c *checker) socketsAgree() (bool, error) {
+	if unit := c.units[units.Socket]; unit["FragmentPath"] != "" {
+		agree := Agree(unit.Listen(), c.settings.Bind)
+		if agree || !c.ConfigOnly {
+			return agree, nil
+		}
+	} else if c.units != nil && !c.ConfigOnly {
+		return false, os.ErrNotExist
+	}
+	folders := []string{c.UnitDir}
+	if c.UnitDir == SystemUnits {
+		folders = append(folders, "/usr/lib/systemd/system", "/lib/systemd/system") // of a package
+	}
+	hasUnit := func(folder string) bool { return exists(filepath.Join(folder, units.Socket)) }
+	if !slices.ContainsFunc(folders, hasUnit) {
+		return false, os.ErrNotExist
+	}
+	text, err := os.ReadFile(config.SocketDropIn(c.UnitDir))
+	if errors.Is(err, os.ErrNotExist) {
+		return slices.Equal(c.settings.Bind, config.Default().Bind), nil // those of the unit itself
+	}
+	return bytes.Equal(text, config.SocketDropInText(c.settings.Bind)), err
+}
+
+// servesOthers reports that the running service has other addresses than BIND, because it has not
+// been restarted after a change. Only root can tell.
+func (c *checker) servesOthers() bool {
+	served, err := Served(c.units)
+	return err == nil && !Agree(config.Texts(served), c.settings.Bind)
+}
+
+// Served returns the addresses on which the running service takes commands, sorted. shown are the
+// units of the service with the properties MainPID and Listen. It needs root.
+func Served(shown map[string]units.Properties) (addresses []config.Address, err error) {
+	pid, err := strconv.Atoi(shown[units.Service]["MainPID"])
+	if err != nil || pid == 0 {
+		return nil, fmt.Errorf("%s has no main process", units.Service)
+	}
+	all, err := host.Listeners(pid)
+	if err != nil {
+		return nil, err
+	}
+	metrics := shown[units.Metrics].Listen()
+	for _, address := range all {
+		// The control socket for reloads is bound by a path below /proc/self/fd.
+		own := address.Network == "unix" && (!strings.HasPrefix(address.Path, "/") ||
+			strings.HasPrefix(address.Path, "/proc/"))
+		if !own && !slices.Contains(metrics, address.String()) {
+			addresses = append(addresses, address)
+		}
+	}
+	slices.SortFunc(addresses, func(x, y config.Address) int {
+		return strings.Compare(x.String(), y.String())
+	})
+	return addresses, nil
+}
+
+// Agree reports whether the addresses of a socket unit are those of bind, in any order.
+func Agree(listen []string, bind []config.Address) bool {
+	return slices.Equal(canonical(listen), canonical(config.Texts(bind)))
+}
+
+// canonical returns addresses in the form of BIND, sorted. Others are kept as text.
+func canonical(addresses []string) (texts []string) {
+	for _, text := range addresses {
+		if parsed, err := config.ParseBind(text); err == nil {
+			text = config.JoinBind(parsed)
+		}
+		texts = append(texts, text)
+	}
+	slices.Sort(texts)
+	return texts
+}
+
+// checkUnits finds units that are missing, masked, changed since systemd read them, or without a
+// property that the program relies on.
+func checkUnits(c *checker) (found []Finding) {
+	for _, name := range units.Names() {
+		unit := c.units[name]
+		path := unit["FragmentPath"]
+		switch {
+		case unit["LoadState"] == "masked" && name == units.Metrics:
+			found = append(found, ok("%s is masked, so there are no metrics", name))
+		case unit["LoadState"] == "masked":
+			found = append(found, failure("%s is masked", name).
+				fix("systemctl unmask "+name+" && systemctl start dataflux-func-sidecar"))
+		case path == "" || !exists(path):
+			found = append(found, failure("there is no %s: %s", name, c.reinstall()))
+		case unit["DropInPaths"] != "":
+			found = append(found, ok("%s is loaded, with the drop-ins %s", path,
+				unit["DropInPaths"]))
+		default:
+			found = append(found, ok("%s is loaded", path))
+		}
+		if unit["NeedDaemonReload"] == "yes" {
+			reload := "systemctl daemon-reload && " + units.Restart
+			if name == units.Socket {
+				reload = c.apply()
+			}
+			found = append(found,
+				warning("%s has changed since systemd has read it", name).fix(reload))
+		}
+	}
+	for _, needed := range neededProperties() {
+		unit := c.units[needed.unit]
+		got := unit[needed.property] // empty: this systemd does not know it
+		if unit["LoadState"] == "loaded" && got != "" && got != needed.value {
+			found = append(found, warning("%s has %s=%s instead of %s, so %s: %s, and remove it "+
+				"from drop-ins (systemctl cat %s)",
+				needed.unit, needed.property, got, needed.value, needed.loss,
+				c.reinstall(), needed.unit))
+		}
+	}
+	return found
+}
+
+// apply is the command that makes systemd and the service follow the configuration.
+func (c *checker) apply() string {
+	if c.Config == config.DefaultPath && c.UnitDir == SystemUnits {
+		return config.Apply
+	}
+	return "dataflux-func-sidecar configure --config " + config.ShellQuote(c.Config) +
+		" --unit-dir " + config.ShellQuote(c.UnitDir)
+}
+
+func (c *checker) reinstall() string {
+	return "run install.sh of version " + c.Version + ", or install its package again"
+}
+
+// checkService finds units that do not run, or will not run after the next boot.
+func checkService(c *checker) (found []Finding) {
+	for _, name := range []string{units.Service, units.Socket} {
+		unit := c.units[name]
+		if unit["ActiveState"] == "active" {
+			found = append(found, ok("%s is active", name))
+		} else {
+			state := unit["ActiveState"] + " (" + unit["SubState"]
+			if result := unit["Result"]; result != "" && result != "success" {
+				state += ", " + result
+			}
+			found = append(found, c.notActive(name, failure("%s is %s)", name, state)))
+		}
+		switch state := unit["UnitFileState"]; state {
+		case "enabled", "enabled-runtime", "static", "linked":
+			found = append(found, ok("%s is %s", name, state))
+		default:
+			found = append(found, warning("%s is %s, so it does not start at boot", name, state).
+				fix("systemctl enable dataflux-func-sidecar"))
+		}
+	}
+	if c.units[units.Socket]["ActiveState"] == "active" &&
+		c.units[units.Ports]["ActiveState"] != "active" {
+		found = append(found, warning("%s does not run, so a stop of the service would leave the "+
+			"ports open", units.Ports).fix("systemctl start "+units.Ports))
+	}
+	return found
+}
+
+// notActive completes a finding about a unit that does not run by the reason, or says where it is.
+func (c *checker) notActive(name string, f Finding) Finding {
+	if name == units.Socket {
+		f.Message += "; for the reason see journalctl -u " + units.Socket + " -n 20"
+		return f.fix("systemctl start dataflux-func-sidecar")
+	}
+	// The daemon says it while it waits, and has logged it when it failed first.
+	reason, refused := strings.CutPrefix(c.units[name]["StatusText"], notServing)
+	if !refused {
+		last := units.LastEntry(RoleID(c.RoleUser, c.User), notServing, "Ready: ", "Stopped: ")
+		reason, refused = strings.CutPrefix(last, notServing)
+	}
+	if refused {
+		f.Message += "; its last start was refused: " + reason
+		return f // the next start would be, too
+	}
+	f.Message += "; " + seeJournal
+	return f.fix("systemctl start dataflux-func-sidecar")
+}
+
+const (
+	daemonTasks     = 64        // threads of the two roles, with room
+	minJournalBurst = 1_000_000 // entries: more than a command can send in the interval of the unit
+)
+
+// checkBounds finds bounds that daemon and commands share. Only a drop-in sets any.
+func checkBounds(c *checker) (found []Finding) {
+	unit := c.units[units.Service]
+	needed := 2*c.settings.MaxRunning + daemonTasks // each command is a shell and what it starts
+	if tasks, err := strconv.Atoi(unit["TasksMax"]); err == nil && tasks < needed {
+		found = append(found, warning("TasksMax of the service is %d, and MAX_RUNNING = %d "+
+			"commands with what they start and the daemon need %d or more: remove it from the "+
+			"drop-in (systemctl cat %s), or lower MAX_RUNNING",
+			tasks, c.settings.MaxRunning, needed, units.Service))
+	}
+	if burst, err := strconv.Atoi(unit["LogRateLimitBurst"]); err == nil &&
+		burst < minJournalBurst {
+		found = append(found, warning("the journal takes %d entries of the service within "+
+			"LogRateLimitIntervalSec (0: as journald.conf says), so a command that writes more "+
+			"suppresses those about other commands: remove LogRateLimitBurst from the drop-in "+
+			"(systemctl cat %s)", burst, units.Service))
+	}
+	if len(found) == 0 {
+		found = append(found, ok("neither tasks nor entries in the journal are bounded for "+
+			"daemon and commands together"))
+	}
+	return found
+}
+
+// checkMetrics finds metrics that are half switched on or off. If they are off there is no finding.
+func checkMetrics(c *checker) []Finding {
+	unit := c.units[units.Metrics]
+	enabled := slices.Contains([]string{"enabled", "enabled-runtime"}, unit["UnitFileState"])
+	switch active := unit["ActiveState"] == "active"; {
+	case enabled && !active:
+		return []Finding{warning("%s is enabled and %s: the service has started without it, so "+
+			"there are no metrics. If a restart does not help, see journalctl -u %s -n 5",
+			units.Metrics, unit["ActiveState"], units.Metrics).fix(units.Restart)}
+	case active && !enabled:
+		return []Finding{warning("%s is active and not enabled, so there are no metrics from the "+
+			"next boot on", units.Metrics).
+			fix("systemctl enable " + units.Metrics)}
+	case active:
+		return []Finding{ok("%s is active and enabled", units.Metrics)}
+	}
+	for _, text := range unit.Listen() {
+		addresses, err := config.ParseBind(text)
+		if err == nil && host.ServiceHas(addresses[0]) {
+			return []Finding{warning("%s is off, but the service keeps the socket that it was "+
+				"given", units.Metrics).fix(units.Restart)}
+		}
+	}
+	return nil
+}
+
+// checkFreshness finds a configuration that changed after the service read it.
+func checkFreshness(c *checker) []Finding {
+	info, err := os.Stat(c.Config)
+	read, known := LastRead(c.units[units.Service], c.StateDir)
+	if err != nil || !known {
+		return nil
+	}
+	if changed := info.ModTime(); changed.After(read) {
+		return []Finding{warning("%s has changed since the service has read it (%s later)",
+			c.Config, changed.Sub(read).Round(time.Second)).fix(c.apply())}
+	}
+	return []Finding{ok("the service has read the configuration as it is")}
+}
+
+// LastRead returns when the running service read its configuration: at its start, or at the last
+// reload, which sets the time of the control socket. unit is the service with the properties
+// ActiveState and ExecMainStartTimestampMonotonic.
+func LastRead(unit units.Properties, stateDir string) (read time.Time, known bool) {
+	// In microseconds. Zero if the service does not run.
+	start, err := strconv.ParseInt(unit["ExecMainStartTimestampMonotonic"], 10, 64)
+	if err != nil || start == 0 || unit["ActiveState"] != "active" {
+		return read, false
+	}
+	if read, err = wallTime(time.Duration(start) * time.Microsecond); err != nil {
+		return read, false
+	}
+	info, err := os.Lstat(filepath.Join(stateDir, controlSocket))
+	if err == nil && info.Mode().Type() == os.ModeSocket && info.ModTime().After(read) {
+		read = info.ModTime()
+	}
+	return read, true
+}
+
+// controlSocket is the name in the state directory of the socket through which a reload is asked
+// for.
+const controlSocket = "control"
+
+// wallTime converts a time of CLOCK_MONOTONIC. A busy host may stop this process for a while
+// between two readings of the clocks, so they are repeated until they lie within a millisecond.
+func wallTime(monotonic time.Duration) (wall time.Time, err error) {
+	for range 100 {
+		var before, after unix.Timespec
+		err = unix.ClockGettime(unix.CLOCK_MONOTONIC, &before)
+		now := time.Now()
+		err = errors.Join(err, unix.ClockGettime(unix.CLOCK_MONOTONIC, &after))
+		wall = now.Add(monotonic - time.Duration(before.Nano()))
+		if err != nil || after.Nano()-before.Nano() < int64(time.Millisecond) {
+			break
+		}
+	}
+	return wall, err
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}

@@ -1,0 +1,61 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+
+	"dataflux-func-sidecar/internal/escape"
+)
+
+// Command is the body of POST /shell.
+type Command struct {
+	Command     string   `json:"command"`
+	Wait        bool     `json:"wait"`
+	Workdir     string   `json:"workdir,omitempty"`
+	Envs        []string `json:"envs,omitempty"`
+	CallbackURL string   `json:"callbackURL,omitempty"`
+	Timeout     float64  `json:"timeout,omitempty"` // seconds
+	JobID       string   `json:"jobId"`
+}
+
+const shellPath = "/shell"
+
+// Run runs the command, waits for its end, and writes its output byte for byte once the answer has
+// arrived. Output for io.Discard is not decoded. A repetition with the same JobID returns the
+// result of the first run.
+func (c *Client) Run(ctx context.Context, command Command, stdout, stderr io.Writer) (Job, error) {
+	command.Wait = true
+	if stdout == io.Discard && stderr == io.Discard {
+		return c.facts(ctx, http.MethodPost, shellPath, command, maxAnswer)
+	}
+	var answer envelope[result]
+	if err := c.decode(ctx, http.MethodPost, shellPath, command, &answer, maxAnswer); err != nil {
+		return Job{}, err
+	}
+	job := answer.Data.Job
+	if job.JobID == "" && !answer.Data.found {
+		return Job{}, c.noJob()
+	}
+	job.Message = escape.Line(answer.Message, 0)
+	if _, err := stdout.Write(answer.Data.stdout); err != nil {
+		return job, err
+	}
+	_, err := stderr.Write(answer.Data.stderr)
+	return job, err
+}
+
+// Start runs the command and returns once it is accepted.
+func (c *Client) Start(ctx context.Context, command Command) (Job, error) {
+	command.Wait = false
+	return c.facts(ctx, http.MethodPost, shellPath, command, maxFacts)
+}
+
+// RawShell returns the data and the message of the answer, both escaped for terminals. It waits for
+// the end of the command if Command.Wait is set.
+func (c *Client) RawShell(
+	ctx context.Context, command Command,
+) (data json.RawMessage, message string, err error) {
+	return c.raw(ctx, http.MethodPost, shellPath, command)
+}

@@ -1,0 +1,20 @@
+package client
+
+import "testing"
+
+func TestParseTarget_Port(t *testing.T) {
+	for text, want := range map[string]string{
+		"http://192.0.2.7":        "http://192.0.2.7:8099",
+		"http://192.0.2.7/":       "http://192.0.2.7:8099",
+		"http://192.0.2.7:":       "http://192.0.2.7:8099",
+		"https://sidecar.example": "https://sidecar.example:8099",
+		"http://[2001:db8::7]":    "http://[2001:db8::7]:8099",
+		"http://192.0.2.7:80":     "http://192.0.2.7:80",
+		"https://[::1]:443":       "https://[::1]:443",
+		"unix:/run/x.sock":        "unix:/run/x.sock",
+	} {
+		if got, err := ParseTarget(text); err != nil || got.String() != want {
+			t.Errorf("%s: got %s, %v, want %s", text, got, err, want)
+		}
+	}
+}

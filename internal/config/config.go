@@ -1,0 +1,294 @@
+// Package config reads and writes the configuration: strict TOML, the listening addresses, the TLS
+// pair that it names, and the drop-in that tells systemd of the addresses.
+//
+// The table of settings in config.go is the only source of the keys. From it
+// `go generate ./internal/config` writes docs/reference.toml.
+//
+// No message holds a value of the file or an excerpt of it, as either may be a key or a secret
+// variable: a message has the position, what the value must be, and an example.
+package config
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+)
+
+//go:generate go test -run TestReference_IsGenerated -update
+
+// DefaultBind is the BIND of a new installation: the host itself, and the address under which
+// Docker's default bridge reaches the host.
+const DefaultBind = "127.0.0.1:8099,172.17.0.1:8099"
+
+// Config is a valid configuration. The table below describes each field.
+type Config struct {
+	Bind []Address
+	// Keys holds at least one key. The first signs callbacks; all verify.
+	Keys []Key
+
+	TLSCertificate string    // a path; empty together with TLSKey
+	TLSKey         string    // a path
+	TLSAddresses   []Address // none: all TCP addresses of Bind
+
+	Shell       string
+	Workdir     string      // empty: the home directory of the run user
+	Environment Environment // nil: a command gets the variables of a login only
+
+	CommandTimeout  time.Duration // zero: none
+	KillGrace       time.Duration
+	DrainTimeout    time.Duration
+	TimeWindow      time.Duration
+	CallbackTimeout time.Duration
+	CallbackExpiry  time.Duration
+
+	MaxBody   int64 // bytes
+	MaxOutput int64 // bytes, of each of stdout and stderr
+
+	MaxRunning   int
+	MaxQueued    int
+	MaxCallbacks int
+
+	// Bounds on the ended jobs that are kept.
+	KeepTime  time.Duration
+	KeepJobs  int
+	KeepBytes int64
+
+	MaxState int64 // bytes
+
+	// Resource limits of each command; zero: those of the service. A request may ask for less.
+	LimitOpenFiles int
+	LimitProcesses int
+	LimitMemory    int64 // bytes
+	LimitCPUTime   time.Duration
+
+	EndBackground bool
+	AllowSudo     bool
+	LogCommands   bool
+}
+
+// Default returns the configuration of a file that sets nothing. It has no key, so it must not be
+// served.
+func Default() Config {
+	var c Config
+	for _, s := range settings(&c) {
+		if s.initial == nil {
+			continue
+		}
+		if err := s.store(s.initial); err != nil {
+			// The defaults are constants, and each test of Parse uses them.
+			panic("the default of " + s.name + " is wrong: " + err.Error())
+		}
+	}
+	return c
+}
+
+// setting is a key of the configuration file: a row of the table below.
+type setting struct {
+	name string
+	kind
+	initial any    // the default, as the TOML decoder returns it; nil: the key is required
+	example string // for error messages, as TOML; empty: the default
+	doc     string // a paragraph for docs/reference.toml, without type and bounds
+}
+
+// settings is the table of all keys, in the order of docs/reference.toml. Values are stored in c.
+//
+// A new key is a field of Config and a row here. Then run go generate, and add the key to the
+// documents that TestDocuments_HaveEveryKey names.
+func settings(c *Config) []setting {
+	return []setting{
+		{
+			"BIND", addressList(&c.Bind), DefaultBind, "",
+			`The addresses to listen on: IPv4 "127.0.0.1:8099", IPv6 "[::1]:8099", or the absolute
+			path of a Unix socket, 107 bytes at most. No host names, no zones. 172.17.0.1 is the
+			host as Docker's default bridge shows it to a container; it need not exist yet.`,
+		},
+		{
+			"SECRET_KEY", keyList(&c.Keys), nil, `"a long random text"`,
+			`The key that DataFlux Func signs its requests with. Required, at most 1024 bytes;
+			fewer than 16 are accepted with a warning. While a key is rotated, an array of up to
+			8: ["new key", "old key"]. All of them are accepted, and callbacks are signed with the
+			first.`,
+		},
+		{
+			"TLS_CERTIFICATE", pathOrEmpty(&c.TLSCertificate), "", `"/etc/ssl/certs/sidecar.pem"`,
+			`The file (PEM) of a certificate, followed by its chain, 65536 bytes (64 KiB) at most.
+			With it, TCP addresses speak TLS, and callers use https://. It is read at the start
+			and at each reload: reload the service after a renewal.`,
+		},
+		{
+			"TLS_KEY", pathOrEmpty(&c.TLSKey), "", `"/etc/ssl/private/sidecar.key"`,
+			`The file (PEM) of the certificate's private key, not encrypted, 16384 bytes (16 KiB)
+			at most. It belongs to root and has mode 0600; only root reads it.`,
+		},
+		{
+			"TLS_ADDRESSES", addressListOrEmpty(&c.TLSAddresses), "", "",
+			`The addresses of BIND that speak TLS when there is a certificate. Empty: every TCP
+			address. Unix sockets never do.`,
+		},
+		{
+			"SHELL", absolutePath(&c.Shell), "/bin/sh", "",
+			`The shell that runs commands, with -c. It is also the variable SHELL of commands.`,
+		},
+		{
+			"WORKDIR", pathOrEmpty(&c.Workdir), "", `"/home/dffs"`,
+			`The working directory of commands whose request names none. Empty: the home directory
+			of the user who runs them.`,
+		},
+		{
+			"ENVIRONMENT", variables(&c.Environment),
+			map[string]any{},
+			`{ HTTP_PROXY = "http://192.0.2.1:3128" }`,
+			`Variables for all commands, such as { JAVA_HOME = "/usr/lib/jvm/default-java" }, or
+			one NAME = "value" on each line below a line [ENVIRONMENT] at the end of the file. At
+			most 256 of them, with names and values of 65536 bytes (64 KiB) in all. They override
+			those of a login (PATH, HOME, USER, LOGNAME, SHELL, LANG); the envs of a request
+			override them. The name of another key of this file is refused, except SHELL. Every
+			command can read the values; the journal never shows them.`,
+		},
+		{
+			"COMMAND_TIMEOUT", duration(&c.CommandTimeout, 0, 168*time.Hour), "0s", "",
+			`How long a command may run if its request has no timeout. "0s": without end.`,
+		},
+		{
+			"KILL_GRACE", duration(&c.KillGrace, 0, 10*time.Minute), "5s", "",
+			`The time between SIGTERM and SIGKILL to the process group of a command.`,
+		},
+		{
+			"DRAIN_TIMEOUT", duration(&c.DrainTimeout, 0, time.Hour), "30s", "",
+			`How long a stop waits for running commands and callbacks.`,
+		},
+		{
+			"TIME_WINDOW", duration(&c.TimeWindow, time.Second, time.Hour), "300s", "",
+			`How far the timestamp of a request may differ from this host's clock, either way.`,
+		},
+		{
+			"CALLBACK_TIMEOUT", duration(&c.CallbackTimeout, time.Second,
+				10*time.Minute), "60s", "",
+			`The timeout of one attempt to deliver a callback. A function of DataFlux Func may run
+			for 35 s and succeed.`,
+		},
+		{
+			"CALLBACK_EXPIRY", duration(&c.CallbackExpiry, time.Minute, 720*time.Hour), "24h", "",
+			`How long delivery of a callback is retried.`,
+		},
+		{
+			"MAX_BODY", byteCount(&c.MaxBody, 1<<10, 16<<20), 1 << 20, "",
+			`The largest body of a request.`,
+		},
+		{
+			"MAX_OUTPUT", byteCount(&c.MaxOutput, 1<<10, 256<<20), 8 << 20, "",
+			`How much of a command's stdout is kept, and as much of its stderr. The rest is
+			dropped, and the answer says so.`,
+		},
+		{
+			"MAX_RUNNING", number(&c.MaxRunning, 1, 10_000), 1024, "",
+			`How many commands may run at the same time. More of them wait, or are answered 503.`,
+		},
+		{
+			"MAX_QUEUED", number(&c.MaxQueued, 0, 100_000), 0, "",
+			`How many commands may wait for their turn. More are answered 503.`,
+		},
+		{
+			"KEEP_TIME", duration(&c.KeepTime, 0, 168*time.Hour), "1h", "",
+			`How long an ended job is kept under /jobs, unless one of the next two bounds is
+			reached first; then the oldest go.`,
+		},
+		{
+			"KEEP_JOBS", number(&c.KeepJobs, 0, 100_000), 1000, "",
+			`How many ended jobs are kept.`,
+		},
+		{
+			"KEEP_BYTES", byteCount(&c.KeepBytes, 0, 4<<30), 32 << 20, "",
+			`How much output of ended jobs is kept.`,
+		},
+		{
+			"MAX_CALLBACKS", number(&c.MaxCallbacks, 1, 100_000), 1000, "",
+			`How many callbacks may wait for delivery.`,
+		},
+		{
+			"MAX_STATE", byteCount(&c.MaxState, 16<<20, 64<<30), 512 << 20, "",
+			`How much may be on disk: results that wait for their receivers, and jobs whose callers
+			did not wait.`,
+		},
+		{
+			"LIMIT_OPEN_FILES", number(&c.LimitOpenFiles, 0, 1<<20), 0, "",
+			`How many files each process of a command may have open. 0: as many as the service. A
+			request may ask for less, as with the next three.`,
+		},
+		{
+			"LIMIT_PROCESSES", number(&c.LimitProcesses, 0, 1<<22), 0, "",
+			`How many processes and threads the run user may have in total when a command starts
+			another. 0: as many as the service.`,
+		},
+		{
+			"LIMIT_MEMORY", byteCount(&c.LimitMemory, 0, 1<<46), 0, "",
+			`How much address space each process of a command may have. 0: as much as the service.`,
+		},
+		{
+			"LIMIT_CPU_TIME", duration(&c.LimitCPUTime, 0, 168*time.Hour), "0s", "",
+			`How much CPU time each process of a command may use, rounded up to full seconds. "0s":
+			as much as the service.`,
+		},
+		{
+			"END_BACKGROUND", boolean(&c.EndBackground), false, "",
+			`Whether the background processes of a command are ended together with its shell.
+			Otherwise they run until the service stops or restarts; then they get SIGTERM, and
+			SIGKILL after KILL_GRACE. Start a process that must outlive that with systemd-run.`,
+		},
+		{
+			"ALLOW_SUDO", boolean(&c.AllowSudo), false, "",
+			`Whether commands may use sudo. If so, no command has no_new_privs; sudoers decides
+			what sudo then permits.`,
+		},
+		{
+			"LOG_COMMANDS", boolean(&c.LogCommands), true, "",
+			`Whether the journal shows the text of commands. It never shows their environment.`,
+		},
+	}
+}
+
+// literal returns the default as TOML.
+func (s setting) literal() string {
+	switch value := s.initial.(type) {
+	case nil:
+		return `""`
+	case string:
+		return strconv.Quote(value)
+	case map[string]any:
+		return "{}"
+	default:
+		return fmt.Sprint(value)
+	}
+}
+
+// line returns an example of the whole line, for error messages.
+func (s setting) line() string {
+	if s.example == "" {
+		return s.name + " = " + s.literal()
+	}
+	return s.name + " = " + s.example
+}
+
+// IsKey reports whether name is a key of the configuration file.
+func IsKey(name string) bool {
+	_, found := settingOf(name)
+	return found
+}
+
+func settingOf(name string) (setting, bool) {
+	for _, s := range settings(&Config{}) {
+		if s.name == name {
+			return s, true
+		}
+	}
+	return setting{}, false
+}
+
+func keyNames() []string {
+	var names []string
+	for _, s := range settings(&Config{}) {
+		names = append(names, s.name)
+	}
+	return names
+}

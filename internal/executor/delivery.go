@@ -1,0 +1,443 @@
+package executor
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	mathrand "math/rand/v2"
+	"net/url"
+	"sync"
+	"time"
+
+	"dataflux-func-sidecar/internal/journal"
+	"dataflux-func-sidecar/privsep/message"
+	"dataflux-func-sidecar/sign"
+)
+
+const (
+	minRetry      = time.Second
+	maxRetry      = 5 * time.Minute
+	maxRetryAfter = time.Hour
+	// maxRefusedTime is how long a callback is tried whose receiver answers nothing but refusals.
+	maxRefusedTime = time.Hour
+)
+
+var (
+	errStopping = errors.New("the daemon stops")
+	errLate     = errors.New("the receiver was busy with other callbacks until the time was up")
+)
+
+// delivery is a report on its way to its callback URL.
+type delivery struct {
+	id         string
+	url        *url.URL
+	report     report
+	expires    time.Time
+	stored     bool            // the report survives this process
+	freeOutput func()          // of the output of a report that is in memory
+	context    context.Context // done: the attempt under way ends too
+	cancel     context.CancelFunc
+
+	woken chan struct{} // has an element after a change of next or droppedBy
+
+	post *post // the attempt under way, nil if there is none; of the goroutine that delivers
+
+	// The goroutine that delivers writes the rest, inside the gate; requests write next, while it
+	// waits, and droppedBy.
+	mu           sync.Mutex
+	waiting      bool      // for the next attempt
+	droppedBy    string    // the address of the caller who dropped it; empty: it goes on
+	attempts     int       // begun so far
+	next         time.Time // when the next attempt may begin; zero: the first one
+	cause        string    // why the latest attempt failed
+	short        bool      // after a 413: the attempts have the shortened report
+	refusedSince time.Time // no other answers than refusals since then; zero: the latest was none
+}
+
+// newDelivery returns a delivery that was not begun. The caller sets the fields that differ.
+func (v *deliverer) newDelivery(id string, u *url.URL, r report, expires time.Time) *delivery {
+	d := &delivery{
+		id: id, url: u, report: r, expires: expires, freeOutput: func() {},
+		woken: make(chan struct{}, 1),
+	}
+	d.context, d.cancel = context.WithCancel(v.stopped)
+	return d
+}
+
+// host is the host and port of the receiver. The journal shows no more of a URL: the rest may hold
+// credentials or be a capability by itself.
+func (d *delivery) host() string { return d.url.Host }
+
+// function is the URL without credentials, query and fragment. Func has one for each function.
+func (d *delivery) function() string {
+	return d.url.Scheme + "://" + d.url.Host + signedPath(d.url)
+}
+
+// deliverer makes the attempts of each delivery until one succeeds or the time is up.
+type deliverer struct {
+	key       []byte // signs the attempts
+	expiry    time.Duration
+	channels  *channelRef
+	functions *limiter
+	hosts     *limiter
+	minRetry  time.Duration // pause after the first attempt; shorter in tests
+	maxRefuse time.Duration // maxRefusedTime; shorter in tests
+	log       *journal.Log
+	counters  *counters
+	gate      gate
+
+	draining chan struct{}   // closed: no attempts after those under way
+	stopped  context.Context // done: end those under way too
+	stop     context.CancelFunc
+}
+
+func newDeliverer(
+	key []byte, expiry time.Duration, channels *channelRef, log *journal.Log, counters *counters,
+	g gate,
+) *deliverer {
+	stopped, stop := context.WithCancel(context.Background())
+	return &deliverer{
+		key: key, expiry: expiry, channels: channels, log: log, counters: counters, gate: g,
+		functions: newLimiter(maxAttemptsPerURL), hosts: newLimiter(maxAttemptsPerHost),
+		minRetry: minRetry, maxRefuse: maxRefusedTime,
+		draining: make(chan struct{}), stopped: stopped, stop: stop,
+	}
+}
+
+// deliver returns true when the callback is done: it was delivered, or its loss was logged. It
+// returns false when the next start has to deliver it. It runs inside the gate, which it leaves
+// wherever it waits; what it needs to go on after a reload is in d.
+func (v *deliverer) deliver(d *delivery) (done bool) {
+	for {
+		goesOn := v.awaitNext(d)
+		if remote := d.dropper(); remote != "" {
+			return v.loseDropped(d, remote)
+		}
+		if !goesOn {
+			return v.abandon(d)
+		}
+		outcome, err := v.attempt(d)
+		if remote := d.dropper(); remote != "" && answerOf(outcome, err) != answerAccepted {
+			return v.loseDropped(d, remote)
+		}
+		if v.judge(d, outcome, err) {
+			return true
+		}
+	}
+}
+
+// judge decides what follows an attempt. It returns true if there is no other one.
+func (v *deliverer) judge(d *delivery, outcome message.Outcome, err error) (done bool) {
+	answer := answerOf(outcome, err)
+	if answer == answerAccepted {
+		v.counters.callbacks.add(callbackDelivered, 1)
+		v.logf(journal.CallbackDelivered(), d,
+			"Callback delivered to %s (HTTP %d)", d.host(), outcome.Status)
+		return true
+	}
+	if !errors.Is(err, errStopping) && !errors.Is(err, errLate) {
+		v.counters.callbackFailures.add(1)
+	}
+	cause := failureOf(outcome, err)
+	if answer == answerRaised {
+		return v.lose(d, "Callback to %s ended: %s", d.host(), cause)
+	}
+	now := time.Now()
+	if answer == answerTooLarge {
+		if d.shorten(cause) {
+			v.logf(journal.CallbackFailed(), d, "Callback to %s failed: %s; the next attempt, at "+
+				"once, has the start and the end of each stream only", d.host(), cause)
+			return false
+		}
+		answer = answerRefused
+	}
+	d.noteFailure(cause, answer, now)
+	until, bound := d.expires, fmt.Sprintf("CALLBACK_EXPIRY (%s)", v.expiry)
+	refused := d.refusedSince.Add(v.maxRefuse)
+	if !d.refusedSince.IsZero() && refused.Before(until) {
+		until, bound = refused, fmt.Sprintf("%s of refusals", v.maxRefuse)
+	}
+	left := until.Sub(now)
+	if left <= 0 {
+		return v.lose(d, "Callback to %s given up after %s: %s", d.host(), bound, cause)
+	}
+	asked := min(time.Duration(outcome.RetryAfter)*time.Second, maxRetryAfter)
+	// The last attempt is made when the time is up.
+	pause := min(max(retryPause(v.minRetry, max(d.attempts, 1)), asked), left)
+	d.scheduleAt(now.Add(pause))
+	if !errors.Is(err, errStopping) {
+		v.logf(journal.CallbackFailed(), d, "Callback to %s failed: %s; next attempt in %s",
+			d.host(), cause, pause.Round(time.Millisecond))
+	}
+	return false
+}
+
+// noteFailure notes why an attempt failed, and since when there were refusals only. A failure of
+// this host says nothing about the receiver.
+func (d *delivery) noteFailure(cause string, answer answer, now time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.cause = cause
+	switch {
+	case answer == answerNone:
+	case answer != answerRefused:
+		d.refusedSince = time.Time{}
+	case d.refusedSince.IsZero():
+		d.refusedSince = now
+	}
+}
+
+// shorten makes the next attempt, which begins at once, a shorter one. It returns false if the
+// latest one was as short as can be.
+func (d *delivery) shorten(cause string) bool {
+	if _, shorter := d.report.shortened(); d.short || !shorter {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.short, d.cause, d.next = true, cause, time.Now()
+	return true
+}
+
+func (d *delivery) scheduleAt(next time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.next = next
+}
+
+// lose counts and logs a callback that is not delivered. It returns true, as there is no other
+// attempt.
+func (v *deliverer) lose(d *delivery, format string, args ...any) (done bool) {
+	v.counters.callbacks.add(callbackLost, 1)
+	v.logf(journal.CallbackLost(), d, format, args...)
+	return true
+}
+
+// awaitNext waits outside of the gate until the next attempt may begin. It returns false when the
+// daemon stops. It does not wait for a first attempt, or while one is under way.
+func (v *deliverer) awaitNext(d *delivery) bool {
+	if d.post != nil {
+		return true
+	}
+	for {
+		pause, wait := d.awaits(time.Now())
+		if !wait {
+			return true
+		}
+		v.gate.Leave()
+		select {
+		case <-time.After(pause):
+		case <-d.woken:
+		case <-v.draining:
+			v.gate.Enter()
+			return false
+		}
+		v.gate.Enter()
+	}
+}
+
+// awaits returns how long the next attempt has to wait, and whether it has to.
+func (d *delivery) awaits(now time.Time) (pause time.Duration, wait bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	pause = d.next.Sub(now)
+	d.waiting = pause > 0 && d.droppedBy == ""
+	return pause, d.waiting
+}
+
+// abandon logs what happens to a callback that is not delivered when the daemon stops. It returns
+// what deliver does.
+func (v *deliverer) abandon(d *delivery) (done bool) {
+	if d.stored {
+		v.logf(journal.CallbackKept(), d,
+			"Callback to %s is kept for the next start: %s", d.host(), d.cause)
+		return false
+	}
+	return v.lose(d, "Callback to %s lost, as the daemon stops and the disk did not take it: %s",
+		d.host(), d.cause)
+}
+
+func (v *deliverer) logf(e journal.Event, d *delivery, format string, args ...any) {
+	v.log.Write(e, fmt.Sprintf(format, args...), journal.Fields{
+		journal.JobID: d.id, journal.Receiver: d.host(), journal.Attempt: fmt.Sprint(d.attempts),
+	})
+}
+
+// retryPause doubles from first to maxRetry, ±20 %, so that not all callbacks return at once.
+func retryPause(first time.Duration, attempt int) time.Duration {
+	pause := min(first<<min(attempt-1, 20), maxRetry)
+	return time.Duration(float64(pause) * (0.8 + 0.4*mathrand.Float64()))
+}
+
+// answer is what an attempt says about the ones after it.
+type answer int
+
+const (
+	answerNone     answer = iota // the receiver was not asked
+	answerAccepted               // 2xx
+	answerRefused                // the same attempt will hardly succeed later
+	answerTooLarge               // the same attempt will not succeed, a shorter one may
+	answerRaised                 // Func's function ran, and failed
+	answerOther                  // none of these: the same attempt may succeed later
+)
+
+const (
+	statusRequestTimeout  = 408
+	statusTooLarge        = 413
+	statusTooEarly        = 425
+	statusTooManyRequests = 429
+	statusRaised          = 599 // of Func: its function raised an exception, or ran too long
+)
+
+func answerOf(outcome message.Outcome, err error) answer {
+	switch status := outcome.Status; {
+	case err != nil:
+		return answerNone
+	case status >= 200 && status < 300:
+		return answerAccepted
+	case status == statusRaised:
+		return answerRaised
+	case status == statusRequestTimeout, status == statusTooEarly, status == statusTooManyRequests:
+		return answerOther
+	case status == statusTooLarge:
+		return answerTooLarge
+	case status >= 400 && status < 500:
+		return answerRefused
+	}
+	return answerOther
+}
+
+func failureOf(outcome message.Outcome, err error) string {
+	switch {
+	case err != nil:
+		return err.Error()
+	case outcome.Error != "":
+		return journal.Quote(outcome.Error, 300)
+	case outcome.Status >= 300 && outcome.Status < 400:
+		return fmt.Sprintf("the receiver redirects (HTTP %d), which is not followed: "+
+			"give the final URL", outcome.Status)
+	case outcome.Status == statusRaised:
+		return fmt.Sprintf("the receiver answered HTTP %d: Func ran the function, which raised an "+
+			"exception or took too long, and it is not run again; the task records of the API in "+
+			"Func say why", outcome.Status)
+	}
+	return fmt.Sprintf("the receiver answered HTTP %d", outcome.Status)
+}
+
+// attempt makes one attempt as soon as its URL and its host have a slot and a network role accepts,
+// or goes on with the one that is under way since before a reload, which needs no slot.
+func (v *deliverer) attempt(d *delivery) (message.Outcome, error) {
+	if d.post == nil {
+		release, err := v.awaitSlots(d)
+		if err != nil {
+			return message.Outcome{}, err
+		}
+		defer release()
+		if err := v.startPost(d); err != nil {
+			return message.Outcome{}, err
+		}
+	}
+	outcome, err := d.post.await(d.context, v.gate)
+	d.post = nil
+	if errors.Is(err, context.Canceled) {
+		err = errStopping
+	}
+	return outcome, err
+}
+
+// startPost waits outside of the gate for a network role, and begins an attempt there.
+func (v *deliverer) startPost(d *delivery) error {
+	v.gate.Leave()
+	channel, err := v.channels.wait(d.context)
+	v.gate.Enter()
+	if err != nil {
+		return errStopping
+	}
+	d.mu.Lock()
+	d.attempts++
+	d.mu.Unlock()
+	report := d.report
+	if d.short {
+		report, _ = report.shortened()
+	}
+	callback, err := newCallback(d, report, v.key)
+	if err != nil {
+		return err
+	}
+	d.post, err = channel.startPost(v.gate, callback, report.writeBody)
+	return err
+}
+
+// awaitSlots waits for the slots of an attempt, outside of the gate, until the delivery expires; a
+// first attempt waits for as long as it takes. Free slots are used even if the time is up, as the
+// last attempt is made then.
+func (v *deliverer) awaitSlots(d *delivery) (release func(), err error) {
+	var late <-chan time.Time
+	if d.attempts > 0 {
+		late = time.After(time.Until(d.expires))
+	}
+	leaveURL, err := v.functions.enter(d.context, d.function(), late, v.gate)
+	if err != nil {
+		return nil, err
+	}
+	leaveHost, err := v.hosts.enter(d.context, d.host(), late, v.gate)
+	if err != nil {
+		leaveURL()
+		return nil, err
+	}
+	return func() { leaveHost(); leaveURL() }, nil
+}
+
+// newCallback signs one attempt to deliver r, in our own form and in that of Standard Webhooks.
+// Each has a fresh timestamp and nonce, or the receiver would refuse it as a replay. The body is
+// written once for its length and signatures and again when it is sent, so that it is never held as
+// a whole.
+func newCallback(d *delivery, r report, key []byte) (message.Callback, error) {
+	var nonce [16]byte
+	_, _ = rand.Read(nonce[:]) // crypto/rand never fails: it ends the process instead
+	request := sign.Request{
+		Method: "POST", Path: signedPath(d.url),
+		Nonce: hex.EncodeToString(nonce[:]), Timestamp: fmt.Sprint(time.Now().Unix()),
+	}
+	var length byteCounter
+	webhook := sign.NewWebhook(key, d.id, request.Timestamp)
+	signature, err := sign.SignatureOf(key, request, func(w io.Writer) error {
+		return r.writeBody(io.MultiWriter(w, webhook, &length))
+	})
+	if err != nil {
+		return message.Callback{}, fmt.Errorf("cannot sign the callback: %w", err)
+	}
+	headers := append([]string{
+		"Content-Type", jsonType,
+		"X-Auth-Nonce", request.Nonce,
+		"X-Auth-Timestamp", request.Timestamp,
+		"X-Auth-Signature", signature,
+		"Webhook-Id", d.id,
+		"Webhook-Timestamp", request.Timestamp,
+		"Webhook-Signature", webhook.Signature(),
+		"X-Sidecar-Job-Id", d.id,
+		"X-Sidecar-Attempt", fmt.Sprint(d.attempts),
+	}, r.headers...)
+	return message.Callback{
+		URL: d.url.String(), Headers: headers, Length: int64(length),
+		Resolver: resolverLines(resolverFile),
+	}, nil
+}
+
+// signedPath is the path as net/http sends it, without the query.
+func signedPath(u *url.URL) string {
+	if path := u.EscapedPath(); path != "" {
+		return path
+	}
+	return "/"
+}
+
+type byteCounter int64
+
+func (c *byteCounter) Write(p []byte) (int, error) {
+	*c += byteCounter(len(p))
+	return len(p), nil
+}

@@ -1,0 +1,528 @@
+package executor
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"dataflux-func-sidecar/exec"
+	"dataflux-func-sidecar/internal/journal"
+	"dataflux-func-sidecar/privsep/message"
+	"dataflux-func-sidecar/sign"
+)
+
+// jobState is how far a job has come. A job only moves forward, and may skip states:
+//
+//	       grant         start        end          end       evict
+//	queued ────▶ starting ───▶ running ──▶ finished ──▶ kept ────▶ forgotten
+//	  └─────────────┴───────────────────────▲ refused, cancelled or not started
+//
+// admit enters a job as starting if there is a free slot, else as queued. A refused job is
+// forgotten at its end and never kept.
+type jobState int
+
+const (
+	jobQueued    jobState = iota // waits for a slot
+	jobStarting                  // has a slot, or its end was requested; has no process yet
+	jobRunning                   // has a process
+	jobFinished                  // its slot is free; its end is being recorded
+	jobKept                      // its end is known to callers; its result is remembered
+	jobForgotten                 // is in no table any more
+)
+
+// jobStateNames are the names in a handover.
+var jobStateNames = [...]string{
+	jobQueued: "queued", jobStarting: "starting", jobRunning: "running", jobFinished: "finished",
+	jobKept: "kept", jobForgotten: "forgotten",
+}
+
+func (s jobState) String() string { return jobStateNames[s] }
+
+// parseJobState is the inverse of String.
+func parseJobState(name string) (jobState, error) {
+	if i := slices.Index(jobStateNames[:], name); i >= 0 {
+		return jobState(i), nil
+	}
+	return 0, fmt.Errorf("there is no job state %q", name)
+}
+
+// maxListedCommand is how many bytes of a command are remembered with its job, and listed.
+const maxListedCommand = 200
+
+// job is one request to run a command, from its admission until it is forgotten. All transitions of
+// its state are in this file, but for one: admit forgets a job that it replaces. end releases what
+// a job holds, except for the output, which the last reader frees.
+type job struct {
+	table       *jobTable
+	id          string
+	chosenID    bool // by the caller
+	remote      string
+	command     string // the first maxListedCommand bytes
+	wait        bool   // the caller waits for the result
+	callbackURL *url.URL
+	digest      [sha256.Size]byte // of the request; zero if its id is of here and its caller waits
+	acceptedAt  time.Time
+
+	granted chan struct{} // closed when it is no longer queued
+	decided chan struct{} // closed when it is certain whether it was accepted or refused
+	ended   chan struct{} // closed when it is kept or forgotten
+
+	// readers is the reference count of the output: the request that executes it, the table,
+	// callbacks, callers. The last one frees the output.
+	readers atomic.Int32
+
+	// Of the goroutine that executes the job.
+	call     message.Call // its request, until it is started
+	recorded bool         // it is on disk
+	promised bool         // its callback is owed
+	kept     bool         // it stays on disk until it is forgotten
+	claimed  bool         // its id is used up, on disk too
+	onDisk   int64        // bytes of its output there
+
+	// The following need table.mu.
+	state     jobState
+	hasSlot   bool
+	accepted  bool        // final once decided is closed
+	reason    exec.Reason // why its end was requested, exec.Exited if it was not
+	forbidden error       // why it must not start, nil if it may
+	process   *exec.Process
+	report    *report // of a job that an earlier process left; it has no process
+	failure   error   // why it was not started
+	endedAt   time.Time
+}
+
+func (t *jobTable) newJob(id string, call message.Call, request shellRequest) *job {
+	j := &job{
+		table: t, id: id, chosenID: request.jobID != "", remote: call.Remote, call: call,
+		// The clone does not keep the whole body in memory.
+		command: strings.Clone(journal.Cut(request.command, maxListedCommand)),
+		wait:    request.wait, callbackURL: request.callbackURL, acceptedAt: time.Now(),
+		granted: make(chan struct{}), decided: make(chan struct{}), ended: make(chan struct{}),
+	}
+	if j.chosenID || !j.wait {
+		j.digest = requestDigest(request)
+	}
+	j.readers.Store(1)
+	return j
+}
+
+// mayBeRetried needs table.mu. A job that failed to start may be retried under its id. One whose
+// end was requested before its start may not: its caller wanted it not to run.
+func (j *job) mayBeRetried() bool {
+	return j.state == jobKept && j.failure != nil && j.reason == exec.Exited
+}
+
+// grant needs table.mu. It lets a job start. One whose end was requested goes on without a slot.
+func (j *job) grant(slot bool) {
+	j.state, j.hasSlot = jobStarting, slot
+	if slot {
+		j.table.slots++
+		j.table.bounds.Load(j.table.slots)
+	}
+	close(j.granted)
+}
+
+// leaveQueue needs table.mu. It lets a queued job go on, so that its caller hears of its end.
+func (j *job) leaveQueue() {
+	if at := slices.Index(j.table.queue, j); at >= 0 {
+		j.table.queue = slices.Delete(j.table.queue, at, at+1)
+		j.grant(false)
+	}
+}
+
+// freeSlot needs table.mu. It gives the job's slot to the oldest queued job, unless more jobs run
+// than MAX_RUNNING since a reload has lowered it.
+func (j *job) freeSlot() {
+	t := j.table
+	j.leaveQueue()
+	if !j.hasSlot {
+		return
+	}
+	j.hasSlot = false
+	t.slots--
+	t.bounds.Load(t.slots)
+	t.grantQueued()
+}
+
+// grantQueued needs mu. It gives the free slots to the oldest queued jobs.
+func (t *jobTable) grantQueued() {
+	for t.slots < t.bounds.MaxRunning && len(t.queue) > 0 {
+		next := t.queue[0]
+		t.queue = t.queue[1:]
+		next.grant(true)
+	}
+}
+
+// reserve records a job that owes a callback or whose caller does not wait, and claims an id that
+// the caller chose, so that it never runs twice. The id comes last: a request that is refused here
+// may be repeated under its id. After an error the job must be refused, which gives back what was
+// reserved before the error.
+func (j *job) reserve(timestamp string) error {
+	if j.callbackURL != nil {
+		if err := j.table.callbacks.reserve(); err != nil {
+			return err
+		}
+		j.promised = true
+	}
+	if keep := !j.wait && j.table.keepsAny(); keep || j.promised {
+		if err := j.table.records.accept(j, keep); err != nil {
+			return j.recordRefusal(err)
+		}
+		j.recorded, j.kept = true, keep
+	}
+	if !j.chosenID || j.claimed {
+		return nil
+	}
+	err := j.table.verifier.Claim(claimOf(j.id), timestamp)
+	switch {
+	case err == nil:
+		j.claimed = true
+		return nil
+	case errors.Is(err, sign.ErrReplay):
+		return refusalf(statusConflict, "the job %q was accepted before and is no longer kept, "+
+			"so its result cannot be told; it is not run again: use a fresh jobId", j.id)
+	}
+	return unavailablef("%v", err)
+}
+
+// recordRefusal is the refusal of a job that could not be recorded.
+func (j *job) recordRefusal(err error) error {
+	if errors.Is(err, errRecorded) {
+		return refusalf(statusConflict,
+			"the callback of an earlier job %q is still to be delivered: use a fresh jobId", j.id)
+	}
+	text := fmt.Sprintf("A job cannot be promised: %v", err)
+	what, without := "job", "with wait"
+	if j.promised {
+		text = fmt.Sprintf("A callback cannot be promised: %v", err)
+		what, without = "callback", "without callbackURL"
+	}
+	j.table.records.log.Write(journal.Degraded(), text, jobFields(j.id, j.remote))
+	return unavailablef("the %s cannot be promised, as the state directory takes no more: "+
+		"try again later, or %s", what, without)
+}
+
+// claimOf is the name under which the verifier remembers a job id.
+func claimOf(id string) string { return "job " + id }
+
+// acceptQueued accepts the job now if it is queued, and reports whether it did. Any other job is
+// accepted when it has a process.
+func (j *job) acceptQueued() bool {
+	j.table.mu.Lock()
+	defer j.table.mu.Unlock()
+	if j.state != jobQueued {
+		return false
+	}
+	j.decide(true)
+	return true
+}
+
+// decide needs table.mu. The first decision stays.
+func (j *job) decide(accepted bool) {
+	if !isClosed(j.decided) {
+		j.accepted = accepted
+		close(j.decided)
+	}
+}
+
+// checkStart returns a refusal if the job's end was requested.
+func (j *job) checkStart() error {
+	j.table.mu.Lock()
+	defer j.table.mu.Unlock()
+	switch {
+	case j.forbidden != nil:
+		return j.forbidden
+	case j.reason == exec.Cancelled:
+		return refusalf(statusConflict, "the job was cancelled before it started")
+	case j.reason == exec.Stopped:
+		return unavailablef("the daemon stops, and the command was not started: send it again")
+	}
+	return nil
+}
+
+// start enters the process. A process whose end was requested meanwhile is ended.
+func (j *job) start(p *exec.Process) {
+	j.table.mu.Lock()
+	j.decide(true)
+	j.process, j.state = p, jobRunning
+	reason := j.reason
+	j.table.mu.Unlock()
+	if reason != exec.Exited {
+		j.table.endProcess(p, reason)
+	}
+}
+
+// requestEnd asks for the job's end. The first reason counts. A job that has ended stays as it is.
+func (j *job) requestEnd(reason exec.Reason) {
+	j.table.mu.Lock()
+	process := j.noteEnd(reason)
+	j.table.mu.Unlock()
+	if process != nil {
+		j.table.endProcess(process, reason)
+	}
+}
+
+// forbid keeps a job that has not started from being started, for the cause.
+func (j *job) forbid(cause error) {
+	j.table.mu.Lock()
+	defer j.table.mu.Unlock()
+	j.forbidden = cause
+	j.leaveQueue()
+}
+
+func errKeyRemoved() error {
+	return refusalf(statusUnauthorized,
+		"the command was not started, as the key that signed the request was removed meanwhile")
+}
+
+// noteEnd needs table.mu. It returns the process to end, nil if there is none.
+func (j *job) noteEnd(reason exec.Reason) *exec.Process {
+	if j.state >= jobKept {
+		return nil
+	}
+	if j.reason == exec.Exited {
+		j.reason = reason
+	}
+	j.leaveQueue()
+	return j.process
+}
+
+// refuse ends a job that could not reserve what it asked for. Nothing is remembered of it.
+func (j *job) refuse(cause error) { j.end(cause, jobForgotten) }
+
+// finish ends a job whose command has ended, or was not started for the cause.
+func (j *job) finish(cause error) { j.end(cause, jobKept) }
+
+// end releases all that the job holds, except for its output, and makes its end known. The order
+// matters: the slot is freed first, however slow the disk is; the report is on disk before a caller
+// can know of the end: otherwise a crash could make the daemon say that the command was cut off.
+func (j *job) end(cause error, next jobState) {
+	t, endedAt := j.table, time.Now()
+	t.mu.Lock()
+	j.state = jobFinished
+	j.freeSlot()
+	accepted, process := j.accepted, j.process
+	t.mu.Unlock()
+
+	switch {
+	case process != nil:
+		t.counters.finished(process.Result())
+	case next == jobKept:
+		t.counters.commands.add(commandNotStarted, 1)
+	}
+	switch {
+	case process != nil && j.recorded:
+		j.recordEnd(ranReport(process.Result(), process.PID()), endedAt)
+	case accepted && j.recorded:
+		j.recordEnd(notStartedReport(cause), endedAt)
+	default:
+		j.withdraw()
+	}
+	if j.claimed && next == jobForgotten {
+		t.verifier.Unclaim(claimOf(j.id))
+	}
+
+	t.mu.Lock()
+	j.decide(false)
+	j.state, j.failure, j.endedAt = next, cause, endedAt
+	close(j.ended)
+	released := []*job{j}
+	if next == jobKept {
+		t.finished++
+		t.enterKept(j)
+		released = t.evict()
+	} else {
+		delete(t.byID, j.id)
+	}
+	t.mu.Unlock()
+	for _, old := range released {
+		old.release()
+	}
+}
+
+// recordEnd records the report, and hands it to the callback queue if a callback is owed. The queue
+// may need the output in memory for longer than the job.
+func (j *job) recordEnd(r report, endedAt time.Time) {
+	r.endedAt = endedAt
+	stored, err := j.table.records.finish(j.id, r)
+	if err == nil {
+		r, j.onDisk = stored, stored.onDisk
+	}
+	switch {
+	case !j.promised:
+	case err == nil:
+		j.table.callbacks.dispatch(j.id, j.callbackURL, j.acceptedAt, r, true, nil)
+	default:
+		j.readers.Add(1)
+		j.table.callbacks.dispatch(j.id, j.callbackURL, j.acceptedAt, r, false, j.release)
+	}
+}
+
+// withdraw takes back what was promised to a job that is not accepted.
+func (j *job) withdraw() {
+	if j.recorded {
+		if err := j.table.records.ledger.Done(j.id); err != nil {
+			j.table.records.log.Write(journal.Degraded(),
+				fmt.Sprintf("A refused job may be reported as interrupted: %v", err),
+				journal.Fields{journal.JobID: j.id})
+		}
+	}
+	if j.promised {
+		j.table.callbacks.addPending(-1)
+	}
+	j.recorded, j.promised, j.kept = false, false, false
+}
+
+// keepsAny reports whether any job is kept after its end.
+func (t *jobTable) keepsAny() bool { return t.bounds.KeepTime > 0 && t.bounds.KeepCount > 0 }
+
+// enterKept needs mu.
+func (t *jobTable) enterKept(j *job) {
+	t.kept = append(t.kept, j)
+	t.keptBytes += j.size()
+	t.keptOnDisk += j.onDisk
+}
+
+// evict needs mu. It forgets the oldest kept jobs that are above the bounds, and returns them: the
+// caller releases the table's reference to each, without mu.
+func (t *jobTable) evict() []*job {
+	n := 0
+	for _, j := range t.kept {
+		expired := time.Since(j.endedAt) > t.bounds.KeepTime
+		if !expired && len(t.kept)-n <= t.bounds.KeepCount && t.keptBytes <= t.bounds.KeepBytes &&
+			(t.keptOnDisk == 0 || t.keptOnDisk <= t.records.maxKept()) {
+			break
+		}
+		j.state = jobForgotten
+		t.keptBytes -= j.size()
+		t.keptOnDisk -= j.onDisk
+		delete(t.byID, j.id)
+		n++
+	}
+	evicted := slices.Clone(t.kept[:n])
+	t.kept = slices.Delete(t.kept, 0, n)
+	return evicted
+}
+
+// size needs table.mu. It is how many bytes of the job's output are kept, in memory or, of an
+// earlier process, on disk.
+func (j *job) size() int64 {
+	if j.process == nil {
+		return j.onDisk
+	}
+	return j.process.Stdout().Kept() + j.process.Stderr().Kept()
+}
+
+// answered is the last call for an admitted job: it is answered and logged.
+func (j *job) answered() {
+	j.table.mu.Lock()
+	j.table.unanswered--
+	if j.table.unanswered == 0 {
+		close(j.table.idle)
+	}
+	j.table.mu.Unlock()
+	j.release()
+}
+
+// retain keeps the output readable until release. It returns false if the output was freed already.
+func (j *job) retain() bool {
+	for {
+		n := j.readers.Load()
+		if n == 0 {
+			return false
+		}
+		if j.readers.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// release needs no lock: the last reader has the job for itself.
+func (j *job) release() {
+	if j.readers.Add(-1) > 0 {
+		return
+	}
+	if j.kept {
+		j.table.records.forgetLater(j.id)
+	}
+	if j.process == nil {
+		return
+	}
+	j.process.Stdout().Release()
+	j.process.Stderr().Release()
+}
+
+// jobView is a consistent copy of what changes.
+type jobView struct {
+	state   jobState
+	process *exec.Process // nil if there is none (yet)
+	report  *report       // see job.report
+	failure error
+	endedAt time.Time
+}
+
+// outcome needs a job that has ended and did not fail to start.
+func (v jobView) outcome() outcome {
+	if v.report != nil {
+		return outcome{v.report.facts, v.report.stdout, v.report.stderr}
+	}
+	return outcomeOf(v.process)
+}
+
+// checkDisk returns an error if output that is on disk only cannot be read: once an answer has
+// begun it is too late for an error.
+func (v jobView) checkDisk() error {
+	if v.report == nil {
+		return nil
+	}
+	for _, o := range []capturedOutput{v.report.stdout, v.report.stderr} {
+		if _, err := o.WriteTo(io.Discard); err != nil {
+			return fmt.Errorf("the output of the job cannot be read: %w", err)
+		}
+	}
+	return nil
+}
+
+// outputs are the streams so far, nil if there are none.
+func (v jobView) outputs() (stdout, stderr capturedOutput) {
+	switch {
+	case v.report != nil && v.failure == nil:
+		return v.report.stdout, v.report.stderr
+	case v.process != nil:
+		return v.process.Stdout(), v.process.Stderr()
+	}
+	return nil, nil
+}
+
+// name is the state as callers are told it (source: docs/protocol.md).
+func (v jobView) name() string {
+	switch {
+	case v.state >= jobKept:
+		return "ended"
+	case v.process != nil:
+		return "running"
+	}
+	return "queued"
+}
+
+func (j *job) view() jobView {
+	j.table.mu.Lock()
+	defer j.table.mu.Unlock()
+	return jobView{j.state, j.process, j.report, j.failure, j.endedAt}
+}
+
+// refusal is why the job was not accepted, nil if it was. It may be called once decided is closed.
+func (j *job) refusal() error {
+	j.table.mu.Lock()
+	defer j.table.mu.Unlock()
+	if j.accepted {
+		return nil
+	}
+	return j.failure
+}

@@ -1,0 +1,180 @@
+package executor
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"dataflux-func-sidecar/exec"
+	"dataflux-func-sidecar/privsep/message"
+)
+
+// followPause is how often GET /jobs/ID/output looks for more output.
+const followPause = 100 * time.Millisecond
+
+// list answers GET /jobs: all jobs that are queued, run or are remembered, the latest first.
+func (t *jobTable) list(_ message.Call, _ string, st *stream) error {
+	sendData(st, "", func(w *jsonWriter) {
+		w.raw(`"jobs":[`)
+		for i, j := range t.all() {
+			if i > 0 {
+				w.raw(",")
+			}
+			w.raw("{" + summary(j) + "}")
+		}
+		w.raw(`]`)
+	})
+	return nil
+}
+
+// show answers GET /jobs/ID with a summary, the output so far, and the processes that there are
+// now: after the end those are what the command left in the background.
+func (t *jobTable) show(_ message.Call, id string, st *stream) error {
+	j, err := t.findOrRefuse(id)
+	if err != nil {
+		return err
+	}
+	defer j.release()
+	if err := j.view().checkDisk(); err != nil {
+		return err
+	}
+	sendData(st, "", func(w *jsonWriter) {
+		w.raw(summary(j))
+		v := j.view()
+		stdout, stderr := v.outputs()
+		if stdout == nil {
+			w.raw(`,"processes":[],"stdout":"","stderr":""`)
+			return
+		}
+		processes := []int{}
+		if v.process != nil {
+			processes = append(processes, v.process.Left()...)
+		}
+		list, _ := json.Marshal(processes) // a list of numbers always has a JSON form
+		w.raw(`,"processes":` + string(list) + `,`)
+		w.outputs(stdout, stderr)
+	})
+	return nil
+}
+
+// cancel answers DELETE /jobs/ID. It changes nothing about a job that has ended or was cancelled.
+func (t *jobTable) cancel(_ message.Call, id string, st *stream) error {
+	j, err := t.findOrRefuse(id)
+	if err != nil {
+		return err
+	}
+	defer j.release()
+	j.requestEnd(exec.Cancelled)
+	sendData(st, "", func(w *jsonWriter) { w.raw(summary(j)) })
+	return nil
+}
+
+func (t *jobTable) findOrRefuse(id string) (*job, error) {
+	if j := t.find(id); j != nil {
+		return j, nil
+	}
+	return nil, refusalf(statusNotFound, "there is no job %q: it never was, or it ended long "+
+		"enough ago to be forgotten (KEEP_TIME, KEEP_JOBS, KEEP_BYTES)", id)
+}
+
+// summary is the inside of a JSON object with all that is known of a job but for its output
+// (source: docs/protocol.md).
+func summary(j *job) string {
+	v := j.view()
+	text := fmt.Sprintf(`"jobId":%s,"state":%s,"command":%s,"acceptedAt":%s`,
+		quoteJSON(j.id), quoteJSON(v.name()), quoteJSON(j.command), quoteTime(j.acceptedAt))
+	if v.failure != nil {
+		return text + fmt.Sprintf(`,"endedAt":%s,"failure":%s`,
+			quoteTime(v.endedAt), quoteJSON(v.failure.Error()))
+	}
+	if v.process != nil && v.state < jobKept {
+		return text + startKeys(v.process.Result().Started, v.process.PID()) +
+			fmt.Sprintf(`,"stdoutBytes":%d,"stderrBytes":%d`,
+				v.process.Stdout().Total(), v.process.Stderr().Total())
+	}
+	if v.process == nil && v.report == nil {
+		return text
+	}
+	facts := v.outcome().facts
+	if !facts.Started.IsZero() {
+		text += startKeys(facts.Started, facts.PID)
+	}
+	return text + fmt.Sprintf(`,"endedAt":%s,`, quoteTime(v.endedAt)) + facts.keys()
+}
+
+func startKeys(started time.Time, pid int) string {
+	return fmt.Sprintf(`,"startedAt":%s,"pid":%d`, quoteTime(started), pid)
+}
+
+func quoteTime(t time.Time) string { return quoteJSON(t.UTC().Format("2006-01-02T15:04:05.000Z")) }
+
+// streamOutput answers GET /jobs/ID/output with the raw bytes of one stream, as they are written.
+func (t *jobTable) streamOutput(call message.Call, id string, st *stream) error {
+	request, err := decodeOutput(call.Body)
+	if err != nil {
+		return refusalf(statusBadRequest, "%v", err)
+	}
+	j, err := t.findOrRefuse(id)
+	if err != nil {
+		return err
+	}
+	defer j.release()
+	if err := j.view().checkDisk(); err != nil {
+		return err
+	}
+	head := message.Head{Status: statusOK, ContentType: "application/octet-stream"}
+	t.copyOutput(answerBody(st, head, true), st, j, request)
+	return nil
+}
+
+// copyOutput copies the kept bytes from the offset on, and closes the answer. With follow it goes
+// on until the job has ended.
+func (t *jobTable) copyOutput(w *frameWriter, st *stream, j *job, request outputRequest) {
+	if t.copyPieces(w, st, j, request) != nil {
+		st.abandon()
+		return
+	}
+	_ = w.Close()
+}
+
+func (t *jobTable) copyPieces(w *frameWriter, st *stream, j *job, r outputRequest) error {
+	buffer := make([]byte, 32<<10)
+	for {
+		last := !r.follow || isClosed(j.ended) // before the read, which then sees all output
+		n := 0
+		if stdout, stderr := j.view().outputs(); stdout != nil {
+			output := stdout
+			if r.stream == "stderr" {
+				output = stderr
+			}
+			var err error
+			n, err = output.ReadAt(buffer, r.offset)
+			if err != nil && !errors.Is(err, io.EOF) {
+				return err // of the disk; the answer must not look complete
+			}
+		}
+		if n > 0 {
+			r.offset += int64(n)
+			if _, err := w.Write(buffer[:n]); err != nil {
+				return err
+			}
+			continue
+		}
+		if last {
+			return nil
+		}
+		if err := w.Flush(); err != nil {
+			return err
+		}
+		st.waitFor(&waiting{kind: waitsForOutput, job: j, output: r})
+		t.gate.Leave()
+		select {
+		case <-j.ended:
+		case <-time.After(followPause):
+		}
+		t.gate.Enter()
+		st.waitFor(nil)
+	}
+}

@@ -1,0 +1,192 @@
+package executor
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"dataflux-func-sidecar/exec"
+	"dataflux-func-sidecar/internal/state"
+)
+
+// report is the end of a job as the ledger keeps it and a callback tells it. The callback's body
+// has exactly the two keys that Func passes as keyword arguments; everything else is in headers.
+type report struct {
+	state          string
+	headers        []string // names and values, alternating
+	facts          resultFacts
+	failure        string // why the command was not started; empty if it was
+	endedAt        time.Time
+	onDisk         int64 // bytes of output that are read from the disk
+	stdout, stderr capturedOutput
+}
+
+// ranReport is the report of a command that ran, with this process id.
+func ranReport(r *exec.Result, pid int) report {
+	headers := []string{
+		"X-Sidecar-State", r.Ended.String(),
+		"X-Sidecar-Duration-Ms", fmt.Sprint(r.Duration.Milliseconds()),
+		"X-Sidecar-Timed-Out", fmt.Sprint(r.Ended == exec.TimedOut),
+		"X-Sidecar-Stdout-Bytes", fmt.Sprint(r.Stdout.Total()),
+		"X-Sidecar-Stderr-Bytes", fmt.Sprint(r.Stderr.Total()),
+		headerTruncated, fmt.Sprint(r.Stdout.Truncated() || r.Stderr.Truncated()),
+	}
+	switch {
+	case r.Signal != 0:
+		headers = append(headers, "X-Sidecar-Signal", exec.SignalName(r.Signal))
+	case r.ExitCode >= 0: // else it is not known
+		headers = append(headers, "X-Sidecar-Exit-Code", fmt.Sprint(r.ExitCode))
+	}
+	return report{
+		state: r.Ended.String(), headers: headers, facts: factsOf(r, pid),
+		stdout: &r.Stdout, stderr: &r.Stderr,
+	}
+}
+
+// noResultReport is the report of a job that has no result. Its stderr says why, for functions that
+// read the two keys only.
+func noResultReport(state, why string) report {
+	text := "dataflux-func-sidecar: " + why + "\n"
+	return report{
+		state: state, headers: []string{"X-Sidecar-State", state},
+		facts: resultFacts{Ended: state, ExitCode: -1}, endedAt: time.Now(),
+		stdout: textOutput(""), stderr: textOutput(text),
+	}
+}
+
+// notStartedReport is the report of a job that was accepted and could not be started.
+func notStartedReport(cause error) report {
+	r := noResultReport("failed", "the command was not started: "+cause.Error())
+	r.failure = cause.Error()
+	return r
+}
+
+type textOutput string
+
+func (t textOutput) Kept() int64     { return int64(len(t)) }
+func (t textOutput) Truncated() bool { return false }
+
+func (t textOutput) WriteTo(w io.Writer) (int64, error) {
+	return strings.NewReader(string(t)).WriteTo(w)
+}
+
+func (t textOutput) ReadAt(p []byte, offset int64) (int, error) {
+	return strings.NewReader(string(t)).ReadAt(p, offset)
+}
+
+// memory is how many bytes of output r holds in memory.
+func (r report) memory() int64 { return r.stdout.Kept() + r.stderr.Kept() }
+
+func (r report) writeBody(w io.Writer) error {
+	j := &jsonWriter{w: w}
+	j.raw(`{"kwargs":{"stdout":`)
+	j.text(r.stdout)
+	j.raw(`,"stderr":`)
+	j.text(r.stderr)
+	j.raw(`}}`)
+	return j.err
+}
+
+// storedMeta is what the ledger keeps of a report besides the output. It is part of the state
+// format.
+type storedMeta struct {
+	State     string
+	Headers   []string
+	Truncated [2]bool // stdout, stderr
+	// The first release has not the following, and ignores it.
+	Facts   resultFacts
+	EndedAt time.Time
+	Failure string
+}
+
+// storeReport writes r to the ledger and returns it as it is read back from there: results that
+// wait for their receivers take no memory.
+func storeReport(ledger *state.Deliveries, id string, r report) (report, error) {
+	meta, err := json.Marshal(storedMeta{
+		State: r.state, Headers: r.headers,
+		Truncated: [2]bool{r.stdout.Truncated(), r.stderr.Truncated()},
+		Facts:     r.facts, EndedAt: r.endedAt, Failure: r.failure,
+	})
+	if err != nil {
+		return report{}, fmt.Errorf("cannot store the report of a job: %w", err)
+	}
+	if err := ledger.Finish(id, meta, stored(r.stdout), stored(r.stderr)); err != nil {
+		return report{}, err
+	}
+	return loadReport(ledger, id)
+}
+
+func stored(o capturedOutput) state.Output { return state.Output{Size: o.Kept(), Data: o} }
+
+func loadReport(ledger *state.Deliveries, id string) (report, error) {
+	result, err := ledger.Result(id)
+	if err != nil {
+		return report{}, err
+	}
+	var meta storedMeta
+	if err := json.Unmarshal(result.Meta, &meta); err != nil {
+		return report{}, fmt.Errorf("cannot read the stored report of job %s: %w", id, err)
+	}
+	return report{
+		state: meta.State, headers: meta.Headers, facts: meta.Facts, failure: meta.Failure,
+		endedAt: meta.EndedAt, onDisk: result.Stdout.Size() + result.Stderr.Size(),
+		stdout: storedOutput{result.Stdout, meta.Truncated[0]},
+		stderr: storedOutput{result.Stderr, meta.Truncated[1]},
+	}, nil
+}
+
+type storedOutput struct {
+	stored    *state.Stored
+	truncated bool
+}
+
+func (o storedOutput) Kept() int64     { return 0 } // none in memory
+func (o storedOutput) Truncated() bool { return o.truncated }
+
+func (o storedOutput) ReadAt(p []byte, offset int64) (int, error) {
+	return o.stored.ReadAt(p, offset)
+}
+
+func (o storedOutput) WriteTo(w io.Writer) (written int64, err error) {
+	for chunk, err := range o.stored.Chunks() {
+		if err != nil {
+			return written, err
+		}
+		n, err := w.Write(chunk)
+		written += int64(n)
+		if err != nil {
+			return written, err
+		}
+	}
+	return written, nil
+}
+
+// recoveredReport is the report of a job that an earlier process left.
+func recoveredReport(ledger *state.Deliveries, p state.Pending) report {
+	if r, err := loadReport(ledger, p.Job.ID); err == nil {
+		return r
+	}
+	return leftReport(p)
+}
+
+// leftReport is the report of a job of which there is no result. A command that was cut off is
+// never run again, as it is not known how far it had come.
+func leftReport(p state.Pending) report {
+	switch {
+	case p.State != state.Interrupted:
+		return lostReport()
+	case acceptedMetaOf(p.Job).Contained:
+		return noResultReport("interrupted", "the daemon ended before the command did; "+
+			"if the command had been started it was cut off, and it is not run again")
+	}
+	return noResultReport("interrupted", "the daemon ended before the command did; "+
+		"if the command had been started it may still run, as the daemon was not a service "+
+		"whose processes systemd ends; it is not run again")
+}
+
+func lostReport() report {
+	return noResultReport("result lost",
+		"the command ran to its end, but its result in the state files is damaged")
+}

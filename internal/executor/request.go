@@ -1,0 +1,406 @@
+package executor
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"dataflux-func-sidecar/exec"
+)
+
+const (
+	maxTimeout     = 7 * 24 * time.Hour
+	maxCallbackURL = 8 << 10 // bytes
+	maxJobID       = 64      // characters
+	maxDepth       = 4       // objects and lists within each other; the deepest valid body has 2
+)
+
+// shellRequest is the body of POST /shell (source: docs/protocol.md).
+type shellRequest struct {
+	command     string
+	wait        bool
+	workdir     string // empty: the default
+	envs        []exec.Variable
+	callbackURL *url.URL      // nil: none
+	timeout     time.Duration // zero: the default
+	jobID       string        // empty: a fresh one is made
+	limits      exec.Limits   // zero: the configured ones
+}
+
+// decodeShell decodes the body of POST /shell. A key that is unknown, there twice, or of the wrong
+// type is an error that says what to send instead: a typing error must not run another command. A
+// null is as good as absent.
+func decodeShell(body []byte) (shellRequest, error) {
+	r := shellRequest{wait: true}
+	o, err := decodeBody(body)
+	if err != nil {
+		return r, err
+	}
+	err = o.decode([]member{
+		{"command", decodeTo(&r.command, "a string")},
+		{"wait", decodeTo(&r.wait, "true or false")},
+		{"workdir", decodeTo(&r.workdir, "a string")},
+		{"envs", r.decodeEnvs},
+		{"callbackURL", r.decodeCallbackURL},
+		{"timeout", r.decodeTimeout},
+		{"jobId", r.decodeJobID},
+		{"limits", r.decodeLimits},
+	})
+	if err != nil {
+		return r, err
+	}
+	if r.command == "" {
+		return r, errors.New(`command is missing or empty: send {"command":"hostname"}`)
+	}
+	return r, nil
+}
+
+// outputRequest is the body of GET /jobs/ID/output. It is not in a query, as no signature covers
+// one.
+type outputRequest struct {
+	stream string // "stdout" or "stderr"
+	offset int64  // bytes from the start
+	follow bool   // wait for more until the job has ended
+}
+
+func decodeOutput(body []byte) (outputRequest, error) {
+	r := outputRequest{stream: "stdout", follow: true}
+	if text := bytes.TrimSpace(body); len(text) == 0 || string(text) == "null" {
+		return r, nil
+	}
+	o, err := decodeBody(body)
+	if err != nil {
+		return r, err
+	}
+	err = o.decode([]member{
+		{"stream", decodeTo(&r.stream, "a string")},
+		{"offset", decodeTo(&r.offset, "a number of bytes")},
+		{"follow", decodeTo(&r.follow, "true or false")},
+	})
+	switch {
+	case err != nil:
+		return r, err
+	case r.stream != "stdout" && r.stream != "stderr":
+		return r, errors.New(`stream: must be "stdout" or "stderr"`)
+	case r.offset < 0:
+		return r, errors.New("offset: must be 0 or more")
+	}
+	return r, nil
+}
+
+// object has the members of a JSON object that are not null.
+type object map[string]json.RawMessage
+
+// decodeBody decodes the one JSON object that a body must be. encoding/json alone would accept
+// repeated keys, keys in another case, invalid UTF-8 and unpaired surrogates.
+func decodeBody(body []byte) (object, error) {
+	switch {
+	case !utf8.Valid(body):
+		return nil, errors.New("the body is not UTF-8: encode it as UTF-8")
+	case !json.Valid(body):
+		return nil, errors.New(
+			`the body is not valid JSON: send one object such as {"command":"hostname"}`)
+	case bytes.TrimLeft(body, " \t\r\n")[0] != '{':
+		return nil, errors.New(
+			`the body is not a JSON object: send one such as {"command":"hostname"}`)
+	case hasUnpairedSurrogate(body):
+		return nil, errors.New(
+			`the body holds half of a surrogate pair (\ud800 to \udfff): send whole characters`)
+	}
+	tokens := json.NewDecoder(bytes.NewReader(body))
+	tokens.UseNumber()
+	if err := checkStructure(tokens, 0); err != nil {
+		return nil, err
+	}
+	return decodeObject(body)
+}
+
+// checkStructure reads one value and refuses repeated keys and values nested deeper than maxDepth.
+func checkStructure(tokens *json.Decoder, depth int) error {
+	token, err := tokens.Token()
+	if err != nil {
+		return err
+	}
+	if token != json.Delim('{') && token != json.Delim('[') {
+		return nil
+	}
+	if depth == maxDepth {
+		return fmt.Errorf("the body is nested deeper than %d levels", maxDepth)
+	}
+	keys := map[string]bool{} // envs may have as many keys as fit into a body
+	for tokens.More() {
+		if token == json.Delim('{') {
+			key, err := tokens.Token()
+			if err != nil {
+				return err
+			}
+			name, _ := key.(string)
+			if keys[name] {
+				return fmt.Errorf("the key %q is there twice: send it once", name)
+			}
+			keys[name] = true
+		}
+		if err := checkStructure(tokens, depth+1); err != nil {
+			return err
+		}
+	}
+	_, err = tokens.Token() // the end of the object or list
+	return err
+}
+
+func decodeObject(raw json.RawMessage) (object, error) {
+	var o object
+	if err := json.Unmarshal(raw, &o); err != nil {
+		return nil, err
+	}
+	maps.DeleteFunc(o, func(_ string, raw json.RawMessage) bool { return string(raw) == "null" })
+	return o, nil
+}
+
+// member is one key that an object may have.
+type member struct {
+	name   string
+	decode func(json.RawMessage) error
+}
+
+// decodeTo decodes a value of the type of to, which want describes in the error.
+func decodeTo[T any](to *T, want string) func(json.RawMessage) error {
+	return func(raw json.RawMessage) error {
+		if json.Unmarshal(raw, to) != nil {
+			return fmt.Errorf("must be %s", want)
+		}
+		return nil
+	}
+}
+
+// decode decodes the members that o has. It refuses every other key.
+func (o object) decode(members []member) error {
+	for _, key := range slices.Sorted(maps.Keys(o)) {
+		if !slices.ContainsFunc(members, func(m member) bool { return m.name == key }) {
+			var names []string
+			for _, m := range members {
+				names = append(names, m.name)
+			}
+			slices.Sort(names)
+			return fmt.Errorf("unknown key %q: the keys are %s", key, strings.Join(names, ", "))
+		}
+	}
+	for _, m := range members {
+		if raw, given := o[m.name]; given {
+			if err := m.decode(raw); err != nil {
+				return fmt.Errorf("%s: %w", m.name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// hasUnpairedSurrogate looks for an escape of a surrogate without its other half, which
+// encoding/json would replace silently. The text must be valid JSON, in which only strings have
+// backslashes.
+func hasUnpairedSurrogate(text []byte) bool {
+	for {
+		at := bytes.IndexByte(text, '\\')
+		if at < 0 {
+			return false
+		}
+		escape := text[at+1:]
+		if escape[0] != 'u' {
+			text = escape[1:]
+			continue
+		}
+		unit := hexadecimal(escape[1:])
+		text = escape[5:]
+		if !utf16.IsSurrogate(unit) {
+			continue
+		}
+		if !bytes.HasPrefix(text, []byte(`\u`)) ||
+			utf16.DecodeRune(unit, hexadecimal(text[2:])) == utf8.RuneError {
+			return true
+		}
+		text = text[6:]
+	}
+}
+
+// hexadecimal is the number that the first four digits are.
+func hexadecimal(digits []byte) rune {
+	n, _ := strconv.ParseUint(string(digits[:4]), 16, 16) // valid JSON has four of them
+	return rune(n)
+}
+
+// decodeEnvs accepts both forms: the stock client sends a list of "K=V", the manual shows an
+// object. The variables of an object are in the order of their names.
+func (r *shellRequest) decodeEnvs(raw json.RawMessage) error {
+	switch raw[0] {
+	case '[':
+		return r.decodeEnvList(raw)
+	case '{':
+		return r.decodeEnvObject(raw)
+	}
+	return errors.New(`must be a list such as ["NAME=value"] or an object such as {"NAME":"value"}`)
+}
+
+func (r *shellRequest) decodeEnvObject(raw json.RawMessage) error {
+	o, err := decodeObject(raw)
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(o)) {
+		var value string
+		if json.Unmarshal(o[name], &value) != nil {
+			return fmt.Errorf("the value of %q must be a string", name)
+		}
+		r.envs = append(r.envs, exec.Variable{Name: name, Value: value})
+	}
+	return nil
+}
+
+func (r *shellRequest) decodeEnvList(raw json.RawMessage) error {
+	var list []json.RawMessage
+	if err := json.Unmarshal(raw, &list); err != nil {
+		return err
+	}
+	for i, raw := range list {
+		var text string
+		if json.Unmarshal(raw, &text) != nil {
+			return fmt.Errorf("entry %d must be a string", i+1)
+		}
+		name, value, found := strings.Cut(text, "=")
+		if !found || name == "" {
+			return fmt.Errorf(`entry %d is not of the form "NAME=value"`, i+1)
+		}
+		r.envs = append(r.envs, exec.Variable{Name: name, Value: value})
+	}
+	return nil
+}
+
+// decodeCallbackURL never puts the URL into an error: it may hold credentials.
+func (r *shellRequest) decodeCallbackURL(raw json.RawMessage) error {
+	var text string
+	if err := decodeTo(&text, "a string")(raw); err != nil || text == "" {
+		return err
+	}
+	u, err := url.Parse(text)
+	if err == nil {
+		u.RawQuery = escapeQuery(u.RawQuery)
+	}
+	switch {
+	case len(text) > maxCallbackURL || err == nil && len(u.String()) > maxCallbackURL:
+		return fmt.Errorf("is longer than %d bytes, counted with its escapes (%%C3%%A9 for é)",
+			maxCallbackURL)
+	case err != nil:
+		return errors.New(
+			"is not a valid URL: send one such as http://172.17.0.1:8088/api/v1/al/ID")
+	case u.Scheme != "http" && u.Scheme != "https":
+		return errors.New("must begin with http:// or https://")
+	case !isPort(u.Port()):
+		return errors.New("has a port that is not 1 to 65535")
+	case u.Hostname() == "":
+		return errors.New("has no host: send one such as http://172.17.0.1:8088/api/v1/al/ID")
+	case hasNamedZone(u.Hostname()):
+		return errors.New("names the interface of its IPv6 address: " +
+			"give the interface's number instead, as `ip link` shows it (%254 for 4)")
+	case strings.ContainsFunc(u.Hostname(), notInHost):
+		return errors.New("has a host with characters that no name or address has")
+	}
+	r.callbackURL = u
+	return nil
+}
+
+// escapeQuery escapes what a request line cannot hold; net/url does that for the path only.
+func escapeQuery(query string) string {
+	var escaped strings.Builder
+	for _, c := range []byte(query) {
+		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"<>`, c) >= 0 {
+			fmt.Fprintf(&escaped, "%%%02X", c)
+			continue
+		}
+		escaped.WriteByte(c)
+	}
+	return escaped.String()
+}
+
+// hasNamedZone finds zones that the network role cannot resolve in its sandbox.
+func hasNamedZone(host string) bool {
+	address, err := netip.ParseAddr(host)
+	return err == nil && strings.Trim(address.Zone(), "0123456789") != ""
+}
+
+// notInHost keeps characters out of the journal that would mislead an operator there. Names in
+// other alphabets are names.
+func notInHost(c rune) bool {
+	return !unicode.IsLetter(c) && !unicode.IsDigit(c) && !unicode.IsMark(c) &&
+		!strings.ContainsRune("-._:%", c)
+}
+
+// isPort accepts an empty text: the scheme has a port of its own.
+func isPort(text string) bool {
+	if text == "" {
+		return true
+	}
+	port, err := strconv.ParseUint(text, 10, 16)
+	return err == nil && port > 0
+}
+
+func (r *shellRequest) decodeTimeout(raw json.RawMessage) error {
+	var seconds float64
+	if err := decodeTo(&seconds, "a number of seconds")(raw); err != nil {
+		return err
+	}
+	if !(seconds >= 0.001 && seconds <= maxTimeout.Seconds()) {
+		return fmt.Errorf("must be 0.001 to %.0f seconds; leave it out for the default",
+			maxTimeout.Seconds())
+	}
+	r.timeout = time.Duration(seconds * float64(time.Second))
+	return nil
+}
+
+func (r *shellRequest) decodeJobID(raw json.RawMessage) error {
+	if err := decodeTo(&r.jobID, "a string")(raw); err != nil {
+		return err
+	}
+	if !isJobID(r.jobID) {
+		return fmt.Errorf("must be 1 to %d letters, digits, '-' or '_'; "+
+			"leave it out for a fresh one", maxJobID)
+	}
+	return nil
+}
+
+// isJobID reports whether s has the form of a job id that a caller may choose.
+func isJobID(s string) bool {
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
+	return len(s) >= 1 && len(s) <= maxJobID && strings.Trim(s, letters) == ""
+}
+
+func (r *shellRequest) decodeLimits(raw json.RawMessage) error {
+	if raw[0] != '{' {
+		return errors.New(`must be an object such as {"openFiles":1024,"cpuTime":60}`)
+	}
+	o, err := decodeObject(raw)
+	if err != nil {
+		return err
+	}
+	var seconds float64
+	err = o.decode([]member{
+		{"openFiles", decodeTo(&r.limits.OpenFiles, "a whole number")},
+		{"processes", decodeTo(&r.limits.Processes, "a whole number")},
+		{"memory", decodeTo(&r.limits.Memory, "a whole number")},
+		{"cpuTime", decodeTo(&seconds, "a number of seconds")},
+	})
+	if err == nil && !(seconds >= 0 && seconds <= maxTimeout.Seconds()) {
+		err = fmt.Errorf("cpuTime: must be 0 to %.0f seconds", maxTimeout.Seconds())
+	}
+	r.limits.CPUTime = time.Duration(seconds * float64(time.Second))
+	return err
+}

@@ -1,0 +1,374 @@
+package executor
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+
+	"dataflux-func-sidecar/internal/handover"
+	"dataflux-func-sidecar/internal/state"
+	"dataflux-func-sidecar/privsep/message"
+)
+
+// CheckHandover returns an error if this program cannot decode what HandOver of another one has
+// told. It needs none of the descriptors.
+func CheckHandover(document json.RawMessage) error {
+	var s executorState
+	if err := json.Unmarshal(document, &s); err != nil {
+		return fmt.Errorf("cannot take the executor's state over: %w", err)
+	}
+	return nil
+}
+
+// restoring is one Restore.
+type restoring struct {
+	*Executor
+	reader   *handover.Reader
+	state    executorState
+	sessions []*Session
+	jobs     []*job
+	streams  []*stream
+	callers  map[*job]*stream // who wait for the result of the job that they have started
+}
+
+// Restore goes on with what HandOver of the predecessor has told, over the same channels: the
+// process is the same, and its commands are its children. It is called once, in place of the
+// reclaim and resume of a start, after Confine and Contain. The caller calls Run of the sessions
+// that it returns, in the order of channels. After an error the process must end.
+func (e *Executor) Restore(
+	in *handover.Reader, document json.RawMessage, channels []io.ReadWriteCloser,
+) ([]*Session, error) {
+	r := &restoring{Executor: e, reader: in, callers: map[*job]*stream{}}
+	if err := json.Unmarshal(document, &r.state); err != nil {
+		return nil, fmt.Errorf("cannot take the executor's state over: %w", err)
+	}
+	if len(channels) != len(r.state.Sessions) {
+		return nil, errors.New("cannot take the executor's state over: a channel is missing")
+	}
+	e.counters.restore(r.state.Counters)
+	if err := e.runner.Restore(r.state.Runner); err != nil {
+		return nil, err
+	}
+	steps := []func(channels []io.ReadWriteCloser) error{
+		r.restoreSessions, r.restoreJobs, r.restoreStreams, r.restoreDeliveries,
+	}
+	for _, step := range steps {
+		if err := step(channels); err != nil {
+			return nil, err
+		}
+	}
+	r.start()
+	e.runner.Resume()
+	return r.sessions, nil
+}
+
+func (r *restoring) restoreSessions(channels []io.ReadWriteCloser) error {
+	for i, state := range r.state.Sessions {
+		limits, err := message.DecodeLimits(state.Limits)
+		if err != nil {
+			return err
+		}
+		conn := message.RestoreConn(channels[i], message.FromNetwork(), state.Conn)
+		s := r.newSession(newChannel(conn, state.MaxStreams, r.counters), limits)
+		s.isSetUp, s.isOver, s.landlock = true, state.Ended, state.Landlock
+		s.lastPing.Store(state.LastPing)
+		if state.Draining {
+			s.draining.Store(true)
+			close(s.drainSent)
+		}
+		s.channel.lastRequest, s.channel.lastPost = state.LastRequest, state.LastPost
+		if state.Ready {
+			close(s.ready)
+		}
+		if state.Drained {
+			close(s.drained)
+		}
+		if state.Current {
+			r.channels.set(s.channel)
+		}
+		r.sessions = append(r.sessions, s)
+	}
+	return nil
+}
+
+func (r *restoring) restoreJobs([]io.ReadWriteCloser) error {
+	t := r.Executor.jobs
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, state := range r.state.Jobs {
+		j, err := r.job(state)
+		if err != nil {
+			return err
+		}
+		r.jobs = append(r.jobs, j)
+	}
+	for _, i := range r.state.Queue {
+		if i < 0 || i >= len(r.jobs) {
+			return errors.New("cannot take the queue over: a job is missing")
+		}
+		t.queue = append(t.queue, r.jobs[i])
+	}
+	for _, i := range r.state.Kept {
+		if i < 0 || i >= len(r.jobs) {
+			return errors.New("cannot take the kept jobs over: one is missing")
+		}
+		t.enterKept(r.jobs[i])
+	}
+	t.finished = r.state.Finished
+	t.bounds.Load(t.slots)
+	t.grantQueued()
+	return nil
+}
+
+// job needs table.mu. It enters a job into the table, in its state.
+func (r *restoring) job(s jobRecord) (*job, error) {
+	t := r.Executor.jobs
+	j := &job{
+		table: t, id: s.ID, chosenID: s.ChosenID, remote: s.Remote, command: s.Command,
+		wait: s.Wait, acceptedAt: s.AcceptedAt, promised: s.Promised, claimed: s.Claimed,
+		recorded: s.Recorded, kept: s.Kept, onDisk: s.OnDisk,
+		hasSlot: s.HasSlot, reason: s.Reason, endedAt: s.EndedAt,
+		granted: make(chan struct{}), decided: make(chan struct{}), ended: make(chan struct{}),
+	}
+	var err error
+	if j.state, err = parseJobState(s.State); err != nil {
+		return nil, err
+	}
+	if s.CallbackURL != "" {
+		if j.callbackURL, err = url.Parse(s.CallbackURL); err != nil {
+			return nil, fmt.Errorf("cannot take job %s over: %w", s.ID, err)
+		}
+	}
+	if f := s.Failure; f != nil {
+		j.failure = &refusal{status: f.Status, message: f.Message, retryAfter: f.RetryAfter}
+	}
+	copy(j.digest[:], s.Digest)
+	if j.kept {
+		t.records.ledger.Keep(j.id)
+	}
+	if s.Reported {
+		report := recoveredReport(t.records.ledger, state.Pending{
+			Job: state.Promise{ID: j.id}, State: state.ResultLost,
+		})
+		j.report = &report
+	}
+	if s.Process != nil {
+		if j.process, err = r.runner.RestoreProcess(r.reader, *s.Process); err != nil {
+			return nil, fmt.Errorf("cannot take job %s over: %w", s.ID, err)
+		}
+	}
+	if s.Call != nil {
+		if j.call, err = r.call(*s.Call, s.Remote); err != nil {
+			return nil, err
+		}
+	}
+	r.enter(j, s)
+	return j, nil
+}
+
+func (r *restoring) call(s callState, remote string) (message.Call, error) {
+	body, err := r.reader.Bytes(s.Body)
+	return message.Call{
+		Method: s.Method, Path: s.Path, Nonce: s.Nonce, Timestamp: s.Timestamp,
+		Signature: s.Signature, Remote: remote, Body: body,
+	}, err
+}
+
+// enter needs table.mu. It takes the references and closes the channels that the job's state has.
+func (r *restoring) enter(j *job, s jobRecord) {
+	t := r.Executor.jobs
+	if s.InTable {
+		t.byID[j.id] = j
+		j.readers.Add(1)
+	}
+	if j.state != jobQueued {
+		close(j.granted)
+	}
+	if j.hasSlot {
+		t.slots++
+	}
+	if j.state >= jobKept {
+		close(j.ended)
+	} else {
+		j.readers.Add(1) // of the request that executes it
+		if t.unanswered == 0 {
+			t.idle = make(chan struct{})
+		}
+		t.unanswered++
+		if j.promised {
+			r.callbacks.addPending(1)
+		}
+	}
+	j.decide(s.Accepted)
+}
+
+func (r *restoring) restoreStreams([]io.ReadWriteCloser) error {
+	for i, session := range r.sessions {
+		for _, s := range r.state.Sessions[i].Streams {
+			st := newStream(session.channel, s.ID)
+			st.credit = s.Credit
+			for _, f := range s.Held {
+				kind, known := message.ParseKind(f.Kind)
+				payload, err := r.reader.Bytes(f.Payload)
+				if err != nil || !known {
+					return errors.Join(err, errors.New("cannot take an answer over"))
+				}
+				st.held = append(st.held, heldFrame{kind, f.Last, payload, f.Bytes})
+			}
+			if s.Wait != "" {
+				if s.Job < 0 || s.Job >= len(r.jobs) {
+					return errors.New("cannot take an answer over: its job is missing")
+				}
+				st.wait = &waiting{
+					kind: s.Wait, job: r.jobs[s.Job], result: s.Result,
+					output: outputRequest{s.Output.Stream, s.Output.Offset, true},
+				}
+				st.wait.job.readers.Add(1) // until finishStream
+			}
+			session.channel.streams[st.id] = st
+			r.streams = append(r.streams, st)
+		}
+	}
+	for _, j := range r.jobs {
+		if j.state == jobForgotten && j.kept && j.readers.Load() == 0 {
+			r.Executor.jobs.records.forgetLater(j.id)
+		}
+	}
+	return nil
+}
+
+func (r *restoring) restoreDeliveries([]io.ReadWriteCloser) error {
+	known := map[string]bool{}
+	for _, j := range r.jobs {
+		known[j.id] = true
+	}
+	for _, s := range r.state.Deliveries {
+		known[s.ID] = true
+		d, err := r.delivery(s)
+		if err != nil {
+			return err
+		}
+		r.callbacks.addPending(1)
+		r.callbacks.start(d)
+	}
+	r.resumeFound(known)
+	return nil
+}
+
+func (r *restoring) delivery(s deliveryState) (*delivery, error) {
+	u, err := url.Parse(s.URL)
+	if err != nil {
+		return nil, fmt.Errorf("cannot take the callback of job %s over: %w", s.ID, err)
+	}
+	report, err := r.report(s)
+	if err != nil {
+		return nil, err
+	}
+	d := r.callbacks.deliverer.newDelivery(s.ID, u, report, s.Expires)
+	d.stored, d.attempts, d.next, d.cause = s.Stored, s.Attempts, s.Next, s.Cause
+	d.refusedSince, d.short = s.Refused, s.Short
+	if s.Dropped != "" {
+		d.drop(s.Dropped)
+	}
+	if s.Session >= 0 && s.Session < len(r.sessions) {
+		c := r.sessions[s.Session].channel
+		d.post = &post{channel: c, id: s.Post, done: make(chan struct{})}
+		if s.Outcome != nil {
+			d.post.outcome = *s.Outcome
+			close(d.post.done)
+		} else {
+			c.posts[s.Post] = d.post
+		}
+	}
+	return d, nil
+}
+
+func (r *restoring) report(d deliveryState) (report, error) {
+	s := d.Report
+	if s.InLedger {
+		loaded, err := loadReport(r.callbacks.records.ledger, d.ID)
+		if err != nil {
+			return lostReport(), nil
+		}
+		return loaded, nil
+	}
+	stdout, err := r.reader.Bytes(s.Stdout)
+	if err != nil {
+		return report{}, err
+	}
+	stderr, err := r.reader.Bytes(s.Stderr)
+	return report{
+		state: s.State, headers: s.Headers,
+		stdout: bytesOutput{stdout, s.Truncated[0]}, stderr: bytesOutput{stderr, s.Truncated[1]},
+	}, err
+}
+
+// start lets everything go on.
+func (r *restoring) start() {
+	for _, st := range r.streams {
+		if st.wait != nil && st.wait.kind == waitsForResult {
+			r.callers[st.wait.job] = st
+		}
+	}
+	for _, j := range r.jobs {
+		r.goOn(j)
+	}
+	for _, st := range r.streams {
+		w := st.wait
+		r.runner.Go(func() { r.finishStream(st, w) })
+	}
+}
+
+// goOn executes a job from where it was.
+func (r *restoring) goOn(j *job) {
+	st := r.callers[j]
+	if st == nil {
+		st = goneStream(newChannel(nil, 0, r.counters))
+	}
+	switch j.state {
+	case jobQueued, jobStarting:
+		r.runner.Go(func() {
+			if err := r.shell.runRestored(j, st); err != nil {
+				r.server.refuse(j.remote, st, asRefusal(err))
+			}
+		})
+	case jobRunning:
+		process := j.process
+		r.runner.Go(func() {
+			process.Then(func() { r.shell.complete(j, process, st) })
+		})
+	}
+}
+
+// finishStream sends the frames that were held back, and then what the stream waits for.
+func (r *restoring) finishStream(st *stream, w *waiting) {
+	st.sendHeld()
+	if w == nil {
+		return
+	}
+	defer w.job.release()
+	var err error
+	switch w.kind {
+	case waitsToJoin:
+		err = r.Executor.jobs.join(w.job, w.result, st)
+	case waitsForOutput:
+		r.Executor.jobs.copyOutput(restOfBody(st), st, w.job, w.output)
+	}
+	if err != nil {
+		r.server.refuse(w.job.remote, st, asRefusal(err))
+	}
+}
+
+// runRestored is execute for a job that was queued, under the present keys and configuration.
+func (s *shell) runRestored(j *job, st *stream) error {
+	_, command, err := s.decode(j.call.Body)
+	if !s.jobs.verifier.IsSigned(signedPart(j.call), j.call.Signature) {
+		err = errKeyRemoved()
+	}
+	if err != nil {
+		j.forbid(err)
+	}
+	return s.runGranted(j, command, true, st)
+}

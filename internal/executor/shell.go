@@ -1,0 +1,278 @@
+package executor
+
+import (
+	"crypto/rand"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"dataflux-func-sidecar/exec"
+	"dataflux-func-sidecar/internal/journal"
+	"dataflux-func-sidecar/privsep/message"
+)
+
+// Commands says how commands run unless a request says otherwise.
+type Commands struct {
+	Shell     string // absolute path
+	Workdir   string // absolute path; empty: the home directory, as it is at each start
+	Login     exec.Login
+	MaxOutput int64         // bytes kept per stream
+	Timeout   time.Duration // 0: none
+	Grace     time.Duration // from SIGTERM to SIGKILL
+	Limits    exec.Limits   // upper bounds; requests may ask for less
+	LogText   bool          // whether the journal shows commands
+	// EndBackground ends what a command leaves in the background together with its shell.
+	EndBackground bool
+	// Environment has variables for every command. They override those of Login; those of a request
+	// override them.
+	Environment []exec.Variable
+}
+
+// shell runs the commands of POST /shell.
+type shell struct {
+	commands Commands
+	runner   *exec.Runner
+	jobs     *jobTable
+	journal  *journal.Log
+	log      requestLog
+	homeless atomic.Bool // the last command could not enter the home directory
+}
+
+// run answers POST /shell. Once its job is accepted, the command does not depend on its caller.
+func (s *shell) run(call message.Call, _ string, st *stream) error {
+	request, command, err := s.decode(call.Body)
+	if err != nil {
+		return err
+	}
+	id := request.jobID
+	if id == "" {
+		id = newJobID()
+	}
+	j := s.jobs.newJob(id, call, request)
+	first, err := s.jobs.admit(j)
+	switch {
+	case err != nil:
+		return err
+	case first != j && first.digest != j.digest:
+		return refusalf(statusOtherRequest, "the job %q belongs to another request (command, "+
+			"workdir, envs, callbackURL, timeout or limits differ), and nothing was run: "+
+			"use a fresh jobId", id)
+	case first != j:
+		return s.jobs.join(first, request.wait, st)
+	}
+	return s.execute(j, command, call.Timestamp, st)
+}
+
+// decode returns the request of a body and its command, or a refusal.
+func (s *shell) decode(body []byte) (shellRequest, exec.Command, error) {
+	request, err := decodeShell(body)
+	if err != nil {
+		return shellRequest{}, exec.Command{}, refusalf(statusBadRequest, "%v", err)
+	}
+	command, err := s.command(request)
+	if err != nil {
+		return shellRequest{}, exec.Command{}, refusalf(statusBadRequest, "%v", err)
+	}
+	return request, command, nil
+}
+
+// newJobID is 80 random bits as 16 lower-case letters and digits: unique across restarts and hosts,
+// and not to be guessed.
+func newJobID() string { return strings.ToLower(rand.Text()[:16]) }
+
+// command turns a request into a command, with the configured defaults.
+func (s *shell) command(r shellRequest) (exec.Command, error) {
+	env, err := exec.Environment(s.commands.Login, slices.Concat(s.commands.Environment, r.envs))
+	if err != nil {
+		return exec.Command{}, err
+	}
+	c := exec.Command{
+		Shell: s.commands.Shell, Text: r.command, Dir: s.commands.Workdir, Env: env,
+		MaxOutput: s.commands.MaxOutput, Timeout: s.commands.Timeout, Grace: s.commands.Grace,
+		EndWithShell: s.commands.EndBackground,
+	}
+	if c.Limits, err = boundLimits(r.limits, s.commands.Limits); err != nil {
+		return exec.Command{}, err
+	}
+	switch {
+	case r.workdir != "":
+		c.Dir = r.workdir
+	case c.Dir == "":
+		c.Dir, c.HomeOrRoot = s.commands.Login.Home, true
+	}
+	if r.timeout > 0 {
+		c.Timeout = r.timeout
+	}
+	return c, c.Validate()
+}
+
+// boundLimits returns the limits asked for, and the configured one where none was. None may be
+// above the configured one.
+func boundLimits(asked, configured exec.Limits) (limits exec.Limits, err error) {
+	bound := func(name, key string, asked, most, unit uint64) uint64 {
+		if asked == 0 {
+			return most
+		}
+		if asked > most && most > 0 && err == nil {
+			err = fmt.Errorf("limits: %s: at most %d is allowed here (%s)", name, most/unit, key)
+		}
+		return asked
+	}
+	limits = exec.Limits{
+		OpenFiles: bound("openFiles", "LIMIT_OPEN_FILES", asked.OpenFiles, configured.OpenFiles, 1),
+		Processes: bound("processes", "LIMIT_PROCESSES", asked.Processes, configured.Processes, 1),
+		Memory:    bound("memory", "LIMIT_MEMORY", asked.Memory, configured.Memory, 1),
+		CPUTime: time.Duration(bound("cpuTime", "LIMIT_CPU_TIME", uint64(asked.CPUTime),
+			uint64(configured.CPUTime), uint64(time.Second))),
+	}
+	return limits, err
+}
+
+// join answers a request whose job id was used before with that job, and runs nothing. If that job
+// is refused, so is this request.
+func (t *jobTable) join(first *job, wait bool, st *stream) error {
+	hasOutput := first.retain()
+	if hasOutput {
+		defer first.release()
+	}
+	st.waitFor(&waiting{kind: waitsToJoin, job: first, result: wait})
+	defer st.waitFor(nil)
+	t.await(first.decided, st)
+	if err := first.refusal(); err != nil {
+		return err
+	}
+	if !hasOutput {
+		return refusalf(statusConflict,
+			"the job %q has ended, and its result is no longer kept: use a fresh jobId", first.id)
+	}
+	if wait {
+		t.await(first.ended, st)
+	}
+	now := first.view()
+	switch {
+	case !wait || now.state < jobKept:
+		sendAccepted(st, first.id, now.name(), repeatedKey)
+	case now.failure != nil:
+		return now.failure
+	default:
+		if err := now.checkDisk(); err != nil {
+			return err
+		}
+		sendResult(st, first.id, now.outcome(), repeatedKey)
+	}
+	return nil
+}
+
+// await waits outside of the gate. It also returns when the caller has gone: repetitions of a long
+// job must not pile up.
+func (t *jobTable) await(done <-chan struct{}, st *stream) {
+	t.gate.Leave()
+	defer t.gate.Enter()
+	select {
+	case <-done:
+	case <-st.gone:
+	}
+}
+
+// execute takes an admitted job to its start; complete does the rest when the command has ended. A
+// job that has to wait for its slot is accepted before that.
+func (s *shell) execute(j *job, command exec.Command, timestamp string, st *stream) error {
+	if err := j.reserve(timestamp); err != nil {
+		j.refuse(err)
+		j.answered()
+		return err
+	}
+	accepted := j.acceptQueued()
+	if accepted && !j.wait {
+		sendAccepted(st, j.id, j.view().name(), "")
+	}
+	if j.wait {
+		st.waitFor(&waiting{kind: waitsForResult, job: j})
+	}
+	return s.runGranted(j, command, accepted, st)
+}
+
+// runGranted waits outside of the gate until the job has its slot, and starts it.
+func (s *shell) runGranted(j *job, command exec.Command, accepted bool, st *stream) error {
+	if !isClosed(j.granted) {
+		s.jobs.gate.Leave()
+		<-j.granted
+		s.jobs.gate.Enter()
+	}
+	process, err := s.start(j, command)
+	if err != nil {
+		j.finish(err)
+		if accepted {
+			s.log.commandNotStarted(j.id, j.remote, err)
+		}
+		j.answered()
+		if accepted && !j.wait {
+			return nil
+		}
+		return err
+	}
+	if !accepted && !j.wait {
+		sendAccepted(st, j.id, j.view().name(), "")
+	}
+	s.log.commandStarted(j.id, j.remote, process.PID(), command.Text)
+	process.Then(func() { s.complete(j, process, st) })
+	return nil
+}
+
+// complete ends a job whose command has ended, answers it and logs it.
+func (s *shell) complete(j *job, process *exec.Process, st *stream) {
+	j.finish(nil)
+	if j.wait {
+		sendResult(st, j.id, outcomeOf(process), "")
+	}
+	s.log.commandFinished(j.id, j.remote, process.Result())
+	j.answered()
+}
+
+// start runs the command, unless the job's end was requested while it was queued.
+func (s *shell) start(j *job, command exec.Command) (*exec.Process, error) {
+	if err := j.checkStart(); err != nil {
+		return nil, err
+	}
+	// The key may have been removed since the request was verified, before it was in the queue.
+	v := s.jobs.verifier
+	if v.HasRevoked() && !v.IsSigned(signedPart(j.call), j.call.Signature) {
+		return nil, errKeyRemoved()
+	}
+	j.call = message.Call{} // the process has what it needs
+	process, err := s.runner.Start(command)
+	if err != nil {
+		return nil, startRefusal(err)
+	}
+	s.noteHome(process.Homeless())
+	j.start(process)
+	return process, nil
+}
+
+// startRefusal tells faults of the request from those of the configuration and of the host.
+func startRefusal(err error) error {
+	switch exec.FaultOf(err) {
+	case exec.FaultRequest:
+		return refusalf(statusBadRequest, "%v", err)
+	case exec.FaultConfiguration:
+		return refusalf(statusInternalServerError, "%v", err)
+	}
+	return unavailablef("the host cannot start another command now: %v", err)
+}
+
+// noteHome logs when the home directory is missing, and when it is there again.
+func (s *shell) noteHome(missing bool) {
+	home := s.commands.Login.Home
+	switch was := s.homeless.Swap(missing); {
+	case was == missing:
+	case missing:
+		s.journal.Write(journal.Degraded(),
+			fmt.Sprintf("Commands start in /: the home directory %q cannot be entered. "+
+				"Create it, or set WORKDIR", home), nil)
+	default:
+		s.journal.Write(journal.Degraded(),
+			fmt.Sprintf("Commands start in the home directory %q again", home), nil)
+	}
+}

@@ -1,0 +1,227 @@
+package executor
+
+import (
+	"bytes"
+	"errors"
+	"sync"
+
+	"dataflux-func-sidecar/privsep/message"
+)
+
+var errReaderGone = errors.New("the reader has gone") // the caller hung up, or the role ended
+
+// stream is one answer or callback body on its way to the network role. At most message.Window
+// bytes of it are unread there, so a slow reader delays its own stream only.
+type stream struct {
+	channel *channel
+	id      uint64
+	changed *sync.Cond // on channel.mu
+	credit  int
+	gone    chan struct{} // closed when the reader has gone
+
+	// held are frames that were sent since the channel holds frames back, in order.
+	held []heldFrame
+	wait *waiting // what the stream waits for before its next frame; nil: for nothing
+}
+
+// heldFrame is a frame without its id, and how many bytes of the body it carries.
+type heldFrame struct {
+	Kind    message.Kind
+	Last    bool
+	Payload []byte
+	Bytes   int
+}
+
+func newStream(c *channel, id uint64) *stream {
+	return &stream{
+		channel: c, id: id, changed: sync.NewCond(&c.mu), credit: message.Window,
+		gone: make(chan struct{}),
+	}
+}
+
+// send sends f, which carries n bytes of the body, once there is credit for them. The last frame
+// ends the stream. While the channel holds frames back, it keeps a copy of f and does not wait.
+func (st *stream) send(f message.Frame, n int) error {
+	f.ID = st.id
+	held, err := st.spendCredit(f, n)
+	if held || err != nil {
+		return err
+	}
+	return st.channel.conn.Send(f)
+}
+
+// spendCredit waits for n bytes of credit, and for frames that were held back before f.
+func (st *stream) spendCredit(f message.Frame, n int) (held bool, err error) {
+	c := st.channel
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for !c.holding && (st.credit < n || len(st.held) > 0) && !isClosed(st.gone) {
+		st.changed.Wait()
+	}
+	switch {
+	case isClosed(st.gone):
+		return false, errReaderGone
+	case c.holding:
+		return true, st.hold(f, n)
+	}
+	st.spend(n, f.Last)
+	return false, nil
+}
+
+// spend needs channel.mu.
+func (st *stream) spend(n int, last bool) {
+	st.credit -= n
+	if last {
+		delete(st.channel.streams, st.id)
+	}
+}
+
+// hold needs channel.mu. A stream with too many bytes is given up: its reader gets no whole answer.
+func (st *stream) hold(f message.Frame, n int) error {
+	if st.channel.heldBytes += int64(len(f.Payload)); st.channel.heldBytes > maxHeld {
+		st.close()
+		return errReaderGone
+	}
+	st.held = append(st.held, heldFrame{f.Kind, f.Last, bytes.Clone(f.Payload), n})
+	return nil
+}
+
+// sendHeld sends the frames that were held back, until the channel holds frames back again.
+func (st *stream) sendHeld() {
+	c := st.channel
+	for {
+		c.mu.Lock()
+		for len(st.held) > 0 && !c.holding && st.credit < st.held[0].Bytes && !isClosed(st.gone) {
+			st.changed.Wait()
+		}
+		if len(st.held) == 0 || c.holding || isClosed(st.gone) {
+			c.mu.Unlock()
+			return
+		}
+		next := st.held[0]
+		st.spend(next.Bytes, next.Last)
+		c.mu.Unlock()
+		f := message.Frame{Kind: next.Kind, Last: next.Last, ID: st.id, Payload: next.Payload}
+		err := c.conn.Send(f)
+		c.mu.Lock()
+		st.held = st.held[1:]
+		st.changed.Broadcast()
+		c.mu.Unlock()
+		if err != nil {
+			return
+		}
+	}
+}
+
+// abandon closes the stream unless it is complete.
+func (st *stream) abandon() {
+	st.channel.mu.Lock()
+	defer st.channel.mu.Unlock()
+	if st.channel.streams[st.id] != nil {
+		st.close()
+	}
+}
+
+// close needs channel.mu. It ends a stream that stays incomplete.
+func (st *stream) close() {
+	delete(st.channel.streams, st.id)
+	close(st.gone)
+	st.held = nil
+	st.changed.Broadcast()
+}
+
+// waitFor notes what the stream waits for, so that a reload can go on with it; nil: for nothing.
+func (st *stream) waitFor(w *waiting) {
+	st.channel.mu.Lock()
+	defer st.channel.mu.Unlock()
+	st.wait = w
+}
+
+// goneStream is the stream of a caller who has hung up.
+func goneStream(c *channel) *stream {
+	st := newStream(c, 0)
+	close(st.gone)
+	return st
+}
+
+// frameWriter cuts the bytes written to it into pieces of message.MaxData and sends each when it is
+// full. Close sends the rest.
+type frameWriter struct {
+	buffer []byte
+	send   func(piece []byte, last bool) error
+}
+
+// Write returns the error of the first piece that could not be sent.
+func (w *frameWriter) Write(p []byte) (int, error) {
+	written := len(p)
+	for len(w.buffer)+len(p) > message.MaxData {
+		n := message.MaxData - len(w.buffer)
+		w.buffer = append(w.buffer, p[:n]...)
+		p = p[n:]
+		if err := w.flush(false); err != nil {
+			return 0, err
+		}
+	}
+	w.buffer = append(w.buffer, p...)
+	return written, nil
+}
+
+// Close sends the last piece.
+func (w *frameWriter) Close() error { return w.flush(true) }
+
+// Flush sends what is buffered. An empty piece is sent too: its error tells that the reader has
+// gone.
+func (w *frameWriter) Flush() error { return w.flush(false) }
+
+func (w *frameWriter) flush(last bool) error {
+	err := w.send(w.buffer, last)
+	w.buffer = w.buffer[:0]
+	return err
+}
+
+// answerBody returns the writer of an answer's body. A small answer is one frame and states its
+// length; the length of a larger one is not known when its first bytes are sent. Only requests on
+// the addresses of BIND are counted.
+func answerBody(st *stream, head message.Head, counted bool) *frameWriter {
+	begun := false
+	return &frameWriter{send: func(piece []byte, last bool) error {
+		f := message.Frame{Kind: message.Data, Last: last, Payload: piece}
+		if !begun {
+			begun = true
+			if counted {
+				st.count(head.Status)
+			}
+			head.Length, head.Body = -1, piece
+			if last {
+				head.Length = int64(len(piece))
+			}
+			f.Kind, f.Payload = message.Answer, head.Encode()
+		}
+		return st.send(f, len(piece))
+	}}
+}
+
+// count counts an answer before it is sent, so that a caller who has it finds it counted.
+func (st *stream) count(status uint16) {
+	if isClosed(st.gone) {
+		st.channel.counters.unanswered()
+		return
+	}
+	st.channel.counters.answered(status, 1)
+}
+
+// restOfBody returns the writer of the body's bytes after the first frame.
+func restOfBody(st *stream) *frameWriter {
+	return &frameWriter{send: func(piece []byte, last bool) error {
+		return st.send(message.Frame{Kind: message.Data, Last: last, Payload: piece}, len(piece))
+	}}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,129 @@
+// Package journal writes log entries: structured ones to the systemd journal, or lines of text to
+// standard error if that is not connected to the journal.
+//
+// Its callers must not pass a key, a body or the value of a variable. Text that a caller of the
+// service chose must not break out of its line: it is passed through Quote, or in a field of its
+// own.
+package journal
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/coreos/go-systemd/v22/journal"
+)
+
+// Fields of an entry by name, for `journalctl NAME=value`.
+type Fields map[string]string
+
+// The names of the fields.
+const (
+	JobID      = "SIDECAR_JOB_ID"
+	Command    = "SIDECAR_COMMAND"
+	CommandPID = "SIDECAR_COMMAND_PID"
+	ExitCode   = "SIDECAR_EXIT_CODE"
+	Signal     = "SIDECAR_SIGNAL"
+	Ended      = "SIDECAR_ENDED" // why the daemon ended the command: timed out, cancelled, stopped
+	DurationMS = "SIDECAR_DURATION_MS"
+	CPUMS      = "SIDECAR_CPU_MS"
+	MaxRSS     = "SIDECAR_MAX_RSS_BYTES" // left out if the kernel does not know
+	Remote     = "SIDECAR_REMOTE"        // the caller's address
+	Status     = "SIDECAR_HTTP_STATUS"
+	Receiver   = "SIDECAR_CALLBACK_RECEIVER" // host and port of a callback's URL
+	Attempt    = "SIDECAR_CALLBACK_ATTEMPT"
+)
+
+// Log writes entries. It is safe for concurrent use.
+type Log struct {
+	write func(entry) error
+	queue *queue // nil: Write returns when the entry is written
+}
+
+type entry struct {
+	at      time.Time
+	event   Event
+	message string
+	fields  Fields
+}
+
+// New returns a log to the journal if standard error is connected to it, else of lines of text to
+// fallback. Write never blocks: an entry that cannot be written is lost and counted, and the number
+// is reported when writing works again.
+func New(fallback io.Writer) *Log {
+	if connected, err := journal.StderrIsJournalStream(); err == nil && connected {
+		s := &sender{path: journalSocket}
+		return &Log{write: s.send, queue: newQueue(s.send, s.settle)}
+	}
+	write := textWriter(fallback)
+	return &Log{write: write, queue: newQueue(write, nil)}
+}
+
+// NewText returns a log of lines of text to w. Write returns when the line is written.
+func NewText(w io.Writer) *Log { return &Log{write: textWriter(w)} }
+
+// Write logs an event. message is a sentence for the operator.
+func (l *Log) Write(e Event, message string, fields Fields) {
+	logged := entry{time.Now(), e, message, fields}
+	if l.queue == nil {
+		_ = l.write(logged)
+		return
+	}
+	l.queue.add(logged)
+}
+
+// Flush waits until the entries before it are lost, or written and attributed to this process, but
+// no longer than within.
+func (l *Log) Flush(within time.Duration) {
+	if l.queue != nil {
+		l.queue.flush(within)
+	}
+}
+
+func textWriter(w io.Writer) func(entry) error {
+	handler := slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})
+	return func(e entry) error {
+		record := slog.NewRecord(e.at, level(e.event.Priority), e.message, 0)
+		for _, name := range []string{JobID, Remote} { // the message has the others
+			if value, found := e.fields[name]; found {
+				record.AddAttrs(slog.String(name, value))
+			}
+		}
+		return handler.Handle(context.Background(), record)
+	}
+}
+
+func level(p journal.Priority) slog.Level {
+	switch {
+	case p <= journal.PriErr:
+		return slog.LevelError
+	case p <= journal.PriWarning:
+		return slog.LevelWarn
+	case p <= journal.PriInfo:
+		return slog.LevelInfo
+	}
+	return slog.LevelDebug
+}
+
+// Quote makes foreign text safe for a message: in quotation marks, on one line, without control or
+// invisible characters. Text of more than limit bytes is cut, and its length added.
+func Quote(text string, limit int) string {
+	if len(text) <= limit {
+		return strconv.Quote(text)
+	}
+	return strconv.Quote(Cut(text, limit)) + "… (" + strconv.Itoa(len(text)) + " bytes)"
+}
+
+// Cut returns at most limit bytes of text, and cuts between characters.
+func Cut(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	for limit > 0 && !utf8.RuneStart(text[limit]) {
+		limit--
+	}
+	return text[:limit]
+}

@@ -1,0 +1,128 @@
+package supervisor
+
+import (
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"dataflux-func-sidecar/exec"
+	"dataflux-func-sidecar/internal/config"
+	"dataflux-func-sidecar/internal/executor"
+	"dataflux-func-sidecar/internal/journal"
+	"dataflux-func-sidecar/privsep/message"
+	"dataflux-func-sidecar/sign"
+)
+
+const (
+	// maxNonces bounds the signed requests that are accepted within a time window; each takes about
+	// 40 bytes of memory.
+	maxNonces = 1 << 20
+	// spareConnections is how many callers may be connected in addition to one for each command
+	// that runs or waits.
+	spareConnections = 512
+)
+
+// newExecutor makes the executor role from what was opened as root, and confines its commands.
+func newExecutor(version string, r resources, log *journal.Log) (*executor.Executor, error) {
+	s := r.settings
+	nonces := sign.NewNonceCache(s.TimeWindow, maxNonces, time.Now, r.state.nonces)
+	r.state.restore(nonces, log)
+	verifier, err := sign.NewVerifier(rawKeys(s.Keys), s.TimeWindow, time.Now, nonces)
+	if err != nil {
+		return nil, err
+	}
+	e, err := executor.New(executor.Options{
+		Verifier: verifier,
+		Commands: commandsOf(s, r.principals.Run.Name, r.principals.Run.Home),
+		Jobs: executor.Jobs{
+			Load:       newProcessors(defaultMaxProcs()).setRunning,
+			MaxRunning: s.MaxRunning, MaxQueued: s.MaxQueued,
+			KeepTime: s.KeepTime, KeepCount: s.KeepJobs, KeepBytes: s.KeepBytes,
+		},
+		Callbacks: executor.Callbacks{
+			Key: s.Keys[0], Expiry: s.CallbackExpiry, MaxPending: s.MaxCallbacks,
+			Ledger: r.state.deliveries, Found: r.state.foundDeliveries,
+			Contained: contained(os.Getpid(), os.Getppid(), os.Getenv),
+		},
+		Limits: limitsOf(r), Log: log, Version: version, Descriptors: r.descriptors,
+		Restored: r.restored,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return e, confineCommands(e, r, log)
+}
+
+// limitsOf are the limits of the network role.
+func limitsOf(r resources) message.Limits {
+	_, metrics := splitSockets(r.sockets)
+	return message.Limits{
+		MaxBody:         uint32(r.settings.MaxBody),
+		MaxConnections:  uint32(r.settings.MaxRunning + r.settings.MaxQueued + spareConnections),
+		CallbackTimeout: r.settings.CallbackTimeout,
+		MetricsSockets:  uint32(len(metrics)),
+	}
+}
+
+func commandsOf(s config.Config, user, home string) executor.Commands {
+	return executor.Commands{
+		Shell: s.Shell, Workdir: s.Workdir,
+		Login:     exec.Login{Name: user, Home: home, Shell: s.Shell, Lang: language()},
+		MaxOutput: s.MaxOutput, Timeout: s.CommandTimeout, Grace: s.KillGrace,
+		LogText: s.LogCommands, EndBackground: s.EndBackground,
+		Limits: exec.Limits{
+			OpenFiles: uint64(s.LimitOpenFiles), Processes: uint64(s.LimitProcesses),
+			Memory: uint64(s.LimitMemory), CPUTime: s.LimitCPUTime,
+		},
+		Environment: variables(s.Environment),
+	}
+}
+
+// confineCommands makes commands run as the run user alone, without a way to more privileges unless
+// sudo is allowed, and each in a cgroup of its own where the host has cgroups.
+func confineCommands(e *executor.Executor, r resources, log *journal.Log) error {
+	if r.settings.AllowSudo {
+		logf(log, journal.Degraded(),
+			"ALLOW_SUDO is on: commands may become root where sudo's rules let them")
+	}
+	uid, gid := -1, -1
+	if r.principals.Separate() {
+		uid, gid = r.principals.Run.UID, r.principals.Run.GID
+	}
+	if err := e.Confine(uid, gid, !r.settings.AllowSudo); err != nil {
+		return err
+	}
+	containment := e.Contain(r.cgroups, r.cgroupsErr)
+	if !r.restored { // nothing has changed since
+		log.Write(journal.TreeHeld(), containment.String(), nil)
+	}
+	return nil
+}
+
+func rawKeys(keys []config.Key) [][]byte {
+	var raw [][]byte
+	for _, k := range keys {
+		raw = append(raw, k)
+	}
+	return raw
+}
+
+// variables are those of ENVIRONMENT, sorted by name.
+func variables(environment config.Environment) []exec.Variable {
+	var all []exec.Variable
+	for _, name := range slices.Sorted(maps.Keys(environment)) {
+		all = append(all, exec.Variable{Name: name, Value: string(environment[name])})
+	}
+	return all
+}
+
+// language is LANG of the host, which systemd passes to services. Without it programs would not
+// print UTF-8.
+func language() string {
+	if lang := os.Getenv("LANG"); lang != "" && !strings.ContainsAny(lang, "\x00=") {
+		return lang
+	}
+	return "C.UTF-8"
+}

@@ -1,0 +1,60 @@
+package supervisor
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"dataflux-func-sidecar/exec"
+	"dataflux-func-sidecar/internal/config"
+)
+
+func TestNotNow_OneHint(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		want string
+	}{
+		{errors.New("x"), "cannot reload now: x; hint: reload again"},
+		{errors.New("x; hint: y"), "cannot reload now: x; hint: y"},
+		{&exec.RestError{PID: 7}, "process id 7 blocks the pipe"},
+	} {
+		got := notNow(test.err)
+		if !strings.Contains(got.Error(), test.want) || strings.Count(got.Error(), "hint: ") != 1 {
+			t.Errorf("got %v, want %q and one hint", got, test.want)
+		}
+		if !errors.Is(got, test.err) {
+			t.Errorf("got %v, which does not wrap %v", got, test.err)
+		}
+	}
+}
+
+func TestCheckBind_RefusesOtherAddresses(t *testing.T) {
+	parse := func(bind string) []config.Address {
+		addresses, err := config.ParseBind(bind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return addresses
+	}
+	s := &supervisor{}
+	s.settings.Bind = parse("127.0.0.1:1,[::1]:2")
+	for _, test := range []struct {
+		name   string
+		bind   []string
+		byHand bool
+		want   string // in the error; empty: none
+	}{
+		{"the same", []string{"127.0.0.1:1", "[::1]:2"}, false, ""},
+		{"in another order", []string{"[::1]:2", "127.0.0.1:1"}, false, ""},
+		{"one less", []string{"127.0.0.1:1"}, false, "cannot reload BIND"},
+		{"one more", []string{"127.0.0.1:1", "[::1]:2", "/a"}, false, "configure --apply"},
+		{"none", nil, false, "address"},
+		{"of --bind", []string{"127.0.0.1:9"}, true, ""},
+	} {
+		s.byHand = test.byHand
+		err := s.checkBind(test.bind)
+		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: got %v, want %q", test.name, err, test.want)
+		}
+	}
+}

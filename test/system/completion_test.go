@@ -1,0 +1,154 @@
+package system
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"dataflux-func-sidecar/test/testkit"
+)
+
+const programName = "dataflux-func-sidecar"
+
+// completer returns the completions that a shell offers for the last word.
+type completer func(words ...string) []string
+
+// inBash calls the function as bash does when Tab is pressed after the last word.
+func inBash(t *testing.T) completer {
+	const script = `source ../../packaging/completions/dataflux-func-sidecar.bash
+		declared=$(complete -p dataflux-func-sidecar) || exit
+		[[ $declared =~ -F\ ([^ ]+) ]] || exit
+		COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMP_LINE="$*"
+		${BASH_REMATCH[1]} && printf '%s\n' "${COMPREPLY[@]}"`
+	return func(words ...string) []string {
+		t.Helper()
+		return complete(t, exec.Command("bash", append([]string{"-c", script, "bash", programName}, words...)...))
+	}
+}
+
+// inZsh types the words and Tab into a real zsh.
+func inZsh(t *testing.T) completer {
+	testkit.NeedTools(t, "zsh")
+	folder, err := filepath.Abs(filepath.Join(top, "packaging/completions"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	work := t.TempDir()
+	return func(words ...string) []string {
+		t.Helper()
+		line := strings.Join(append([]string{programName}, words...), " ")
+		return complete(t, exec.Command("zsh", "testdata/complete.zsh", folder, work, line))
+	}
+}
+
+func complete(t *testing.T, cmd *exec.Cmd) []string {
+	t.Helper()
+	var said strings.Builder
+	cmd.Stderr = &said
+	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "TERM=dumb",
+		"PATH="+filepath.Dir(testkit.Program(t))+":"+os.Getenv("PATH"))
+	out, err := cmd.Output()
+	if err != nil || said.Len() > 0 {
+		t.Fatalf("%q: %v\n%s", cmd.Args, err, said.String())
+	}
+	offered := strings.Fields(string(out))
+	slices.Sort(offered)
+	return offered
+}
+
+func TestCompletion_Bash(t *testing.T) {
+	t.Parallel()
+	offered := inBash(t)
+	wantCompletions(t, offered)
+	// bash splits --config=FILE.
+	if got := offered("serve", "--config", "=", "/etc/passw"); !slices.Contains(got, "/etc/passwd") {
+		t.Errorf("--config=/etc/passw: %q", got)
+	}
+	if got := offered("serve", "--state-dir", "/etc/passw"); len(got) != 0 {
+		t.Errorf("files are offered for a folder: %q", got)
+	}
+}
+
+func TestCompletion_Zsh(t *testing.T) {
+	t.Parallel()
+	wantCompletions(t, inZsh(t))
+}
+
+// The ids are those of the Sidecar that the line names.
+func TestCompletion_JobIDs(t *testing.T) {
+	t.Parallel()
+	d := startDaemon(t)
+	d.cli("shell", "--job-id", "ended-1", "true").want(t, 0, "")
+	d.cli("shell", "--no-wait", "--job-id", "runs-1", "sleep 60").want(t, 0, "runs-1\n")
+	for shell, offered := range map[string]completer{"bash": inBash(t), "zsh": inZsh(t)} {
+		at := []string{"--config", d.config, "--url", "http://" + d.address}
+		for _, test := range []struct {
+			command, typed string
+			want           []string
+		}{
+			{"jobs", "", []string{"ended-1", "runs-1"}},
+			{"logs", "", []string{"ended-1", "runs-1"}},
+			{"logs", "en", []string{"ended-1"}},
+			{"wait", "", []string{"runs-1"}},
+			{"cancel", "", []string{"runs-1"}},
+		} {
+			words := append(append([]string{test.command}, at...), test.typed)
+			if got := offered(words...); !slices.Equal(got, test.want) {
+				t.Errorf("%s: %s %q: got %q, want %q", shell, test.command, test.typed, got, test.want)
+			}
+		}
+		// Without an answer there are no ids, and no message.
+		if got := offered("logs", "--config", d.config, "--url", "http://127.0.0.1:3", ""); len(got) != 0 {
+			t.Errorf("%s: got %q without a Sidecar, want none", shell, got)
+		}
+	}
+	d.cli("cancel", "--quiet", "runs-1").want(t, 0, "")
+}
+
+// wantCompletions compares with --help, so that new options must be added.
+func wantCompletions(t *testing.T, offered completer) {
+	t.Helper()
+	known := commands(t)
+	for _, command := range known {
+		var want []string
+		for _, option := range append(options(t, command), "help") {
+			want = append(want, "--"+option)
+		}
+		slices.Sort(want)
+		if command == "help" {
+			want = nil
+		}
+		if got := offered(command, "--"); !slices.Equal(got, want) {
+			t.Errorf("%s takes %q\noffered are %q", command, want, got)
+		}
+	}
+	slices.Sort(known)
+	if got := offered(""); !slices.Equal(got, known) {
+		t.Errorf("the commands are %q\noffered are %q", known, got)
+	}
+	wantArguments(t, offered)
+}
+
+func wantArguments(t *testing.T, offered completer) {
+	t.Helper()
+	for _, test := range []struct {
+		words []string
+		want  string // bash offers the whole path, zsh its end
+	}{
+		{[]string{"conf"}, "configure"},
+		{[]string{"help", "conf"}, "configure"},
+		{[]string{"check", "--config", "/etc/passw"}, "passwd"},
+		{[]string{"serve", "--state-dir", "/va"}, "var"},
+		{[]string{"configure", "--unit-dir", "/etc/system"}, "systemd"},
+		{[]string{"check", "--user", "nobo"}, "nobody"},
+		{[]string{"sign", "DEL"}, "DELETE"},
+	} {
+		got := offered(test.words...)
+		if !slices.ContainsFunc(got, func(o string) bool { return filepath.Base(o) == test.want }) {
+			t.Errorf("%q: %q is not among %q", test.words, test.want, got)
+		}
+	}
+}

@@ -1,0 +1,88 @@
+package system
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// top is the root of the repository, relative to this package.
+const top = "../.."
+
+func document(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(top, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// found returns the groups of each match of the expression.
+func found(text, expression string) [][]string {
+	var all [][]string
+	for _, match := range regexp.MustCompile(expression).FindAllStringSubmatch(text, -1) {
+		all = append(all, match[1:])
+	}
+	return all
+}
+
+// documents returns the paths of all Markdown files of the repository.
+func documents(t *testing.T) []string {
+	t.Helper()
+	var names []string
+	err := filepath.WalkDir(top, func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && slices.Contains([]string{".git", "dist", "run"}, entry.Name()):
+			return filepath.SkipDir
+		case filepath.Ext(path) == ".md":
+			names = append(names, strings.TrimPrefix(path, top+"/"))
+		}
+		return nil
+	})
+	if err != nil || len(names) < 10 {
+		t.Fatalf("%d documents found (%v), want 10 or more", len(names), err)
+	}
+	return names
+}
+
+// Every local link leads to a file of the repository, and its anchor to a heading.
+func TestDocuments_Links(t *testing.T) {
+	t.Parallel()
+	for _, name := range documents(t) {
+		for _, link := range found(document(t, name), `\]\(([^)\s]+)\)`) {
+			if strings.Contains(link[0], "://") {
+				continue
+			}
+			path, heading, _ := strings.Cut(link[0], "#")
+			file := name
+			if path != "" {
+				file = filepath.Join(filepath.Dir(name), path)
+			}
+			if _, err := os.Stat(filepath.Join(top, file)); err != nil {
+				t.Errorf("%s links to %s: %v", name, link[0], err)
+			} else if heading != "" && !slices.Contains(anchors(document(t, file)), heading) {
+				t.Errorf("%s links to %s, got no such heading, want one of %q", name, link[0], anchors(document(t, file)))
+			}
+		}
+	}
+}
+
+// anchors returns the names by which links can refer to the headings of a document.
+func anchors(text string) []string {
+	var names []string
+	for _, heading := range found(text, `(?m)^#+ (.+)$`) {
+		name := regexp.MustCompile(`[^\p{L}\p{N}_\- ]`).ReplaceAllString(strings.ToLower(heading[0]), "")
+		names = append(names, strings.ReplaceAll(name, " ", "-"))
+	}
+	for _, explicit := range found(text, `<a id="([^"]+)">`) {
+		names = append(names, explicit[0])
+	}
+	return names
+}
