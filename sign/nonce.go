@@ -136,6 +136,13 @@ func (c *NonceCache) claim(name string, timestamp int64) error {
 	return err
 }
 
+func (c *NonceCache) claimed(name string) bool {
+	fp := fingerprintOf(name)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.has(fp)
+}
+
 func (c *NonceCache) free(name string) {
 	fp := fingerprintOf(name)
 	c.mu.Lock()
@@ -155,6 +162,7 @@ func (c *NonceCache) count() int {
 	return c.size
 }
 
+// has needs mu.
 func (c *NonceCache) has(fp fingerprint) bool {
 	for _, g := range c.generations {
 		if _, used := g.nonces[fp]; used {

@@ -119,6 +119,9 @@ func (v *Verifier) Claim(name, timestamp string) error {
 	return v.nonces.claim(name, at)
 }
 
+// Claimed reports whether Claim would return ErrReplay for the name now.
+func (v *Verifier) Claimed(name string) bool { return v.nonces.claimed(name) }
+
 // Unclaim frees a claimed name whose work was refused and never began. It can be claimed again in
 // this process; after a restart it counts as claimed.
 func (v *Verifier) Unclaim(name string) { v.nonces.free(name) }

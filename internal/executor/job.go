@@ -161,9 +161,14 @@ func (t *jobTable) grantQueued() {
 
 // reserve records a job that owes a callback or whose caller does not wait, and claims an id that
 // the caller chose, so that it never runs twice. The id comes last: a request that is refused here
-// may be repeated under its id. After an error the job must be refused, which gives back what was
-// reserved before the error.
+// may be repeated under its id. An id that is used up is refused before anything is recorded:
+// otherwise a crash could make the daemon say that the job, which has ended long ago, was cut off.
+// After an error the job must be refused, which gives back what was reserved before the error.
 func (j *job) reserve(timestamp string) error {
+	claims := j.chosenID && !j.claimed
+	if claims && j.table.verifier.Claimed(claimOf(j.id)) {
+		return j.idUsedUp()
+	}
 	if j.callbackURL != nil {
 		if err := j.table.callbacks.reserve(); err != nil {
 			return err
@@ -176,7 +181,7 @@ func (j *job) reserve(timestamp string) error {
 		}
 		j.recorded, j.kept = true, keep
 	}
-	if !j.chosenID || j.claimed {
+	if !claims {
 		return nil
 	}
 	err := j.table.verifier.Claim(claimOf(j.id), timestamp)
@@ -185,10 +190,14 @@ func (j *job) reserve(timestamp string) error {
 		j.claimed = true
 		return nil
 	case errors.Is(err, sign.ErrReplay):
-		return refusalf(statusConflict, "the job %q was accepted before and is no longer kept, "+
-			"so its result cannot be told; it is not run again: use a fresh jobId", j.id)
+		return j.idUsedUp()
 	}
 	return unavailablef("%v", err)
+}
+
+func (j *job) idUsedUp() error {
+	return refusalf(statusConflict, "the job %q was accepted before and is no longer kept, "+
+		"so its result cannot be told; it is not run again: use a fresh jobId", j.id)
 }
 
 // recordRefusal is the refusal of a job that could not be recorded.

@@ -2,6 +2,8 @@ package system
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -163,6 +165,43 @@ func TestJobID_OfAnotherRequest(t *testing.T) {
 	d.cli("shell", "--no-wait", "--job-id", "background", "echo first").want(t, 0, "background\n", "nothing more was started")
 	d.cli("shell", "--follow", "echo once").want(t, 0, "once\n")
 	d.cli("shell", "--job-id", "background", "echo second").want(t, 125, "", "refused with 422", "hint: leave --job-id out")
+}
+
+// An id that is used up is refused before anything is recorded: a crash right after the record would
+// make the next start report the job, whose result was delivered, as interrupted.
+func TestJobID_UsedUpRecordsNothing(t *testing.T) {
+	t.Parallel()
+	d, v := startDaemonWithMetrics(t), newReceiver(t, ok)
+	d.shell(fields{"command": "true", "wait": false, "jobId": "kept"}) // so that the files are not emptied
+	delivered := fields{"command": "echo once", "jobId": "delivered", "callbackURL": v.URL}
+	d.shell(delivered)
+	v.await(d, 1)
+	d.eventually("both have ended", func() bool { return d.job("kept").State == "ended" })
+	d.awaitSample("callbacks_pending 0")
+	d.restart(syscall.SIGKILL)
+	before := d.ledger()
+	if !strings.Contains(before, "kept") {
+		t.Fatal("the ledger of jobs lacks the kept one")
+	}
+	d.try200(delivered).wantRefusal(t, 409, "not run again")
+	if after := d.ledger(); after != before {
+		t.Errorf("the refused request was recorded: the ledger had %d bytes and has %d", len(before), len(after))
+	}
+}
+
+// ledger has the bytes of the files that jobs are recorded in.
+func (d *daemon) ledger() string {
+	d.t.Helper()
+	paths, _ := filepath.Glob(filepath.Join(d.stateDir(), "deliveries*"))
+	var all strings.Builder
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		all.Write(text)
+	}
+	return all.String()
 }
 
 // When the disk takes no more, nothing runs whose promise could not be kept.
