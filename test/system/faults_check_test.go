@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -174,13 +175,12 @@ func (m *model) checkArrival(e *errand, first, a arrival, ran, ended bool) {
 	}
 }
 
-func (m *model) between(events []time.Time, from, to time.Time) bool {
-	for _, at := range events {
-		if at.After(from) && at.Before(to) {
-			return true
-		}
-	}
-	return false
+// between reports whether any fault was at work between two times: a request that is sent after the
+// signal can still be accepted before the process sees it.
+func (m *model) between(faults []*span, from, to time.Time) bool {
+	return slices.ContainsFunc(faults, func(f *span) bool {
+		return f.from.Before(to) && (f.to.IsZero() || f.to.After(from))
+	})
 }
 
 // owed lists the errands without a callback so far: those that were accepted, and those that ran
@@ -228,7 +228,7 @@ func (m *model) settle(within time.Duration) {
 		}
 		if runs[token] > 0 {
 			m.sum.run++
-		} else if e.accepted && !e.callback && !m.between(append(m.kills, m.stops...), e.began, e.began.Add(time.Minute)) {
+		} else if e.accepted && !e.callback && !m.between(slices.Concat(m.kills, m.stops), e.began, e.began.Add(time.Minute)) {
 			m.offend(e, &m.sum.lost, "it was accepted and never ran")
 		}
 	}

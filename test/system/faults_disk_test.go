@@ -53,7 +53,8 @@ func (m *model) noteRepeats(log string) {
 	defer m.mu.Unlock()
 	for line := range strings.Lines(log) {
 		if _, id, found := strings.Cut(strings.TrimSpace(line), " SIDECAR_JOB_ID="); found &&
-			strings.Contains(line, "A callback may be delivered once more after a restart") {
+			(strings.Contains(line, "A callback may be delivered once more after a restart") ||
+				strings.Contains(line, "A result is kept in memory only")) {
 			m.mayRepeat[strings.Fields(id)[0]] = true
 		}
 	}

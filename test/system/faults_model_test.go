@@ -40,6 +40,11 @@ type arrival struct {
 	confirmed bool // it was answered with 200 or 599, which are final
 }
 
+// span is the time from before a fault until after it; to is zero until then.
+type span struct {
+	from, to time.Time
+}
+
 // model records what must hold for a daemon after any fault: an accepted errand ran at most once,
 // its callback comes at least once and always with the same content, and no request is accepted
 // twice.
@@ -52,8 +57,8 @@ type model struct {
 	random   *rand.Rand
 	errands  map[string]*errand
 	arrivals map[string][]arrival
-	kills    []time.Time // of the executor
-	stops    []time.Time // by SIGTERM
+	kills    []*span // of the executor
+	stops    []*span // by SIGTERM
 	offences map[string]bool
 	// mayRepeat has the jobs of which the journal said that their callbacks may come once more.
 	mayRepeat map[string]bool

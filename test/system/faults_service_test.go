@@ -69,16 +69,24 @@ func (s *service) takeLog() {
 // kill ends the executor by SIGKILL, and then, as systemd does, all remaining processes.
 func (s *service) kill() {
 	s.t.Helper()
-	s.m.event(&s.m.kills)
+	ends := s.m.begins(&s.m.kills)
 	s.signal(s.pid, syscall.SIGKILL)
 	<-s.ended
+	ends()
 	s.endRest()
 }
 
-func (m *model) event(list *[]time.Time) {
+// begins records that a fault begins, and then that it ends.
+func (m *model) begins(faults *[]*span) (ends func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	*list = append(*list, time.Now())
+	f := &span{from: time.Now()}
+	*faults = append(*faults, f)
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		f.to = time.Now()
+	}
 }
 
 // killRole ends the network role, if it runs at this moment.
@@ -95,8 +103,9 @@ func (s *service) killRole() {
 // stopInOrder ends the daemon by SIGTERM. A remaining process is a leak.
 func (s *service) stopInOrder() {
 	s.t.Helper()
-	s.m.event(&s.m.stops)
+	ends := s.m.begins(&s.m.stops)
 	s.stop()
+	ends()
 	if !s.state.Success() {
 		s.t.Errorf("the daemon ended with %v\n%s", s.state, s.log())
 	}
