@@ -212,7 +212,7 @@ func (h *handler) relay(
 ) (finished bool, err error) {
 	f, err := answer.next(r.Context())
 	if err != nil {
-		return false, err
+		return err == errAborted, err
 	}
 	head, err := message.DecodeHead(f.Payload)
 	if err != nil {
@@ -232,7 +232,7 @@ func (h *handler) relay(
 		h.streams.credit(id, len(piece))
 		h.streams.conn.Reuse(f.Payload)
 		if f, err = answer.next(r.Context()); err != nil {
-			return false, err
+			return err == errAborted, err
 		}
 		piece = f.Payload
 	}

@@ -208,6 +208,32 @@ func TestAnswer_PieceByPiece(t *testing.T) {
 	}
 }
 
+// An answer whose rest does not come must not look complete, and its caller must not wait.
+func TestAnswer_Aborted(t *testing.T) {
+	r := newRig(t, usualLimits())
+	conns := []net.Conn{r.dial(), r.dial()}
+	for i, conn := range conns {
+		_, _ = io.WriteString(conn, signedRequest("{}"))
+		r.expect(message.Request)
+		if i == 0 {
+			r.send(answerPart(1, "one\n"))
+			r.expect(message.Credit)
+		}
+		r.send(message.Frame{Kind: message.Abort, Last: true, ID: uint64(i + 1)})
+		_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conns[0]), nil)
+	if err != nil {
+		t.Fatalf("the beginning of the answer: got %v, want its head", err)
+	}
+	if body, err := io.ReadAll(response.Body); string(body) != "one\n" || err != io.ErrUnexpectedEOF {
+		t.Errorf("got the body %q and %v, want the first piece and an unexpected end", body, err)
+	}
+	if all, err := io.ReadAll(conns[1]); len(all) > 0 || err != nil {
+		t.Errorf("aborted before the first byte: got %q and %v, want a closed connection", all, err)
+	}
+}
+
 func TestAnswer_TwoLargeAtOnce(t *testing.T) {
 	const pieces = 30
 	r := newRig(t, usualLimits())

@@ -134,7 +134,7 @@ func (r *Role) converse(ctx context.Context, drain func(), poster *poster) error
 
 func (r *Role) handle(ctx context.Context, f message.Frame, drain func(), poster *poster) error {
 	switch f.Kind {
-	case message.Answer, message.Data:
+	case message.Answer, message.Data, message.Abort:
 		r.streams.deliver(f)
 		return nil
 	case message.Post:

@@ -2,6 +2,7 @@ package listener
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"dataflux-func-sidecar/privsep/message"
@@ -130,7 +131,11 @@ func (i *inbox) put(f message.Frame) {
 	}
 }
 
-// next returns the next frame, or the context's error when it is done.
+// errAborted means that the executor cannot send the rest.
+var errAborted = errors.New("the rest could not be read")
+
+// next returns the next frame, errAborted if the rest does not come, or the context's error when it
+// is done.
 func (i *inbox) next(ctx context.Context) (message.Frame, error) {
 	for {
 		i.mu.Lock()
@@ -138,6 +143,9 @@ func (i *inbox) next(ctx context.Context) (message.Frame, error) {
 			f := i.frames[0]
 			i.frames = i.frames[1:]
 			i.mu.Unlock()
+			if f.Kind == message.Abort {
+				return message.Frame{}, errAborted
+			}
 			return f, nil
 		}
 		i.mu.Unlock()

@@ -78,7 +78,7 @@ func sendData(st *stream, notice string, writeData func(*jsonWriter)) {
 	writeData(w)
 	w.raw(`}}`)
 	if w.err != nil {
-		st.abandon()
+		st.abort()
 		return
 	}
 	_ = body.Close()

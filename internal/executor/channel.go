@@ -85,9 +85,11 @@ func (c *channel) startPost(
 	}
 	g.Go(func() {
 		w := restOfBody(st)
-		if writeBody(w) == nil {
-			_ = w.Close()
+		if writeBody(w) != nil {
+			st.abort()
+			return
 		}
+		_ = w.Close()
 	})
 	return p, nil
 }

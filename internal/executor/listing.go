@@ -133,7 +133,7 @@ func (t *jobTable) streamOutput(call message.Call, id string, st *stream) error 
 // on until the job has ended.
 func (t *jobTable) copyOutput(w *frameWriter, st *stream, j *job, request outputRequest) {
 	if t.copyPieces(w, st, j, request) != nil {
-		st.abandon()
+		st.abort()
 		return
 	}
 	_ = w.Close()

@@ -20,8 +20,9 @@ type stream struct {
 	gone    chan struct{} // closed when the reader has gone
 
 	// held are frames that were sent since the channel holds frames back, in order.
-	held []heldFrame
-	wait *waiting // what the stream waits for before its next frame; nil: for nothing
+	held    []heldFrame
+	aborted bool     // an Abort is held back, and nothing comes after it
+	wait    *waiting // what the stream waits for before its next frame; nil: for nothing
 }
 
 // heldFrame is a frame without its id, and how many bytes of the body it carries.
@@ -59,7 +60,7 @@ func (st *stream) spendCredit(f message.Frame, n int) (held bool, err error) {
 		st.changed.Wait()
 	}
 	switch {
-	case isClosed(st.gone):
+	case isClosed(st.gone), st.aborted:
 		return false, errReaderGone
 	case c.holding:
 		return true, st.hold(f, n)
@@ -76,14 +77,20 @@ func (st *stream) spend(n int, last bool) {
 	}
 }
 
-// hold needs channel.mu. A stream with too many bytes is given up: its reader gets no whole answer.
+// hold needs channel.mu. A stream with too many bytes is aborted: its reader gets no whole answer.
 func (st *stream) hold(f message.Frame, n int) error {
 	if st.channel.heldBytes += int64(len(f.Payload)); st.channel.heldBytes > maxHeld {
-		st.close()
+		st.holdAbort()
 		return errReaderGone
 	}
 	st.held = append(st.held, heldFrame{f.Kind, f.Last, bytes.Clone(f.Payload), n})
 	return nil
+}
+
+// holdAbort needs channel.mu. It puts an Abort in the place of the frames that are held back.
+func (st *stream) holdAbort() {
+	st.held = []heldFrame{{Kind: message.Abort, Last: true}}
+	st.aborted, st.wait = true, nil
 }
 
 // sendHeld sends the frames that were held back, until the channel holds frames back again.
@@ -113,13 +120,22 @@ func (st *stream) sendHeld() {
 	}
 }
 
-// abandon closes the stream unless it is complete.
-func (st *stream) abandon() {
-	st.channel.mu.Lock()
-	defer st.channel.mu.Unlock()
-	if st.channel.streams[st.id] != nil {
-		st.close()
+// abort ends the stream, unless it is complete, and tells its reader that the rest does not come.
+func (st *stream) abort() {
+	c := st.channel
+	c.mu.Lock()
+	if c.streams[st.id] != st || st.aborted || isClosed(st.gone) {
+		c.mu.Unlock()
+		return
 	}
+	if c.holding {
+		st.holdAbort()
+		c.mu.Unlock()
+		return
+	}
+	st.close()
+	c.mu.Unlock()
+	_ = c.conn.Send(message.Frame{Kind: message.Abort, Last: true, ID: st.id})
 }
 
 // close needs channel.mu. It ends a stream that stays incomplete.

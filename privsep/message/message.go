@@ -12,12 +12,14 @@
 //	   ◀──────────────────────── Request(id) ─────      ids rise by one, starting at 1
 //	   ── Answer(id) ────────────────────────────▶      status and the first bytes
 //	   ── Data(id)… ─────────────────────────────▶      the rest, within the credit
+//	   ── Abort(id) ─────────────────────────────▶      the rest does not come
 //	   ◀──────────────────────── Credit(id)… ─────      bytes that have reached the caller
 //	   ◀───────────────────────── Hangup(id) ─────      the caller is gone: send no more
 //	   ◀───────────────────────── Scrape(id) ─────      metrics; ids and answer as for Request
 //
 //	   ── Post(id) ──────────────────────────────▶      a callback; ids are the executor's own
 //	   ── Data(id | PostFlag)… ──────────────────▶      its body, within the credit
+//	   ── Abort(id | PostFlag) ──────────────────▶      its rest does not come
 //	   ◀──────────── Credit(id | PostFlag)… ──────
 //	   ◀───────────────────────── Posted(id) ─────      the outcome
 //
@@ -59,6 +61,7 @@ const (
 	Drain
 	Drained
 	Scrape
+	Abort
 )
 
 // peer is one end of the channel.
@@ -90,6 +93,7 @@ var rules = [...]rule{
 	Answer: {name: "Answer", by: executor, min: 22, max: maxAnswer, last: true, after: Setup},
 	Data:   {name: "Data", by: executor, min: 0, max: MaxData, last: true, after: Setup},
 	Post:   {name: "Post", by: executor, min: 16, max: MaxHead, last: true, after: Setup},
+	Abort:  {name: "Abort", by: executor, last: true, after: Setup},
 	Ping:   {name: "Ping", by: executor, after: Setup},
 	Drain:  {name: "Drain", by: executor, after: Setup},
 
@@ -121,7 +125,7 @@ const (
 // MaxScrapes bounds the scrapes that wait for their answer. Each answer is one frame.
 const MaxScrapes = 2
 
-// PostFlag in the id of a Data or Credit frame means that the stream is a callback's, not an
+// PostFlag in the id of a Data, Abort or Credit frame means that the stream is a callback's, not an
 // answer's.
 const PostFlag = uint64(1) << 63
 

@@ -1,0 +1,74 @@
+package executor
+
+import (
+	"errors"
+	"io"
+	"net"
+	"testing"
+
+	"dataflux-func-sidecar/privsep/message"
+)
+
+// testChannel has one stream, with credit for all that the tests send. The other end is the network
+// role's.
+func testChannel(t *testing.T) (*channel, *stream, *message.Conn) {
+	t.Helper()
+	a, b := net.Pipe()
+	t.Cleanup(func() { _ = a.Close(); _ = b.Close() })
+	c := newChannel(message.NewConn(a, message.FromNetwork()), 1, newCounters(""))
+	network := message.NewConn(b, message.FromExecutor())
+	setup := message.Limits{MaxBody: 1, MaxConnections: 1}.Encode()
+	go func() { _ = c.conn.Send(message.Frame{Kind: message.Setup, Payload: setup}) }()
+	if _, err := network.Receive(); err != nil {
+		t.Fatal(err)
+	}
+	st, err := c.openAnswer(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, st, network
+}
+
+func wantAbort(t *testing.T, network *message.Conn) {
+	t.Helper()
+	if f, err := network.Receive(); err != nil || f.Kind != message.Abort || f.ID != 1 || !f.Last {
+		t.Fatalf("got %s of stream %d, %v; want Abort of 1", f.Kind, f.ID, err)
+	}
+}
+
+// A reader of an answer that a reload cannot carry over must not wait for its rest.
+func TestStream_TooManyBytesHeld(t *testing.T) {
+	c, st, network := testChannel(t)
+	c.hold()
+	piece := message.Frame{Kind: message.Data, Payload: make([]byte, 10)}
+	if err := st.send(piece, 10); err != nil {
+		t.Fatal(err)
+	}
+	c.mu.Lock()
+	c.heldBytes = maxHeld
+	c.mu.Unlock()
+	for range 2 {
+		if err := st.send(piece, 10); !errors.Is(err, errReaderGone) {
+			t.Fatalf("above the bound: got %v, want %v", err, errReaderGone)
+		}
+	}
+	st.abort() // as the writer does after an error
+	c.sendHeld(noGate{})
+	wantAbort(t, network)
+	if n := c.count(0); n != 0 {
+		t.Errorf("%d streams are left", n)
+	}
+}
+
+func TestStream_Abort(t *testing.T) {
+	c, st, network := testChannel(t)
+	go func() { st.abort(); st.abort() }()
+	wantAbort(t, network)
+	if err := st.send(message.Frame{Kind: message.Data}, 0); !errors.Is(err, errReaderGone) {
+		t.Errorf("after an abort: got %v, want %v", err, errReaderGone)
+	}
+	_ = c.conn.Close()
+	if f, err := network.Receive(); err != io.EOF {
+		t.Errorf("got %s and %v after the abort, want the end", f.Kind, err)
+	}
+}
