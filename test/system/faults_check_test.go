@@ -60,6 +60,8 @@ func (m *model) checkKept(d *daemon) {
 		}
 	}
 	m.mu.Unlock()
+	// A kill in the middle of a start makes the next one refuse requests for up to ten seconds.
+	d.eventually("requests are accepted", func() bool { return d.send(d.sign("GET", "/jobs", "null")).status == 200 })
 	jobs := d.jobs()
 	ends, runs := m.marks("ends"), m.marks("runs")
 	m.mu.Lock()
