@@ -4,6 +4,7 @@ sidecar__helper and sidecar__callback use it. It handles requests, answers and d
 not interpret them. It never stores, prints or raises the secret key: the key becomes the state of
 an HMAC at once, from which it cannot be recovered.
 """
+import base64
 import contextlib
 import hashlib
 import hmac
@@ -79,7 +80,7 @@ class SigningKey:
         with contextlib.suppress(AttributeError, UnicodeEncodeError):
             raw = secret_key.encode('utf-8')
         self._mac = hmac.new(raw, digestmod=hashlib.sha1) if raw else None
-
+        self._webhook_mac = hmac.new(raw, digestmod=hashlib.sha256) if raw else None
         self._is_none = secret_key is None
 
     @classmethod
@@ -108,6 +109,14 @@ class SigningKey:
         head = '\n'.join((method, path.partition('?')[0], nonce, timestamp, ''))
         mac.update(head.encode('utf-8') + body)
         return mac.hexdigest().upper()
+
+    def sign_webhook(self, message_id: str, timestamp: str, body: bytes) -> str:
+        """Returns the signature of a callback as Standard Webhooks defines it. It does not cover
+        the path.
+        """
+        mac = self._webhook_mac.copy()
+        mac.update(('%s.%s.' % (message_id, timestamp)).encode('utf-8') + body)
+        return 'v1,' + base64.b64encode(mac.digest()).decode('ascii')
 
 
 def is_connector(source: Any) -> bool:
