@@ -60,6 +60,10 @@ func (m *model) checkKept(d *daemon) {
 		}
 	}
 	m.mu.Unlock()
+	// After a kill during a start, requests of the next seconds are refused, as after a power cut.
+	d.eventually("accepted requests", func() bool {
+		return d.send(d.sign("GET", "/jobs", "null")).status == 200
+	})
 	jobs := d.jobs()
 	ends, runs := m.marks("ends"), m.marks("runs")
 	m.mu.Lock()
