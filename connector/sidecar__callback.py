@@ -36,18 +36,18 @@ def verify_call(secret_key: Any, request: Mapping[str, Any],
     """Returns stdout, stderr, jobId, attempt, state, exitCode and signal of the callback that
     called a function of Func; raises ValueError if it is not the Sidecar's.
 
-    `secret_key` is what DFF.CONN('sidecar') returns, or the key, or a list of these during a
-    rotation. `request` is _DFF_HTTP_REQUEST. `window` is how far the clocks may differ, in seconds.
-    `exitCode` is None if a signal ended the command, and if there is no result: see `state`. All
-    but stdout and stderr come from headers, which are not signed; those that a proxy has removed
-    are None, except `jobId`, which is then the signed one of Standard Webhooks.
+    `secret_key` is the object that DFF.CONN('sidecar') returns, or the key, or a list of these
+    during a rotation. `request` is _DFF_HTTP_REQUEST. `window` is how far the clocks may differ, in
+    seconds. `exitCode` is None if a signal ended the command, and if there is no result: see
+    `state`. All but stdout and stderr come from headers, which are not signed; those that a proxy
+    has removed are None, except `jobId`, which is then the signed one of Standard Webhooks.
     """
     keys = _keys(secret_key)
     del secret_key  # a report with the variables of a traceback must not contain it
     _check(keys)
     if not isinstance(request, Mapping) or not request.get('headers'):
-        raise ValueError('there is no HTTP request: give _DFF_HTTP_REQUEST, '
-                         'which a function has when it is called through its URL')
+        raise ValueError('there is no HTTP request: pass _DFF_HTTP_REQUEST, '
+                         'which Func sets when a function is called through its URL')
     headers, body = _lower(request['headers']), _rebuilt(request.get('body'))
     if any('x-auth-' + part in headers for part in SIGNATURE_PARTS):
         job_id = headers.get('x-sidecar-job-id')
@@ -94,10 +94,10 @@ def _rebuilt(body: Any) -> bytes:
     kwargs = body.get('kwargs') if isinstance(body, Mapping) else None
     if (not isinstance(kwargs, Mapping) or set(kwargs) != {'stdout', 'stderr'}
             or not all(isinstance(text, str) for text in kwargs.values())):
-        raise ValueError('the body is not that of a callback: it needs kwargs with stdout, stderr')
+        raise ValueError('the body is not that of a callback: it needs kwargs with stdout and stderr')
     fixed = {'kwargs': {'stdout': kwargs['stdout'], 'stderr': kwargs['stderr']}}
     text = json.dumps(fixed, ensure_ascii=False, separators=(',', ':'))
-    return text.encode('utf-8', 'replace')  # half a character cannot be the Sidecar's
+    return text.encode('utf-8', 'replace')  # a lone surrogate is not the Sidecar's
 
 
 def _verify(keys: List[sidecar__wire.SigningKey], path: str, headers: Dict[str, str],
