@@ -16,7 +16,7 @@ def sidecar():
 
 
 @DFF.API('Run a command on the host')
-def run(command='hostname', name='world'):
+def run(command='echo "hello $NAME"; hostname', name='world'):
     """Returns what the command writes; raises an exception if it fails."""
     status, result = sidecar().shell(
         command, workdir='/tmp', envs={'NAME': name}, timeout=30, check=True)
@@ -27,8 +27,8 @@ def run(command='hostname', name='world'):
 def follow(command='for i in 1 2 3; do date; sleep 1; done'):
     """Prints each line when the command writes it.
 
-    Func ends a function after 35 seconds. For a longer command publish a function of yours with
-    @DFF.API('…', timeout=3600), or call this one as an async API.
+    Func ends a function after 35 seconds. For a longer command write a function of your own with
+    @DFF.API('…', timeout=3600), or call this one through an async API.
     """
     helper = sidecar()
     status, result = helper.shell(command, wait=False, command_timeout=30)

@@ -51,8 +51,8 @@ NOWHERE = 1 << 62  # an offset beyond any output: following from it only waits f
 
 
 class SidecarFailed(SidecarError):
-    """A command failed that was called with check=True. `data` is what shell() would have returned
-    of it.
+    """A command that was run with check=True failed. `data` is that of the answer, with exitCode,
+    stdout and stderr.
     """
 
     def __init__(self, message: str, data: Dict[str, Any]) -> None:
@@ -72,11 +72,11 @@ class SidecarHelper:
 
     @classmethod
     def from_connector(cls, connector: Any, ca_file: Optional[str] = None) -> 'SidecarHelper':
-        """Makes a helper with the address and the key of a connector: of DFF.CONN('sidecar')."""
+        """Makes a helper with address and key of a connector, such as DFF.CONN('sidecar')."""
         if not sidecar__wire.is_connector(connector):
             del connector  # it may be the key by mistake
-            raise ValueError("give what DFF.CONN('sidecar') returns: an object with the settings "
-                             "of a connector of the type DataFlux Func Sidecar")
+            raise ValueError("pass the object that DFF.CONN('sidecar') returns, of a connector of "
+                             "the type DataFlux Func Sidecar")
         setting = sidecar__wire.setting
         return cls(setting(connector, 'host', DEFAULT_HOST),
                    setting(connector, 'port', DEFAULT_PORT), sidecar__wire.SigningKey.of(connector),
@@ -143,7 +143,7 @@ class SidecarHelper:
         return self._result(job_id, _deadline(timeout))
 
     def cancel(self, job_id: str, timeout: Optional[float] = None) -> Dict[str, Any]:
-        """Asks for a job's end and returns its summary at once, which may still say 'running'."""
+        """Requests the end of a job. Its summary is returned at once and may still say 'running'."""
         return self._query('DELETE', _path(job_id), _deadline(timeout))
 
     def output(self, job_id: str, stream: str = 'stdout', offset: int = 0, follow: bool = True,
@@ -179,7 +179,7 @@ class SidecarHelper:
             stamp = time.time()
             try:
                 status, answer = self._post(body, deadline, stamp)
-                return status, _told_repeated(answer)
+                return status, _with_repeated(answer)
             except SidecarBusy as busy:  # nothing was run
                 if not deadline.pause(busy.retry_after):
                     raise
@@ -210,7 +210,7 @@ class SidecarHelper:
                     _check_same(known, body)
                     return self._resume(body, deadline)
                 status, answer = self._post(body, deadline, stamp)
-                return status, _told_repeated(answer, False)  # it is this call that was repeated
+                return status, _with_repeated(answer, False)  # it is this call that was repeated
             except SidecarLost as again:
                 if again.status == 404:  # /jobs is unknown there, as to the original Sidecar
                     break
@@ -243,7 +243,7 @@ class SidecarHelper:
             raise SidecarError(data['failure'])
         if not body['wait']:
             data = {'stdout': '', 'stderr': '', 'jobId': job_id, 'state': data['state']}
-        return 200, _told_repeated({'ok': True, 'message': '', 'data': data}, False)
+        return 200, _with_repeated({'ok': True, 'message': '', 'data': data}, False)
 
     def _result(self, job_id: str, deadline: sidecar__wire.Deadline) -> Dict[str, Any]:
         for _ in self._pieces(job_id, {'offset': NOWHERE}, deadline):
@@ -265,7 +265,7 @@ class SidecarHelper:
         _, answer = self._wire.exchange(method, path, None, deadline)
         if not _has_data(answer):
             raise SidecarRefused(
-                'what answers at %s is no Sidecar that keeps jobs' % self._wire.url)
+                'the answer from %s is not that of a Sidecar that keeps jobs' % self._wire.url)
         return answer['data']
 
     def _pieces(self, job_id: str, query: Dict[str, Any],
@@ -321,7 +321,7 @@ def output_bytes(data: Dict[str, Any], stream: str = 'stdout') -> bytes:
     return data[stream].encode('utf-8') if encoded is None else base64.b64decode(encoded)
 
 
-def _told_repeated(answer: Any, repeated: Optional[bool] = None) -> Any:
+def _with_repeated(answer: Any, repeated: Optional[bool] = None) -> Any:
     """Returns an answer to shell() whose data say whether its job was there before."""
     data = answer.get('data') if isinstance(answer, dict) else None
     if isinstance(data, dict) and 'jobId' in data:
@@ -347,8 +347,8 @@ def _has_data(answer: Any) -> bool:
 def _check(data: Dict[str, Any]) -> None:
     """Raises SidecarFailed unless the command ended by itself with exit code 0."""
     if 'exitCode' not in data:
-        raise SidecarFailed('this Sidecar does not report exit codes, so that check=True cannot '
-                            'tell whether the command failed', data)
+        raise SidecarFailed('this Sidecar does not report exit codes, so check=True cannot tell '
+                            'whether the command failed', data)
     ended = data.get('ended')
     if ended == 'exited' and data['exitCode'] == 0:
         return

@@ -4,6 +4,7 @@ sidecar__helper and sidecar__callback use it. It handles requests, answers and d
 not interpret them. It never stores, prints or raises the secret key: the key becomes the state of
 an HMAC at once, from which it cannot be recovered.
 """
+import base64
 import contextlib
 import hashlib
 import hmac
@@ -26,6 +27,7 @@ MAX_MESSAGE = 2000  # characters of its message in an exception
 MAX_FOREIGN = 200  # characters of an answer that is not the Sidecar's
 MAX_DEPTH = 100  # levels of lists and objects in an answer; the Sidecar's own have 4
 MAX_DIGITS = 400  # of an integer
+NOT_KNOWN = 'it is not known whether the request was carried out'
 
 
 class SidecarError(Exception):
@@ -79,12 +81,12 @@ class SigningKey:
         with contextlib.suppress(AttributeError, UnicodeEncodeError):
             raw = secret_key.encode('utf-8')
         self._mac = hmac.new(raw, digestmod=hashlib.sha1) if raw else None
-
+        self._webhook_mac = hmac.new(raw, digestmod=hashlib.sha256) if raw else None
         self._is_none = secret_key is None
 
     @classmethod
     def of(cls, source: Any) -> 'SigningKey':
-        """`source` is a key, a SigningKey, or what DFF.CONN('sidecar') returns."""
+        """`source` is a key, a SigningKey, or the object that DFF.CONN('sidecar') returns."""
         if isinstance(source, cls):
             return source
         return cls(setting(source, 'secretKey') if is_connector(source) else source)
@@ -96,11 +98,11 @@ class SigningKey:
     def check(self) -> None:
         """Raises a ValueError if the key cannot sign."""
         if self._is_none:
-            raise ValueError('the secret key is None: the variable or the connector that should '
-                             'have it does not exist in Func')
+            raise ValueError('the secret key is None: the environment variable does not exist in '
+                             'Func, or the connector has no key')
         if not self.usable:
-            raise ValueError('the secret key is empty or no text: '
-                             'give SECRET_KEY as /etc/dataflux-func-sidecar has it')
+            raise ValueError('the secret key is empty or not a text: '
+                             'use SECRET_KEY from /etc/dataflux-func-sidecar')
 
     def sign(self, method: str, path: str, nonce: str, timestamp: str, body: bytes) -> str:
         """Returns the signature of a request. It does not cover the query."""
@@ -109,13 +111,21 @@ class SigningKey:
         mac.update(head.encode('utf-8') + body)
         return mac.hexdigest().upper()
 
+    def sign_webhook(self, message_id: str, timestamp: str, body: bytes) -> str:
+        """Returns the signature of a callback as Standard Webhooks defines it. It does not cover
+        the path.
+        """
+        mac = self._webhook_mac.copy()
+        mac.update(('%s.%s.' % (message_id, timestamp)).encode('utf-8') + body)
+        return 'v1,' + base64.b64encode(mac.digest()).decode('ascii')
+
 
 def is_connector(source: Any) -> bool:
     return hasattr(getattr(source, 'config', None), 'get')
 
 
 def setting(connector: Any, name: str, default: Any = None) -> Any:
-    """Returns what the form of a connector in Func has for a name; an empty field is `default`."""
+    """Returns a field of a connector's form in Func, or `default` for an empty one."""
     # No variable has the settings as a whole: a report with the variables would show the key.
     return connector.config.get(name) or default
 
@@ -223,11 +233,11 @@ class Wire:
     def _explain(self, fault: Exception, deadline: Deadline) -> SidecarError:
         if deadline.passed():
             return SidecarTimeout(
-                '%s did not answer in time: whether the request was carried out is not known, and '
-                'a command that was accepted goes on' % self.url)
+                '%s did not answer in time: %s; a command that was accepted goes on'
+                % (self.url, NOT_KNOWN))
         return SidecarLost(
-            'the connection to %s broke before the answer was complete (%s): whether the request '
-            'was carried out is not known' % (self.url, str(fault) or type(fault).__name__))
+            'the connection to %s broke before the answer was complete (%s): %s'
+            % (self.url, str(fault) or type(fault).__name__, NOT_KNOWN))
 
     def _advise(self, fault: Exception) -> str:
         """Returns a message with hints for a connection that cannot be made."""
@@ -282,7 +292,7 @@ def _read_all(pieces: Iterator[bytes]) -> bytes:
         held += piece
         if len(held) > MAX_ANSWER:
             raise SidecarUnreadable(
-                'the answer has more than %d bytes (MAX_ANSWER in sidecar__wire): have the command '
+                'the answer has more than %d bytes (MAX_ANSWER in sidecar__wire): let the command '
                 'write less, or read its output in pieces with output()' % MAX_ANSWER)
     return bytes(held)
 
@@ -342,8 +352,8 @@ def _escaped(text: Any) -> str:
 def lost_to(url: str, status: int, answer: Any) -> SidecarLost:
     """Returns the error for an answer that is not of the protocol."""
     return SidecarLost(
-        'what answered at %s with %d is not a Sidecar but perhaps a proxy (%s): whether the '
-        'request was carried out is not known' % (url, status, str(answer)[:MAX_FOREIGN]), status)
+        '%s answered with %d, and not in the form of a Sidecar; perhaps a proxy did (%s): %s'
+        % (url, status, str(answer)[:MAX_FOREIGN], NOT_KNOWN), status)
 
 
 def _refusal(response: http.client.HTTPResponse, raw: bytes, url: str) -> SidecarError:

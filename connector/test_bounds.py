@@ -84,7 +84,7 @@ class Bounds(unittest.TestCase):
 
     def test_a_number_of_a_million_digits_is_no_number(self):
         error = self.fails(fixed(OK + b'{"data":' + b'1' * 1000000 + b'}'), lambda helper: helper.job('a'))
-        self.assertIn('no Sidecar', str(error))
+        self.assertIn('not that of a Sidecar', str(error))
 
     def test_lists_of_other_forms_are_no_jobs(self):
         for listed in (b'[1]', b'["a"]', b'[{}]', b'[null]', b'{}', b'1'):

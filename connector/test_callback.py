@@ -160,6 +160,49 @@ class CallsOfFunctions(rig.DaemonCase):
         with self.assertRaisesRegex(ValueError, 'another time'):
             sidecar__callback.verify_call(rig.key(), request, window=-1)
 
+    def through_proxy(self, command, **arguments):
+        """Returns a call from which a proxy has removed the headers that begin with X-."""
+        request = self.call(command, **arguments)
+        headers = {name: value for name, value in request['headers'].items() if not name.startswith('x-')}
+        self.assertLess(len(headers), len(request['headers']) - 5)
+        return dict(request, headers=headers)
+
+    def test_without_x_headers_the_signature_of_standard_webhooks_is_believed(self):
+        request = self.through_proxy('echo 你好; echo err >&2; exit 4', wait=False, job_id='behind-a-proxy')
+        want = {'stdout': '你好\n', 'stderr': 'err\n', 'jobId': 'behind-a-proxy', 'attempt': None,
+                'exitCode': None, 'signal': None, 'state': None}
+        for key in (rig.key(), ['new', rig.key()], standin.StockHelper({'secretKey': rig.key()})):
+            self.assertEqual(sidecar__callback.verify_call(key, request), want)
+
+    def test_without_x_headers_what_was_changed_is_refused(self):
+        request = self.through_proxy('echo paid: no')
+        given = request['headers']
+        headers = [{name: value} for name, value in (
+            ('webhook-id', 'other'), ('webhook-id', ''), ('webhook-timestamp', '1'),
+            ('webhook-signature', given['webhook-signature'].lower()), ('webhook-signature', ''),
+            ('webhook-signature', 'ä'), ('x-auth-nonce', '0' * 32), ('x-auth-signature', ''))]
+        for change in [dict(headers=dict(given, **one)) for one in headers] + [
+                dict(headers={'a': 'b'}), dict(body={'kwargs': {'stdout': 'paid: ok', 'stderr': ''}})]:
+            with self.assertRaisesRegex(ValueError, 'not signed with this key', msg=change):
+                sidecar__callback.verify_call(rig.key(), dict(request, **change))
+        for keys in ('another key', ['a', 'b'], []):
+            with self.assertRaisesRegex(ValueError, 'not signed with this key'):
+                sidecar__callback.verify_call(keys, request)
+        now = time.time
+        for off in (-400, 400):
+            with mock.patch('time.time', lambda: now() + off):
+                with self.assertRaisesRegex(ValueError, 'another time'):
+                    sidecar__callback.verify_call(rig.key(), request)
+                sidecar__callback.verify_call(rig.key(), request, window=500)
+
+    def test_a_receiver_with_the_raw_body_needs_the_signature_that_covers_the_path(self):
+        with receiver() as (taken, url):
+            self.helper.shell('true', callback_url=url)
+            path, headers, body = taken.get(timeout=20)
+        headers = {name: value for name, value in headers.items() if not name.lower().startswith('x-')}
+        with self.assertRaisesRegex(ValueError, 'not signed with this key'):
+            sidecar__callback.verify_callback(rig.key(), path, headers, body)
+
     def test_what_is_no_callback_is_told(self):
         request, deep = self.call('true'), []
         for _ in range(100000):

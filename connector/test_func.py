@@ -43,7 +43,7 @@ class Connector(rig.DaemonCase):
 
     def test_what_is_no_connector_is_told(self):
         for wrong in (None, {}, 'sidecar', 5, standin.StockHelper(None)):
-            with self.assertRaisesRegex(ValueError, r"what DFF.CONN\('sidecar'\) returns"):
+            with self.assertRaisesRegex(ValueError, r"the object that DFF.CONN\('sidecar'\) returns"):
                 sidecar__helper.SidecarHelper.from_connector(wrong)
         with self.assertRaisesRegex(ValueError, 'the secret key is None'):
             sidecar__helper.SidecarHelper.from_connector(connector(secretKey=None))
@@ -64,9 +64,9 @@ class Variables(unittest.TestCase):
     def test_a_missing_variable_is_told(self):
         with self.assertRaisesRegex(ValueError, 'the URL is None: the environment variable'):
             sidecar__helper.SidecarHelper.from_url(None, 'k')
-        with self.assertRaisesRegex(ValueError, 'the secret key is None: the variable'):
+        with self.assertRaisesRegex(ValueError, 'the secret key is None: the environment variable'):
             sidecar__helper.SidecarHelper.from_url(rig.URL, None)
-        with self.assertRaisesRegex(ValueError, 'the secret key is None: the variable'):
+        with self.assertRaisesRegex(ValueError, 'the secret key is None: the environment variable'):
             sidecar__callback.verify_call(None, {'headers': {'a': 'b'}})
 
 

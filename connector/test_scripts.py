@@ -8,8 +8,8 @@ SCRIPTS = ('sidecar__wire', 'sidecar__helper', 'sidecar__callback', 'sidecar__ex
 
 # What the scripts use of the standard library. All of it is in Python 3.8; look a new one up before adding it.
 IN_PYTHON_38 = {
-    'base64.b64decode', 'codecs.getincrementaldecoder', 'contextlib.contextmanager', 'contextlib.suppress',
-    'hashlib.sha1', 'hmac.compare_digest', 'hmac.new', 'http.client.HTTPConnection',
+    'base64.b64decode', 'base64.b64encode', 'codecs.getincrementaldecoder', 'contextlib.contextmanager', 'contextlib.suppress',
+    'hashlib.sha1', 'hashlib.sha256', 'hmac.compare_digest', 'hmac.new', 'http.client.HTTPConnection',
     'http.client.HTTPException', 'http.client.HTTPResponse', 'http.client.HTTPSConnection',
     'http.client.IncompleteRead', 'json.dumps', 'json.loads', 're.compile', 're.match',
     'socket.IPPROTO_TCP', 'socket.SOL_SOCKET', 'socket.SO_KEEPALIVE', 'socket.socket', 'ssl.SSLContext',

@@ -1,14 +1,19 @@
 package listener
 
 import (
+	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"log"
 	"math"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"dataflux-func-sidecar/privsep/message"
@@ -112,6 +117,59 @@ func TestCallback_ReceiverFaults(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An attempt waits for CALLBACK_TIMEOUT and has no shorter limit: a function of Func may be silent
+// for 35 s and succeed. The time is virtual.
+func TestCallback_SilentFunction(t *testing.T) {
+	const timeout = time.Minute // the default of CALLBACK_TIMEOUT
+	for name, c := range map[string]struct {
+		silent time.Duration
+		status uint16
+		says   string
+	}{
+		"as long as a function of Func": {35 * time.Second, 200, ""},
+		"until the last second":         {timeout - time.Second, 200, ""},
+		"too long":                      {timeout + time.Second, 0, "no answer in time"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				outcome := posterTo(t, timeout, c.silent).try("http://127.0.0.1/function")
+				if outcome.Status != c.status || !strings.Contains(outcome.Error, c.says) {
+					t.Errorf("got %+v, want status %d, error %q", outcome, c.status, c.says)
+				}
+			})
+		})
+	}
+}
+
+// posterTo connects to a receiver without a network, which answers after a silence.
+func posterTo(t *testing.T, timeout, silent time.Duration) *poster {
+	ours, executors := net.Pipe()
+	client, server := net.Pipe()
+	var running sync.WaitGroup
+	t.Cleanup(func() {
+		_, _, _ = ours.Close(), executors.Close(), client.Close()
+		running.Wait()
+	})
+	running.Go(func() { _, _ = io.Copy(io.Discard, executors) })
+	running.Go(func() {
+		defer func() { _ = server.Close() }()
+		request, err := http.ReadRequest(bufio.NewReader(server))
+		if err != nil {
+			return
+		}
+		_, _ = io.Copy(io.Discard, request.Body)
+		time.Sleep(silent)
+		_, _ = io.WriteString(server, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+	})
+	p := newPoster(NewRole(message.NewConn(ours, message.FromExecutor()), "", nil), timeout)
+	p.client.Transport.(*http.Transport).DialContext = func(context.Context, string, string) (
+		net.Conn, error,
+	) {
+		return client, nil
+	}
+	return p
 }
 
 // silence reads the body first: only then does the server notice that the caller has gone.

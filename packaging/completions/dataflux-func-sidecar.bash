@@ -41,6 +41,15 @@ _dataflux_func_sidecar() {
 			return
 		fi
 		;;
+	callbacks)
+		if [[ $current != -* ]]; then
+			local offered='retry drop'
+			[[ " ${COMP_WORDS[*]:2:COMP_CWORD-2} " != *' '@(retry|drop)' '* ]] ||
+				offered=$(_dataflux_func_sidecar_ids)
+			_dataflux_func_sidecar_offer -W "$offered"
+			return
+		fi
+		;;
 	esac
 	case ${COMP_WORDS[1]} in
 	serve) _dataflux_func_sidecar_offer -W '--bind --config --metrics --role-user --state-dir --user --help' ;;
@@ -51,8 +60,7 @@ _dataflux_func_sidecar() {
 	jobs) _dataflux_func_sidecar_offer -W "$remote --json --follow --running --since" ;;
 	logs) _dataflux_func_sidecar_offer -W "$remote --follow" ;;
 	wait) _dataflux_func_sidecar_offer -W "$remote" ;;
-	cancel) _dataflux_func_sidecar_offer -W "$remote --json" ;;
-	callbacks) _dataflux_func_sidecar_offer -W "$remote --json retry drop" ;;
+	cancel | callbacks) _dataflux_func_sidecar_offer -W "$remote --json" ;;
 	check)
 		_dataflux_func_sidecar_offer -W '--config --config-only --json --offline --role-user --state-dir --unit-dir --user --help'
 		;;
@@ -64,11 +72,11 @@ _dataflux_func_sidecar() {
 	esac
 }
 
-# Prints the ids of the jobs that the command is for, of the Sidecar that the line names. It prints
-# nothing if that one does not answer within 2 s, or the user cannot read the key.
+# Prints the ids of the jobs or callbacks that the command is for, of the Sidecar that the line names.
+# It prints nothing if that one does not answer within 2 s, or the user cannot read the key.
 _dataflux_func_sidecar_ids() {
 	local -a words options=()
-	local at
+	local at list=jobs
 	read -ra words <<<"$COMP_LINE"
 	for ((at = 2; at < ${#words[@]}; at++)); do
 		case ${words[at]} in
@@ -80,8 +88,9 @@ _dataflux_func_sidecar_ids() {
 	done
 	case ${words[1]} in
 	wait | cancel) options+=(--running) ;;
+	callbacks) list=callbacks ;;
 	esac
-	timeout 2 "${words[0]}" jobs --quiet "${options[@]}" 2>/dev/null </dev/null
+	timeout 2 "${words[0]}" $list --quiet "${options[@]}" 2>/dev/null </dev/null
 }
 
 # Fills COMPREPLY with the words that compgen produces for the current word.

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -16,16 +17,20 @@ import (
 func TestCallback_ReceiverLikeFunc(t *testing.T) {
 	t.Parallel()
 	d := startDaemon(t, `DRAIN_TIMEOUT = "1s"`)
-	release := make(chan struct{})
-	var again atomic.Bool
+	release, answerPatient := make(chan struct{}), make(chan struct{})
+	var known, allowed atomic.Bool
 	v := newReceiver(t, func(_ int, w http.ResponseWriter, r *http.Request) {
 		switch name := r.URL.Path; {
 		case strings.HasPrefix(name, "/slow"):
 			<-release
+		case name == "/patient":
+			<-answerPatient
 		case name == "/raises":
 			w.WriteHeader(599)
-		case name == "/unknown" && again.CompareAndSwap(false, true):
+		case name == "/unknown" && known.CompareAndSwap(false, true):
 			w.WriteHeader(http.StatusNotFound)
+		case name == "/forbidden" && allowed.CompareAndSwap(false, true):
+			w.WriteHeader(http.StatusUnauthorized)
 		case name == "/large" && r.ContentLength > 1<<20: // as nginx does
 			w.WriteHeader(http.StatusRequestEntityTooLarge)
 		}
@@ -42,19 +47,36 @@ func TestCallback_ReceiverLikeFunc(t *testing.T) {
 		}
 		return got
 	}
+	// Nothing listens at this port.
+	d.shell(fields{"command": "true", "wait": false, "callbackURL": "http://127.0.0.1:1/dead"})
+	d.awaitLog("Callback to 127.0.0.1:1 failed")
+	d.shell(fields{
+		"command": "true", "wait": false, "jobId": "patient", "callbackURL": v.URL + "/patient",
+	})
 	for n := range 5 {
 		for range 5 {
 			call(fmt.Sprintf("/slow/%d", n), "true")
 		}
 	}
-	d.eventually("four attempts to each slow function", func() bool { return len(v.all()) >= 20 })
+	d.eventually("four attempts to each slow function", func() bool { return len(v.all()) >= 21 })
 
 	call("/raises", "echo raises")
 	d.awaitLog("HTTP 599: Func ran the function")
-	call("/unknown", "echo late")
-	d.eventually("a second attempt after 404", func() bool { return len(to("/unknown")) == 2 })
+	for path, status := range map[string]string{"/unknown": "404", "/forbidden": "401"} {
+		call(path, "echo late")
+		d.awaitLog("the receiver answered HTTP " + status)
+		d.eventually("a second attempt after "+status, func() bool { return len(to(path)) == 2 })
+	}
 	call("/large", "echo start; yes | head -c 2000000; echo end")
 	d.eventually("a shortened body after 413", func() bool { return len(to("/large")) == 2 })
+
+	// An attempt without an answer goes on meanwhile, and is not made twice.
+	close(answerPatient)
+	patient := regexp.MustCompile(`Callback delivered .*SIDECAR_JOB_ID=patient`)
+	d.eventually("its delivery", func() bool { return patient.MatchString(d.log()) })
+	if got := to("/patient"); len(got) != 1 {
+		t.Errorf("a silent function was called %d times, want once", len(got))
+	}
 
 	if got := to("/raises"); len(got) != 1 {
 		t.Errorf("a function that raises was run %d times, want once", len(got))

@@ -83,19 +83,29 @@ func TestCompletion_JobIDs(t *testing.T) {
 	d := startDaemon(t)
 	d.cli("shell", "--job-id", "ended-1", "true").want(t, 0, "")
 	d.cli("shell", "--no-wait", "--job-id", "runs-1", "sleep 60").want(t, 0, "runs-1\n")
+	dead := "http://127.0.0.1:1/" // nothing listens, so the result is owed
+	d.cli("shell", "--job-id", "owed-1", "--callback", dead, "true").want(t, 0, "")
 	for shell, offered := range map[string]completer{"bash": inBash(t), "zsh": inZsh(t)} {
 		at := []string{"--config", d.config, "--url", "http://" + d.address}
 		for _, test := range []struct {
 			command, typed string
 			want           []string
 		}{
-			{"jobs", "", []string{"ended-1", "runs-1"}},
-			{"logs", "", []string{"ended-1", "runs-1"}},
+			{"jobs", "", []string{"ended-1", "owed-1", "runs-1"}},
+			{"logs", "", []string{"ended-1", "owed-1", "runs-1"}},
 			{"logs", "en", []string{"ended-1"}},
 			{"wait", "", []string{"runs-1"}},
 			{"cancel", "", []string{"runs-1"}},
+			{"callbacks", "", []string{"drop", "retry"}},
+			{"callbacks retry", "", []string{"owed-1"}},
+			{"callbacks drop", "ow", []string{"owed-1"}},
 		} {
-			words := append(append([]string{test.command}, at...), test.typed)
+			command, action, acts := strings.Cut(test.command, " ")
+			words := append([]string{command}, at...)
+			if acts {
+				words = append(words, action)
+			}
+			words = append(words, test.typed)
 			if got := offered(words...); !slices.Equal(got, test.want) {
 				t.Errorf("%s: %s %q: got %q, want %q", shell, test.command, test.typed, got, test.want)
 			}

@@ -60,8 +60,10 @@ func (m *model) checkKept(d *daemon) {
 		}
 	}
 	m.mu.Unlock()
-	// A kill in the middle of a start makes the next one refuse requests for up to ten seconds.
-	d.eventually("requests are accepted", func() bool { return d.send(d.sign("GET", "/jobs", "null")).status == 200 })
+	// After a kill during a start, requests of the next seconds are refused, as after a power cut.
+	d.eventually("accepted requests", func() bool {
+		return d.send(d.sign("GET", "/jobs", "null")).status == 200
+	})
 	jobs := d.jobs()
 	ends, runs := m.marks("ends"), m.marks("runs")
 	m.mu.Lock()
@@ -125,21 +127,25 @@ func (m *model) check() {
 			m.t.Errorf("a callback came for %q, which nobody sent", token)
 			continue
 		}
-		for _, a := range list {
-			m.checkArrival(e, list[0], a, runs[token] > 0, ends[token] > 0)
+		for i, a := range list {
+			m.checkArrival(e, list[:i+1], a, runs[token] > 0, ends[token] > 0)
 		}
 	}
 }
 
-// checkArrival compares a callback with the first one of its job, and with the marks of the
-// command.
-func (m *model) checkArrival(e *errand, first, a arrival, ran, ended bool) {
+// checkArrival compares a callback with the first one of its job and of its form, and with the marks
+// of the command. The list has the callbacks so far, with this one.
+func (m *model) checkArrival(e *errand, list []arrival, a arrival, ran, ended bool) {
 	var ignored int
+	first := list[slices.IndexFunc(list, func(o arrival) bool { return o.shorter == a.shorter })]
+	if a.shorter && !slices.ContainsFunc(list, func(o arrival) bool { return o.status == 413 }) {
+		m.offend(e, &ignored, "its callback is shortened, without a 413 before")
+	}
 	// A full disk took neither the result nor the delivery, and the journal said so.
 	if m.mayRepeat[a.jobID] && a.state == "interrupted" {
 		return
 	}
-	if a.body != first.body || a.state != first.state || a.jobID != first.jobID || e.jobID != "" && a.jobID != e.jobID {
+	if a.body != first.body || a.state != list[0].state || a.jobID != list[0].jobID || e.jobID != "" && a.jobID != e.jobID {
 		m.offend(e, &ignored, "its callbacks differ: job %s %s %.200s, and %s %s %.200s", first.jobID, first.state, first.body, a.jobID, a.state, a.body)
 	}
 	if !e.callback || e.refused() {
@@ -193,20 +199,12 @@ func (m *model) owed() []*errand {
 	defer m.mu.Unlock()
 	var owed []*errand
 	for token, e := range m.errands {
-		if e.callback && (e.accepted || runs[token] > 0) && !delivered200(m.arrivals[token]) {
+		if e.callback && (e.accepted || runs[token] > 0) &&
+			!slices.ContainsFunc(m.arrivals[token], arrival.final) {
 			owed = append(owed, e)
 		}
 	}
 	return owed
-}
-
-func delivered200(list []arrival) bool {
-	for _, a := range list {
-		if a.confirmed {
-			return true
-		}
-	}
-	return false
 }
 
 // settle waits for owed callbacks, checks everything, and counts. The daemon must run, and its
@@ -237,13 +235,17 @@ func (m *model) settle(within time.Duration) {
 	m.t.Logf("%s; callbacks by state: %v; %d kills, %d stops, %d answers lost on the way", m.sum, m.states(), len(m.kills), len(m.stops), len(m.errors))
 }
 
-// states counts the jobs with a callback by the state in it, and the jobs with several.
+// states counts the jobs with a callback by the state in it, and the jobs with several or with a
+// shortened one.
 func (m *model) states() map[string]int {
 	counts := map[string]int{}
 	for _, list := range m.arrivals {
 		counts[list[0].state]++
 		if len(list) > 1 {
 			counts["repeated"]++
+		}
+		if slices.ContainsFunc(list, func(a arrival) bool { return a.shorter }) {
+			counts["shortened"]++
 		}
 	}
 	return counts

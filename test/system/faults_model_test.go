@@ -3,6 +3,7 @@ package system
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -33,17 +34,29 @@ func (e *errand) refused() bool { return !e.accepted && !e.unsure && e.status !=
 
 // arrival is one callback as a receiver got it.
 type arrival struct {
-	at        time.Time
-	jobID     string
-	state     string
-	body      string
-	confirmed bool // it was answered with 200 or 599, which are final
+	at      time.Time
+	jobID   string
+	state   string
+	body    string
+	shorter bool // the body has the start and the end of the output
+	status  int  // of the answer; 0: none
 }
 
 // span is the time from before a fault until after it; to is zero until then.
 type span struct {
 	from, to time.Time
 }
+
+func newArrival(r *http.Request, body []byte, status int) arrival {
+	h := r.Header
+	return arrival{
+		at: time.Now(), jobID: h.Get("X-Sidecar-Job-Id"), state: h.Get("X-Sidecar-State"),
+		body: string(body), shorter: h.Get("X-Sidecar-Stderr-Omitted") != "", status: status,
+	}
+}
+
+// final reports whether the answer ends the delivery.
+func (a arrival) final() bool { return a.status == http.StatusOK || a.status == 599 }
 
 // model records what must hold for a daemon after any fault: an accepted errand ran at most once,
 // its callback comes at least once and always with the same content, and no request is accepted
@@ -98,6 +111,9 @@ func (m *model) anyPlan(receivers []string) plan {
 	p := plan{sleep: []string{"0", "0", "0.01", "0.05", "0.3"}[m.n(5)], wait: m.n(2) == 0, own: m.n(3) == 0}
 	if at := m.n(2 * len(receivers)); at < len(receivers) {
 		p.callback = receivers[at]
+		if m.n(25) == 0 { // more than is kept of it after a 413
+			p.more = "; yes | head -c 70000 >&2"
+		}
 	}
 	if m.n(40) == 0 { // ends only by SIGKILL
 		p.sleep, p.wait = "120", false

@@ -19,8 +19,31 @@ const (
 	dawdles       // is slow, then accepts
 	breaks        // disconnects after reading everything
 	raises        // answers 599, as Func does after a function that failed
+	forbids       // answers 401, as Func does without authentication
+	unknown       // answers 404, as Func does for an id that it does not have
+	small         // answers 413 to large bodies, as nginx does, and accepts others
 	moodKind      // the number of moods
 )
+
+// maxSmall is the size of a body, in bytes, that a small receiver accepts: more than a shortened one.
+const maxSmall = 100 << 10
+
+// answer returns the status of the answer to a body of this length.
+func (m mood) answer(length int) int {
+	switch {
+	case m == fails:
+		return http.StatusInternalServerError
+	case m == raises:
+		return 599
+	case m == forbids:
+		return http.StatusUnauthorized
+	case m == unknown:
+		return http.StatusNotFound
+	case m == small && length > maxSmall:
+		return http.StatusRequestEntityTooLarge
+	}
+	return http.StatusOK
+}
 
 // faultyReceiver receives callbacks for a model. It can be down, and change its behaviour.
 type faultyReceiver struct {
@@ -85,15 +108,11 @@ func (v *faultyReceiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if now == dawdles {
 		time.Sleep(300 * time.Millisecond)
 	}
-	v.m.arrived(token, arrival{
-		at: time.Now(), jobID: h.Get("X-Sidecar-Job-Id"), state: h.Get("X-Sidecar-State"), body: string(body), confirmed: now == takes || now == dawdles || now == raises,
-	})
-	switch now {
-	case fails:
-		w.WriteHeader(http.StatusInternalServerError)
-	case raises:
-		w.WriteHeader(599)
-	case breaks:
+	if now == breaks {
+		v.m.arrived(token, newArrival(r, body, 0))
 		panic(http.ErrAbortHandler)
 	}
+	status := now.answer(len(body))
+	v.m.arrived(token, newArrival(r, body, status))
+	w.WriteHeader(status)
 }

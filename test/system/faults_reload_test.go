@@ -181,8 +181,9 @@ func (l *longJob) finish() {
 // killsDuringReloads kills the executor at a random moment of a reload: before, in and after the
 // execve. Nothing runs twice, and each promised callback comes.
 func killsDuringReloads(t *testing.T, m *model) {
-	s := newService(t, m, `DRAIN_TIMEOUT = "1s"`, `KILL_GRACE = "300ms"`, "MAX_CALLBACKS = 5000", "KEEP_JOBS = 100000")
+	s := newService(t, m, `DRAIN_TIMEOUT = "1s"`, `KILL_GRACE = "300ms"`, "MAX_CALLBACKS = 5000", "KEEP_JOBS = 100000", "KEEP_BYTES = 134217728")
 	v := s.receiver(8100)
+	v.be(small)
 	s.begin()
 	programs := twoPrograms(t)
 	stop := m.load(s.daemon, 4, []string{v.url()})

@@ -59,8 +59,9 @@ func TestFaults(t *testing.T) {
 // Cases 2, 35 and 44: each role is killed at random moments under load, while receivers fail. After
 // each fault everything known so far is checked.
 func killsAtRandom(t *testing.T, m *model) {
-	s := newService(t, m, `DRAIN_TIMEOUT = "1s"`, `KILL_GRACE = "300ms"`, "MAX_CALLBACKS = 5000", "KEEP_JOBS = 100000")
+	s := newService(t, m, `DRAIN_TIMEOUT = "1s"`, `KILL_GRACE = "300ms"`, "MAX_CALLBACKS = 5000", "KEEP_JOBS = 100000", "KEEP_BYTES = 134217728")
 	steady, fickle := s.receiver(8100), s.receiver(8101)
+	steady.be(small)
 	s.begin()
 	stop := m.load(s.daemon, 5, []string{steady.url(), fickle.url()})
 	for range faultRounds() {

@@ -5,8 +5,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -14,14 +16,15 @@ import (
 )
 
 // Each script runs the built program against a daemon of its own. In a script $URL is that daemon's,
-// its key is in SIDECAR_SECRET_KEY, and `exits N PROGRAM ...` is exec for an exit status.
+// its key is in SIDECAR_SECRET_KEY, `exits N PROGRAM ...` is exec for an exit status, and `await REGEXP
+// PROGRAM ...` runs a program until its output matches.
 // SIDECAR_UPDATE_SCRIPTS=1 writes what is printed into the scripts.
 func TestScript(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		Setup:               startForScript,
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "await": await},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		UpdateScripts:       os.Getenv("SIDECAR_UPDATE_SCRIPTS") == "1",
@@ -61,5 +64,22 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	if got != want {
 		ts.Fatalf("got exit status %d, want %d", got, want)
+	}
+}
+
+// await runs a program again until its standard output matches.
+func await(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: await REGEXP PROGRAM [ARGUMENT...]")
+	}
+	want, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	for end := time.Now().Add(testkit.Patience); ; time.Sleep(20 * time.Millisecond) {
+		ts.Check(ts.Exec(args[1], args[2:]...))
+		if got := ts.ReadFile("stdout"); want.MatchString(got) {
+			return
+		} else if time.Now().After(end) {
+			ts.Fatalf("got %q, want a match of %q", got, args[0])
+		}
 	}
 }
