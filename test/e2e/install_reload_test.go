@@ -13,7 +13,7 @@ func (m *machine) touched() string {
 			! -path '/run/systemd/*' ! -path '/run/udev/*' ! -path '/run/log/*' ! -path '/run/lock/*' -printf '%p %i %m %U %G %C@\n'
 		find /etc /usr/local /usr/lib/systemd /var/lib/systemd/catalog /home -type d -printf '%p %i %m %U %G %C@\n'
 		systemctl show -p ExecMainStartTimestampMonotonic,NRestarts,InvocationID,StateChangeTimestampMonotonic ` +
-		strings.Join([]string{service, socket, ports, metrics}, " "))
+		strings.Join(unitNames, " "))
 }
 
 // entries returns all that the journal has of the units, and of systemd about them.
