@@ -77,7 +77,7 @@ func copyScripts(t *testing.T, folder string) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("%d scripts: %v", len(files), err)
 	}
-	for _, file := range append(files, "../sign/testdata/vectors.json") {
+	for _, file := range append(files, "../sign/testdata/vectors.json", "README.md", "../docs/zh-CN/connector.md") {
 		text, err := os.ReadFile(file)
 		if err == nil {
 			err = os.WriteFile(filepath.Join(folder, filepath.Base(file)), text, 0o644)

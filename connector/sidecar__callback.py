@@ -94,7 +94,8 @@ def _rebuilt(body: Any) -> bytes:
     kwargs = body.get('kwargs') if isinstance(body, Mapping) else None
     if (not isinstance(kwargs, Mapping) or set(kwargs) != {'stdout', 'stderr'}
             or not all(isinstance(text, str) for text in kwargs.values())):
-        raise ValueError('the body is not that of a callback: it needs kwargs with stdout and stderr')
+        raise ValueError('the body is not that of a callback: '
+                         'it needs kwargs with stdout and stderr')
     fixed = {'kwargs': {'stdout': kwargs['stdout'], 'stderr': kwargs['stderr']}}
     text = json.dumps(fixed, ensure_ascii=False, separators=(',', ':'))
     return text.encode('utf-8', 'replace')  # a lone surrogate is not the Sidecar's

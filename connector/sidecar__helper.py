@@ -143,7 +143,7 @@ class SidecarHelper:
         return self._result(job_id, _deadline(timeout))
 
     def cancel(self, job_id: str, timeout: Optional[float] = None) -> Dict[str, Any]:
-        """Requests the end of a job. Its summary is returned at once and may still say 'running'."""
+        """Requests the end of a job. Its summary comes at once, and may still say 'running'."""
         return self._query('DELETE', _path(job_id), _deadline(timeout))
 
     def output(self, job_id: str, stream: str = 'stdout', offset: int = 0, follow: bool = True,

@@ -72,8 +72,8 @@ _dataflux_func_sidecar() {
 	esac
 }
 
-# Prints the ids of the jobs or callbacks that the command is for, of the Sidecar that the line names.
-# It prints nothing if that one does not answer within 2 s, or the user cannot read the key.
+# Prints the ids of the jobs or callbacks that the command is for, of the Sidecar that the line
+# names. It prints nothing if that one does not answer within 2 s, or the user cannot read the key.
 _dataflux_func_sidecar_ids() {
 	local -a words options=()
 	local at list=jobs

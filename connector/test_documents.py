@@ -1,0 +1,52 @@
+"""The examples in the documents, run as they are."""
+import contextlib
+import io
+import re
+import textwrap
+import unittest
+
+import rig
+import sidecar__callback
+import sidecar__helper
+import standin
+import test_callback
+import test_func
+
+
+def examples(document):
+    with open(document, encoding='utf-8') as file:
+        blocks = re.findall(r'^ *```python\n(.*?)^ *```$', file.read(), re.DOTALL | re.MULTILINE)
+    return [textwrap.dedent(block) for block in blocks]
+
+
+class Documents(rig.DaemonCase):
+    def scope(self):
+        """Returns what the examples take from Func, and from a callback."""
+        with test_callback.receiver() as (taken, url):
+            self.helper.shell('echo out', callback_url=url)
+            path, headers, body = taken.get(timeout=20)
+        return {
+            'DFF': standin.DFF({'sidecar': test_func.settings()}),
+            '_DFF_HTTP_REQUEST': standin.http_request(path, headers, body),
+            'sidecar__callback': sidecar__callback, 'sidecar__helper': sidecar__helper,
+            'key': rig.key(), 'path': path, 'headers': headers, 'raw_body': body,
+        }
+
+    def test_every_example_runs(self):
+        for document in ('README.md', 'connector.md'):
+            scope, blocks = self.scope(), examples(document)
+            self.assertGreaterEqual(len(blocks), 7, document)
+            with contextlib.redirect_stdout(io.StringIO()) as printed:
+                for block in blocks:
+                    exec(compile(block, document, 'exec'), scope)
+                self.assertEqual(scope['run']('Tom'), 'hello Tom\n')
+                scope['backup']()
+                job = scope['ask'](scope['start_backup']())
+                scope['cb']('out\n', '')
+            self.assertIn(job['state'], ('queued', 'running', 'ended'))
+            self.assertEqual(scope['got']['stdout'], 'out\n')
+            self.assertTrue(printed.getvalue().endswith(' 1 exited 0 out\n\n'), document)
+
+
+if __name__ == '__main__':
+    unittest.main()
