@@ -11,6 +11,7 @@ export LC_ALL=C TZ=UTC
 NAME=dataflux-func-sidecar
 SCRIPTS="install.sh packaging/run-sidecar.sh packaging/download.sh"
 FILES="units/$NAME.service units/$NAME.socket units/$NAME-ports.service units/$NAME-metrics.socket
+	units/$NAME-reload.path units/$NAME-reload.service
 	units/$NAME.catalog packaging/man/$NAME.8 packaging/man/$NAME.5"
 
 fail() {

@@ -26,6 +26,7 @@ func TestDist_FilesThatInstallersLookFor(t *testing.T) {
 		"linux-arm": "drwxr-xr-x", "linux-arm/" + name + ".tar.gz": "-rw-r--r--",
 		"install.sh": "-rwxr-xr-x", "run-sidecar.sh": "-rwxr-xr-x", "download.sh": "-rwxr-xr-x",
 		name + ".service": "-rw-r--r--", name + ".socket": "-rw-r--r--", name + "-ports.service": "-rw-r--r--", name + "-metrics.socket": "-rw-r--r--",
+		name + "-reload.path": "-rw-r--r--", name + "-reload.service": "-rw-r--r--",
 		name + ".catalog": "-rw-r--r--", name + ".8": "-rw-r--r--", name + ".5": "-rw-r--r--",
 		"version": "-rw-r--r--", "sha256sums": "-rw-r--r--",
 		"license.txt": "-rw-r--r--", "third-party-licences.txt": "-rw-r--r--",

@@ -6,10 +6,10 @@ set -eu
 cd "$(dirname "$0")/.."
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
-for unit in units/*.service units/*.socket; do
+for unit in units/*.service units/*.socket units/*.path; do
     sed 's|/usr/local/bin/dataflux-func-sidecar|/bin/true|' "$unit" > "$copy/$(basename "$unit")"
 done
-said=$(systemd-analyze verify --man=no "$copy"/*.service "$copy"/*.socket 2>&1) || {
+said=$(systemd-analyze verify --man=no "$copy"/*.service "$copy"/*.socket "$copy"/*.path 2>&1) || {
     echo "$said"
     exit 1
 }

@@ -15,10 +15,12 @@ import (
 
 // The units.
 const (
-	Service = "dataflux-func-sidecar.service"
-	Socket  = "dataflux-func-sidecar.socket"
-	Ports   = "dataflux-func-sidecar-ports.service"
-	Metrics = "dataflux-func-sidecar-metrics.socket"
+	Service       = "dataflux-func-sidecar.service"
+	Socket        = "dataflux-func-sidecar.socket"
+	Ports         = "dataflux-func-sidecar-ports.service"
+	Metrics       = "dataflux-func-sidecar-metrics.socket"
+	ReloadPath    = "dataflux-func-sidecar-reload.path"
+	ReloadService = "dataflux-func-sidecar-reload.service"
 )
 
 // Restart is the command that makes the service read its configuration again.
@@ -32,7 +34,7 @@ const StopTimeout = 60 * time.Second
 
 // Names lists the units, the service first.
 func Names() []string {
-	return []string{Service, Socket, Ports, Metrics}
+	return []string{Service, Socket, Ports, Metrics, ReloadPath, ReloadService}
 }
 
 // Properties are properties of one unit by name, in the normalized form of `systemctl show`. The

@@ -2,6 +2,7 @@ package units
 
 import (
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -27,8 +28,7 @@ func TestNames_HaveFiles(t *testing.T) {
 	}
 	var files []string
 	for _, entry := range entries {
-		if strings.HasSuffix(entry.Name(), ".service") || strings.HasSuffix(entry.Name(),
-			".socket") {
+		if slices.Contains([]string{".service", ".socket", ".path"}, filepath.Ext(entry.Name())) {
 			files = append(files, entry.Name())
 		}
 	}

@@ -34,6 +34,9 @@ func Reloaded() Event { return Event{"67fa78a7ef254f9c93787e1c5015dbdf", journal
 // ReloadRefused says why the daemon goes on as before a reload.
 func ReloadRefused() Event { return Event{"39b94bb52592438b98b4a5cd629d9ba9", journal.PriErr} }
 
+// ReloadTriggered says that systemd is asked for a reload, as SIGHUP has arrived.
+func ReloadTriggered() Event { return Event{"1c7da595277f49c9bac570cca1fa466b", journal.PriNotice} }
+
 // RoleStarted says that the network role serves.
 func RoleStarted() Event { return Event{"69362f8f6b224971bb5b16dbde62865f", journal.PriInfo} }
 

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"dataflux-func-sidecar/internal/config"
-	"dataflux-func-sidecar/internal/journal"
 )
 
 // Reload asks the daemon of a state directory to go on as this program, with the configuration at
@@ -54,14 +53,7 @@ func readForReload(path string) (r request, err error) {
 // followHangups makes SIGHUP a reload where the daemon can read its configuration.
 func (s *supervisor) followHangups() {
 	for range s.signals.hangups {
-		if s.asRoot {
-			s.signals.hangupServed()
-			logf(s.log, journal.ReloadRefused(), "SIGHUP has no effect: only root can read the "+
-				"configuration; hint: run systemctl reload dataflux-func-sidecar")
-			continue
-		}
 		if err := s.reloadByItself(); err != nil {
-			s.signals.hangupServed()
 			s.logRefused(err)
 		}
 	}
@@ -85,7 +77,6 @@ func (s *supervisor) reloadByItself() error {
 		request: r, program: program, began: monotonic(), answered: make(chan struct{}),
 	}
 	s.reloads <- q
-	s.signals.hangupServed()
 	<-q.answered
 	return nil
 }

@@ -62,15 +62,7 @@ type FailedStarts struct {
 // nothing if systemd did not start this process, or without a runtime directory.
 func OpenFailedStarts(o Options) *FailedStarts {
 	f := &FailedStarts{options: o, user: os.Geteuid()}
-	directory := os.Getenv("RUNTIME_DIRECTORY")
-	if directory == "" {
-		directory = runtimeDirectory
-	}
-	if os.Getenv("NOTIFY_SOCKET") == "" {
-		return f
-	}
-	path := filepath.Join(directory, "failed-starts")
-	file, err := openHigh(path)
+	file, err := openRuntimeFile("failed-starts")
 	if err != nil {
 		return f
 	}
@@ -80,6 +72,19 @@ func OpenFailedStarts(o Options) *FailedStarts {
 		f.record = startRecord{}
 	}
 	return f
+}
+
+// openRuntimeFile opens a file of the runtime directory, and creates it if it is missing. It fails
+// if systemd did not start this process.
+func openRuntimeFile(name string) (*os.File, error) {
+	if os.Getenv("NOTIFY_SOCKET") == "" {
+		return nil, errors.New("there is no runtime directory")
+	}
+	directory := os.Getenv("RUNTIME_DIRECTORY")
+	if directory == "" {
+		directory = runtimeDirectory
+	}
+	return openHigh(filepath.Join(directory, name))
 }
 
 // openHigh opens a file at a descriptor above those of exec.Descriptors, of which each command is

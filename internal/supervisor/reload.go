@@ -58,6 +58,7 @@ type document struct {
 	Principals privsep.Principals
 	Control    int // descriptors, -1: none
 	Client     int
+	Trigger    int // descriptor of the file of the reloadTrigger, 0: none
 	Sockets    []socketState
 	Cgroups    *exec.CgroupsState // nil: commands have none
 	NoCgroups  string             // why
@@ -226,6 +227,9 @@ func (s *supervisor) write(w *handover.Writer, q *reloadRequest) (*os.File, erro
 	if q.conn != nil {
 		d.Client = w.Keep(descriptorOf(q.conn))
 	}
+	if s.trigger != nil {
+		d.Trigger = w.Keep(descriptorOf(s.trigger.file))
+	}
 	for _, l := range s.sockets {
 		d.Sockets = append(d.Sockets,
 			socketState{w.Keep(descriptorOf(l.file)), l.address.String(), l.metrics})
@@ -270,6 +274,13 @@ func (s *supervisor) execute(q *reloadRequest, w *handover.Writer, file *os.File
 	defer signal.Stop(arrived)
 	if s.signals.stopping() {
 		return errStopping
+	}
+	if len(s.signals.hangups) > 0 { // from before signal.Notify
+		if !s.asRoot {
+			return privsep.ErrSignal
+		}
+		<-s.hangups
+		s.triggerReload()
 	}
 	return s.thread.Exec(privsep.Execution{
 		Program: q.program, Argv: os.Args,

@@ -7,8 +7,8 @@
 //   - failed_start.go: what a start that fails says, and how long it waits
 //   - supervisor.go, role.go, replace.go, drain.go: the life of a role, from its start to the
 //     end of the daemon
-//   - control.go, ask.go, reload.go, takeover.go: the reload: the control socket, what asks for
-//     one, the steps until the execve, and those of the program that takes over
+//   - control.go, ask.go, trigger.go, reload.go, takeover.go: the reload: the control socket, what
+//     asks for one, the steps until the execve, and those of the program that takes over
 //   - notify.go, signals.go, memory.go, processors.go, log.go: systemd and the Go runtime
 package supervisor
 
@@ -59,6 +59,7 @@ type resources struct {
 	asRoot   bool              // the daemon was root: only root can read its configuration
 	byHand   bool              // the sockets are those of --bind
 	control  *net.UnixListener // for reloads; nil if it could not be made
+	trigger  *reloadTrigger    // for SIGHUP after the drop; nil: there is none
 	thread   *privsep.ForkThread
 	restored bool // a reload has executed this program
 }
@@ -150,6 +151,9 @@ func openAsRoot(
 	if r.control, err = openControl(o.StateDir); err != nil {
 		logf(log, journal.Degraded(), "The daemon cannot be reloaded: cannot make %s in the state "+
 			"directory: %v; a restart applies changes", controlName, err)
+	}
+	if r.asRoot {
+		r.trigger = openReloadTrigger()
 	}
 	if r.principals, err = lookUpPrincipals(o.User, o.RoleUser, log); err != nil {
 		return r, err

@@ -15,25 +15,20 @@ type signals struct {
 	terminations chan os.Signal
 	terminated   chan os.Signal // holds the first one for good
 	hangups      chan os.Signal
-	unserved     chan os.Signal // holds a SIGHUP until its reload has begun
 }
 
 // newSignals catches SIGHUP. The others still end the process.
 func newSignals() *signals {
 	s := &signals{
 		terminations: make(chan os.Signal, 1), terminated: make(chan os.Signal, 1),
-		hangups: make(chan os.Signal, 1), unserved: make(chan os.Signal, 1),
+		hangups: make(chan os.Signal, 1),
 	}
 	s.stop, s.cancel = context.WithCancel(context.Background())
 	s.catchHangups()
 	return s
 }
 
-func (s *signals) catchHangups() {
-	for _, c := range []chan os.Signal{s.hangups, s.unserved} {
-		signal.Notify(c, syscall.SIGHUP)
-	}
-}
+func (s *signals) catchHangups() { signal.Notify(s.hangups, syscall.SIGHUP) }
 
 // catchTerminations makes the first SIGTERM or SIGINT end stop, and the second the process.
 func (s *signals) catchTerminations() {
@@ -57,10 +52,3 @@ func (s *signals) release() {
 
 // stopping says that SIGTERM or SIGINT has arrived.
 func (s *signals) stopping() bool { return len(s.terminated) > 0 }
-
-func (s *signals) hangupServed() {
-	select {
-	case <-s.unserved:
-	default:
-	}
-}

@@ -39,7 +39,8 @@ type supervisor struct {
 	retired []*networkRole // replaced ones, which drain, the oldest first
 	drained chan *networkRole
 	reloads chan *reloadRequest
-	report  *reloadReport // nil: no reload is to be reported
+	hangups <-chan os.Signal // SIGHUP after the drop; nil: followHangups has it
+	report  *reloadReport    // nil: no reload is to be reported
 
 	memory         idleMemory
 	announced      bool // READY was sent
@@ -64,7 +65,11 @@ func (s *supervisor) serve(signals *signals) error {
 	s.signals = signals
 	defer signals.release()
 	go s.state.keepSynced(s.log)
-	go s.followHangups()
+	if s.asRoot {
+		s.hangups = s.signals.hangups
+	} else {
+		go s.followHangups()
+	}
 	if s.control != nil {
 		peer := -1
 		if !s.asRoot {
@@ -201,6 +206,8 @@ func (s *supervisor) attend(stop context.Context) (wasReady bool) {
 			s.dismiss(r)
 		case q := <-s.reloads:
 			s.reload(q)
+		case <-s.hangups:
+			s.triggerReload()
 		case <-stop.Done():
 			return true
 		}
@@ -219,6 +226,8 @@ func (s *supervisor) pause(ctx context.Context, d time.Duration) {
 			s.dismiss(r)
 		case q := <-s.reloads:
 			s.reload(q)
+		case <-s.hangups:
+			s.triggerReload()
 		}
 	}
 }
@@ -227,6 +236,7 @@ func (s *supervisor) pause(ctx context.Context, d time.Duration) {
 func (s *supervisor) maintain() {
 	s.feedWatchdog()
 	s.executor.Tidy()
+	s.repeatTrigger()
 	running, _, finished, _ := s.executor.Counts()
 	s.memory.tick(running == 0, finished)
 	s.setStatus()

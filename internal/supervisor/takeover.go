@@ -163,6 +163,9 @@ func (d document) resources(log *journal.Log) (r resources, err error) {
 	}
 	r.principals, r.asRoot, r.text = d.Principals, d.AsRoot, d.Request.Config
 	r.restored = true
+	if d.Trigger > 0 {
+		r.trigger = &reloadTrigger{file: os.NewFile(uintptr(d.Trigger), triggerName)}
+	}
 	if d.Control >= 0 {
 		if r.control, err = adoptListener(d.Control); err != nil {
 			return r, err

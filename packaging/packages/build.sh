@@ -36,7 +36,8 @@ PARTS=$PWD/packaging/packages
 
 # The units of install.sh, with the path of the program in packages. Only Exec…= lines differ.
 write_units() {
-	for unit in "$NAME.socket" "$NAME.service" "$NAME-ports.service" "$NAME-metrics.socket"; do
+	for unit in "$NAME.socket" "$NAME.service" "$NAME-ports.service" "$NAME-metrics.socket" "$NAME-reload.path" \
+		"$NAME-reload.service"; do
 		sed "s|^\(Exec[A-Za-z]*=[-@:+!]*\)/usr/local/bin/$NAME |\1/usr/bin/$NAME |" "units/$unit" >"$WORK/$unit"
 		! grep /usr/local "$WORK/$unit" >&2 || fail "units/$unit names /usr/local elsewhere than at the begin of an Exec…="
 	done

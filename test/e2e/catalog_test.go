@@ -98,7 +98,7 @@ func (m *machine) makeEventsOfCommands() {
 func (m *machine) makeEventsOfReloads() {
 	m.t.Helper()
 	m.checkAnswers(defaultAddress) // by a network role, which can be replaced
-	m.sh("echo 'MAX_BODY = 2000000' >> /etc/dataflux-func-sidecar; systemctl reload " + service)
+	m.sh("echo 'MAX_BODY = 2000000' >> /etc/dataflux-func-sidecar; systemctl kill --signal=HUP --kill-who=main " + service)
 	m.awaitEntry("Reloaded: ")
 	m.awaitEntry("has replaced the former one")
 	m.sh(`cp -p /etc/dataflux-func-sidecar /root/before

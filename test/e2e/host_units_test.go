@@ -12,7 +12,7 @@ import (
 func TestUnits_VerifiedWithDropIns(t *testing.T) {
 	m := installed(t)
 	m.run("test", "-s", "/etc/systemd/system/"+socket+".d/bind.conf")
-	if said, status := m.try("systemd-analyze", "verify", "--man=no", service, socket, ports, metrics); said != "" || status != 0 {
+	if said, status := m.try(append([]string{"systemd-analyze", "verify", "--man=no"}, unitNames...)...); said != "" || status != 0 {
 		t.Errorf("systemd-analyze verify says, with status %d:\n%s", status, said)
 	}
 }

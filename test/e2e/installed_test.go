@@ -3,9 +3,11 @@ package e2e
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"dataflux-func-sidecar/test/testkit"
+	"dataflux-func-sidecar/units"
 )
 
 const (
@@ -15,6 +17,9 @@ const (
 	metrics  = "dataflux-func-sidecar-metrics.socket"
 	checkout = "/root/checkout"
 )
+
+// unitNames are all units of an installation.
+var unitNames = units.Names()
 
 // installed boots a machine with a first installation from a built checkout.
 func installed(t *testing.T, args ...string) *machine {
@@ -55,10 +60,10 @@ func (m *machine) placeRelease(folder string) {
 	m.run("rm", "-r", "/tmp/packing")
 }
 
-func (m *machine) placeParts(units, man string) {
+func (m *machine) placeParts(to, man string) {
 	m.t.Helper()
-	for _, unit := range []string{service, socket, ports, metrics, "dataflux-func-sidecar.catalog"} {
-		m.place("../../units/"+unit, units+"/"+unit, 0o644)
+	for _, unit := range append(slices.Clone(unitNames), "dataflux-func-sidecar.catalog") {
+		m.place("../../units/"+unit, to+"/"+unit, 0o644)
 	}
 	for _, page := range []string{"dataflux-func-sidecar.8", "dataflux-func-sidecar.5"} {
 		m.place("../../packaging/man/"+page, man+"/"+page, 0o644)

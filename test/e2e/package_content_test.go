@@ -34,6 +34,8 @@ func inBoth(t *testing.T) []string {
 		"-rw-r--r-- /usr/lib/systemd/system-preset/80-dataflux-func-sidecar.preset",
 		"-rw-r--r-- /usr/lib/systemd/system/dataflux-func-sidecar-metrics.socket",
 		"-rw-r--r-- /usr/lib/systemd/system/dataflux-func-sidecar-ports.service",
+		"-rw-r--r-- /usr/lib/systemd/system/dataflux-func-sidecar-reload.path",
+		"-rw-r--r-- /usr/lib/systemd/system/dataflux-func-sidecar-reload.service",
 		"-rw-r--r-- /usr/lib/systemd/system/dataflux-func-sidecar.service",
 		"-rw-r--r-- /usr/lib/systemd/system/dataflux-func-sidecar.service.d/first-start.conf",
 		"-rw-r--r-- /usr/lib/systemd/system/dataflux-func-sidecar.socket",
@@ -174,7 +176,7 @@ func checkProgram(t *testing.T, arch, folder string) {
 	if said := output(t, command[0], command[1:]...); !strings.HasPrefix(said, packageName+" "+thisVersion+" ") {
 		t.Errorf("the program for %s says %q", arch, said)
 	}
-	for _, unit := range []string{service, socket, ports} {
+	for _, unit := range unitNames {
 		source, err := os.ReadFile("../../units/" + unit)
 		if err != nil {
 			t.Fatal(err)

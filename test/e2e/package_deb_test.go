@@ -62,7 +62,7 @@ func (m *machine) checkPackageIsIn(key, said string) {
 	if !strings.Contains(said, "configure --print-summary") {
 		m.t.Errorf("it does not say how to see the key:\n%s", said)
 	}
-	if said := m.run("systemd-analyze", "verify", "--man=no", service, socket, ports, metrics); said != "" {
+	if said := m.run(append([]string{"systemd-analyze", "verify", "--man=no"}, unitNames...)...); said != "" {
 		m.t.Errorf("systemd-analyze verify says:\n%s", said)
 	}
 	if said := m.run("dataflux-func-sidecar", "check"); strings.Contains(said, "install.sh") {
@@ -161,7 +161,7 @@ func (m *machine) checkRemoveKeepsWhatIsTheUsers(key string) {
 	m.t.Helper()
 	m.apt("remove", packageName)
 	m.checkRefuses("127.0.0.1:8300")
-	for _, unit := range []string{service, socket, ports, metrics} {
+	for _, unit := range unitNames {
 		if state := m.state(unit); state != "inactive" {
 			m.t.Errorf("%s is %s after it was removed", unit, state)
 		}

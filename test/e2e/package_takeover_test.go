@@ -49,7 +49,7 @@ func (m *machine) checkOriginalIsKept(said string) {
 
 func (m *machine) checkUnitsAreThePackages() {
 	m.t.Helper()
-	for _, unit := range []string{service, socket, ports, metrics} {
+	for _, unit := range unitNames {
 		if path := m.run("systemctl", "show", "--value", "-p", "FragmentPath", unit); !strings.HasSuffix("/usr"+strings.TrimPrefix(path, "/usr"), "/usr/lib/systemd/system/"+unit) {
 			m.t.Errorf("%s is at %s", unit, path)
 		}

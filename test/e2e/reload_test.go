@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"dataflux-func-sidecar/units"
 )
 
 // TestReload_Service reloads a service again and again, with a job that writes, and compares what
@@ -52,6 +54,8 @@ func TestReload_Service(t *testing.T) {
 	}
 	m.run("journalctl", "--quiet", "_UID="+m.run("id", "-u", "dffs-sidecar"), "--grep", "Reloaded: version .* 1 command running, 0 callers waiting, took .*; changed: MAX_BODY")
 
+	m.checkHangups()
+
 	m.sh("touch /tmp/reload/end")
 	m.eventually("the end", func() bool {
 		return strings.Contains(m.run("journalctl", "--quiet", "SIDECAR_JOB_ID=long"), "exit status 7")
@@ -66,6 +70,59 @@ func TestReload_Service(t *testing.T) {
 		t.Errorf("got zombies: %s", children)
 	}
 	m.wantReloadRefused()
+}
+
+// checkHangups sends SIGHUP, which is a reload: with a wrong configuration, with another key, and 50
+// times in a row.
+func (m *machine) checkHangups() {
+	m.t.Helper()
+	main, former := m.executor(), m.client(defaultAddress)
+	hangUp := "kill -HUP " + main
+	m.sh("echo 'MAX_QUEUD = 1' >> " + configFile + "; " + hangUp)
+	m.awaitEntry("MAX_QUEUD is not a key of this file")
+	m.checkAnswers(defaultAddress)
+
+	m.sh("cp -p /root/before " + configFile + "; sed -i 's/^SECRET_KEY.*/SECRET_KEY = \"another-key-0123456789abcdef\"/' " + configFile)
+	m.run("systemctl", "kill", "--signal=HUP", "--kill-who=main", service)
+	accepts := func(c *client) bool {
+		status, _, err := c.post(map[string]any{"command": "true"})
+		if err != nil || status != 200 && status != 401 {
+			m.t.Fatalf("got status %d, %v", status, err)
+		}
+		return status == 200
+	}
+	latter := m.client(defaultAddress)
+	m.eventually("the other key is accepted after SIGHUP", func() bool { return accepts(latter) })
+	if accepts(former) {
+		m.t.Error("after SIGHUP the former key is accepted, want 401")
+	}
+
+	const request = "/run/dataflux-func-sidecar/reload-requested"
+	refused := latter.shell(m.t, "kill -HUP $PPID 2>&1; (echo >"+request+") 2>&1; rm -f "+request+" 2>&1; :")
+	for said, want := range map[string]int{"Operation not permitted": 1, "Permission denied": 2} {
+		if got := strings.Count(refused, said); got != want {
+			m.t.Errorf("a command that asks for a reload: got %q %d times, want %d: %s", said, got, want, refused)
+		}
+	}
+	m.sh("! setpriv --reuid=dffs-sidecar --clear-groups sh -c 'echo >" + request + "'")
+
+	m.sh("cp -p /root/before " + configFile + "; for i in $(seq 50); do " + hangUp + "; done")
+	m.eventually("the former key is accepted after 50 times SIGHUP", func() bool { return accepts(former) })
+	if accepts(latter) {
+		m.t.Error("after 50 times SIGHUP the other key is accepted, want 401")
+	}
+	m.eventually("no request waits", func() bool {
+		return m.sh("stat -c '%s %U %a' "+request) == "0 root 600" && m.state(units.ReloadService) == "inactive"
+	})
+	if state := m.state(units.ReloadPath); state != "active" {
+		m.t.Errorf("%s is %s, want active", units.ReloadPath, state)
+	}
+	if failed := m.run("systemctl", "list-units", "--failed", "--plain", "--no-legend"); failed != "" {
+		m.t.Errorf("failed units: %s", failed)
+	}
+	if now := m.executor(); now != main {
+		m.t.Errorf("the main process is %s, and was %s", now, main)
+	}
 }
 
 // descriptors is how many the main process has open.

@@ -5,11 +5,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"dataflux-func-sidecar/units"
 )
 
 func TestService_UnitsVerified(t *testing.T) {
 	m := installed(t)
-	if said := m.run("systemd-analyze", "verify", "--man=no", service, socket, ports, metrics); said != "" {
+	if said := m.run(append([]string{"systemd-analyze", "verify", "--man=no"}, unitNames...)...); said != "" {
 		t.Errorf("systemd-analyze verify says:\n%s", said)
 	}
 }
@@ -22,8 +24,12 @@ func TestStop_ClosesThePorts(t *testing.T) {
 	if service, socket := m.state(service), m.state(socket); service != "inactive" || socket != "inactive" {
 		t.Errorf("after a stop the service is %s, the socket %s", service, socket)
 	}
+	if state := m.state(units.ReloadPath); state != "inactive" {
+		t.Errorf("after a stop %s is %s, want inactive", units.ReloadPath, state)
+	}
 	m.run("systemctl", "start", "dataflux-func-sidecar")
 	m.checkAnswers(defaultAddress)
+	m.eventually("SIGHUP is a reload again", func() bool { return m.state(units.ReloadPath) == "active" })
 }
 
 // The stop must close the ports in every state of the service.

@@ -4,7 +4,7 @@ NAME=dataflux-func-sidecar
 case $1 in
 remove)
 	if [ -d /run/systemd/system ]; then
-		deb-systemd-invoke stop "$NAME.service" "$NAME.socket" "$NAME-metrics.socket" "$NAME-ports.service" >/dev/null || :
+		deb-systemd-invoke stop "$NAME.service" "$NAME.socket" "$NAME-metrics.socket" "$NAME-ports.service" "$NAME-reload.path" >/dev/null || :
 	fi
 	;;
 # The old program serves until the new one is configured and gets its sockets.

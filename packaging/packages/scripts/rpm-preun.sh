@@ -4,6 +4,6 @@ NAME=dataflux-func-sidecar
 if [ "$1" -eq 0 ]; then
 	systemctl --no-reload --quiet disable "$NAME.service" "$NAME.socket" "$NAME-metrics.socket" || :
 	if [ -d /run/systemd/system ]; then
-		systemctl stop "$NAME.service" "$NAME.socket" "$NAME-metrics.socket" "$NAME-ports.service" || :
+		systemctl stop "$NAME.service" "$NAME.socket" "$NAME-metrics.socket" "$NAME-ports.service" "$NAME-reload.path" || :
 	fi
 fi

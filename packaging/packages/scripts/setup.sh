@@ -76,7 +76,8 @@ take_over_from_script() {
 	wish=$UNIT_DIR/$NAME.service.wants/$NAME-metrics.socket
 	if [ -L "$wish" ]; then ln -sf "/usr/lib/systemd/system/$NAME-metrics.socket" "$wish"; fi
 	rm -f "/usr/local/bin/$NAME" "/usr/local/share/man/man8/$NAME.8" "/usr/local/share/man/man5/$NAME.5" \
-		"$UNIT_DIR/$NAME.socket" "$UNIT_DIR/$NAME-ports.service" "$UNIT_DIR/$NAME-metrics.socket" "$unit"
+		"$UNIT_DIR/$NAME.socket" "$UNIT_DIR/$NAME-ports.service" "$UNIT_DIR/$NAME-metrics.socket" \
+		"$UNIT_DIR/$NAME-reload.path" "$UNIT_DIR/$NAME-reload.service" "$unit"
 	say "took over from install.sh; configuration and state are unchanged"
 }
 
