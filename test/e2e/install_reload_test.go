@@ -3,17 +3,20 @@ package e2e
 import (
 	"strings"
 	"testing"
+
+	"dataflux-func-sidecar/units"
 )
 
 // touched lists the files of an installation with inodes and times of change. The state is left
-// out: a running daemon writes it.
+// out: a running daemon writes it. So is the unit that reloads, which has not run: a daemon-reload
+// gives such a unit a time of change.
 func (m *machine) touched() string {
 	m.t.Helper()
 	return m.sh(`find /etc /usr/local /usr/lib/systemd /var/lib/systemd/catalog /home /run -xdev ! -type d \
 			! -path '/run/systemd/*' ! -path '/run/udev/*' ! -path '/run/log/*' ! -path '/run/lock/*' -printf '%p %i %m %U %G %C@\n'
 		find /etc /usr/local /usr/lib/systemd /var/lib/systemd/catalog /home -type d -printf '%p %i %m %U %G %C@\n'
 		systemctl show -p ExecMainStartTimestampMonotonic,NRestarts,InvocationID,StateChangeTimestampMonotonic ` +
-		strings.Join(unitNames, " "))
+		strings.Join([]string{service, socket, ports, metrics, units.ReloadPath}, " "))
 }
 
 // entries returns all that the journal has of the units, and of systemd about them.
