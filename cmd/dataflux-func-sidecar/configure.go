@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"dataflux-func-sidecar/internal/config"
 	"dataflux-func-sidecar/internal/config/legacy"
@@ -28,6 +29,8 @@ type configureOptions struct {
 	bindGiven    bool
 	bind         []config.Address // of --bind
 	key          config.Key       // of standard input; nil: none was given
+	addKey       bool
+	dropKey      string // first or last; empty: none
 	printSummary bool
 	apply        bool
 }
@@ -43,6 +46,15 @@ func runConfigure(args []string, t terminal) int {
 	bind := flags.String("bind", "", "`ADDRESSES` to listen on, separated by commas")
 	keyOnStdin := flags.Bool("secret-key-stdin", false,
 		"read the Secret Key as one line from standard input")
+	flags.BoolVar(&o.addKey, "add-key", false,
+		"add a key beside the present one, generated and printed unless it is given")
+	flags.Func("drop-key", "remove the `first|last` key of SECRET_KEY, as they stand in the file",
+		func(value string) error {
+			if o.dropKey = value; value != "first" && value != "last" {
+				return errors.New("write first or last, as the keys stand in the file")
+			}
+			return nil
+		})
 	flags.BoolVar(&o.printSummary, "print-summary", false,
 		"print addresses and Secret Key on standard output at the end")
 	flags.BoolVar(&o.apply, "apply", false,
@@ -68,6 +80,9 @@ func runConfigure(args []string, t terminal) int {
 	}
 	if err == nil {
 		err = c.run()
+	}
+	if err == nil {
+		c.tellKey(t.stdout, o.path)
 	}
 	if err == nil && o.apply {
 		err = (&applier{terminal: t, config: c.path, settings: c.result}).apply()
@@ -116,6 +131,7 @@ type configurer struct {
 	original          original
 	result            config.Config // what the configuration says in the end
 	bindNote, keyNote string        // what was done with BIND and SECRET_KEY
+	added             config.Key    // beside or instead of another; nil: none
 }
 
 // original is a configuration of the original Sidecar that is converted.
@@ -176,7 +192,7 @@ func (c *configurer) writeConfig() error {
 		c.path = target // a rename would replace the link, not the file
 	}
 	data, info, err := config.Read(c.path)
-	if errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, os.ErrNotExist) && c.dropKey == "" {
 		return c.create()
 	}
 	if err != nil {
@@ -188,6 +204,9 @@ func (c *configurer) writeConfig() error {
 	amended, err := c.convertOriginal(data)
 	if err == nil {
 		amended, err = c.amend(amended)
+	}
+	if err != nil && strings.Contains(err.Error(), "; hint: ") {
+		return fmt.Errorf("nothing was changed: %w", err)
 	}
 	if err != nil {
 		return errors.Join(err,
@@ -215,6 +234,9 @@ func (c *configurer) create() error {
 	}
 	if key == nil {
 		key, keyNote = config.NewKey(), "generated"
+		if c.addKey {
+			c.added = key
+		}
 	}
 	data, err := config.New(bind, key)
 	if err != nil {
@@ -272,6 +294,9 @@ func (c *configurer) amendKey(data []byte) ([]byte, error) {
 	set, err := config.Has(c.path, data, "SECRET_KEY")
 	if err != nil {
 		return nil, err
+	}
+	if set && (c.addKey || c.dropKey != "") {
+		return c.rotateKeys(data)
 	}
 	c.keyNote = "kept"
 	if c.key == nil && set {
