@@ -734,7 +734,8 @@ remove_installed() {
 	stop_service
 	disable_units
 	for_each_file remove_file
-	rm -f "$UNIT_DIR/$NAME.socket.d/bind.conf" "$UNIT_DIR/$NAME.service.d/allow-sudo.conf"
+	rm -f "$UNIT_DIR/$NAME.socket.d/bind.conf" "$UNIT_DIR/$NAME.service.d/allow-sudo.conf" \
+		"$UNIT_DIR/$NAME.service.d/stop-timeout.conf"
 	rmdir "$UNIT_DIR/$NAME.socket.d" "$UNIT_DIR/$NAME.service.d" 2>/dev/null || true # fails if other drop-ins remain
 	systemctl daemon-reload
 	# shellcheck disable=SC2086 # a list of names

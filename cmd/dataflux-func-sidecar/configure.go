@@ -14,12 +14,13 @@ import (
 	"dataflux-func-sidecar/internal/config/legacy"
 	"dataflux-func-sidecar/internal/escape"
 	"dataflux-func-sidecar/internal/host"
+	"dataflux-func-sidecar/units"
 )
 
 const configureUsage = `configure [OPTIONS]
 
-Creates the configuration with a generated key, or amends the existing one, and writes the addresses
-of BIND for systemd. Without an option that changes it, a value stays as it is. With --apply the
+Creates the configuration with a generated key, or amends the existing one, and tells systemd the
+addresses of BIND, and the time that a stop may take. Without an option that changes it, a value stays as it is. With --apply the
 service follows at once, in the way that the change needs: nothing, a reload, or a restart.`
 
 // configureOptions are what the command line asks for.
@@ -384,18 +385,33 @@ func (c *configurer) warnOfBridge() {
 		config.ShellQuote(config.JoinBind(followed)))
 }
 
-// writeDropIns tells systemd the addresses of BIND. It also removes what a former release told
-// systemd of ALLOW_SUDO, which has an effect without a drop-in now.
+// writeDropIns tells systemd the addresses of BIND, and the time of a stop. It also removes what a
+// former release told systemd of ALLOW_SUDO, which has an effect without a drop-in now.
 func (c *configurer) writeDropIns() error {
 	changed, err := c.place(config.SocketDropIn(c.unitDir), config.SocketDropInText(c.result.Bind))
 	if err != nil {
 		return err
 	}
+	stopChanged, err := c.placeStopTimeout()
+	if err != nil {
+		return err
+	}
 	// install.sh, which prints the summary, applies it by itself.
-	if changed && !c.printSummary && !c.apply {
+	if (changed || stopChanged) && !c.printSummary && !c.apply {
 		c.note("to apply: %s", config.Apply)
 	}
-	return c.removeFormer(config.FormerSudoDropIn(c.unitDir))
+	_, err = c.remove(config.FormerSudoDropIn(c.unitDir), config.IsFormerSudoDropIn)
+	return err
+}
+
+// placeStopTimeout raises TimeoutStopSec= of the service if a stop may take longer than the unit
+// as installed permits, and else removes what it wrote before.
+func (c *configurer) placeStopTimeout() (changed bool, err error) {
+	path := config.StopDropIn(c.unitDir)
+	if c.result.StopTime() < units.StopTimeout {
+		return c.remove(path, config.IsStopDropIn)
+	}
+	return c.place(path, config.StopDropInText(c.result))
 }
 
 // place writes a drop-in unless the same is there already.
@@ -428,21 +444,21 @@ func makeDropInDir(dir string) error {
 	return nil
 }
 
-// removeFormer removes a drop-in of a former release, and its directory if it is empty then. A file
+// remove removes a drop-in that this program wrote, and its directory if it is empty then. A file
 // of that name that an administrator wrote stays.
-func (c *configurer) removeFormer(path string) error {
+func (c *configurer) remove(path string, isOurs func([]byte) bool) (removed bool, err error) {
 	info, err := os.Lstat(path)
 	if err != nil || !info.Mode().IsRegular() {
-		return nil
+		return false, nil
 	}
 	text, err := os.ReadFile(path)
-	if err != nil || !config.IsFormerSudoDropIn(text) {
-		return nil
+	if err != nil || !isOurs(text) {
+		return false, nil
 	}
 	if err := os.Remove(path); err != nil {
-		return fmt.Errorf("cannot remove the drop-in of a former release: %w", err)
+		return false, fmt.Errorf("cannot remove a drop-in that is no longer needed: %w", err)
 	}
 	_ = os.Remove(filepath.Dir(path)) // fails if it is not empty
 	c.note("%s: removed, as it is no longer needed", path)
-	return nil
+	return true, nil
 }
