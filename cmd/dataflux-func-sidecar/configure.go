@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,8 +21,9 @@ import (
 const configureUsage = `configure [OPTIONS]
 
 Creates the configuration with a generated key, or amends the existing one, and tells systemd the
-addresses of BIND, and the time that a stop may take. Without an option that changes it, a value stays as it is. With --apply the
-service follows at once, in the way that the change needs: nothing, a reload, or a restart.`
+addresses of BIND, and the time that a stop may take. Without an option that changes it, a value
+stays as it is. With --apply the service follows at once, in the way that the change needs: nothing,
+a reload, or a restart.`
 
 // configureOptions are what the command line asks for.
 type configureOptions struct {
@@ -178,6 +180,7 @@ func (c *configurer) run() error {
 		}
 	}
 	c.warnOfBridge()
+	c.warnOfAbsent()
 	if c.unitDir == "" {
 		return nil
 	}
@@ -231,7 +234,10 @@ func (c *configurer) writeConfig() error {
 func (c *configurer) create() error {
 	bind, key, keyNote := c.bind, c.key, "set to the given one"
 	if bind == nil {
-		bind = firstBind()
+		var err error
+		if bind, err = firstBind(); err != nil {
+			return err
+		}
 	}
 	if key == nil {
 		key, keyNote = config.NewKey(), "generated"
@@ -368,9 +374,32 @@ func (c *configurer) warnOfShells(data []byte) {
 	}
 }
 
-// firstBind is BIND of a first installation without --bind.
-func firstBind() []config.Address {
-	return host.FollowBridge(config.Default().Bind, host.BridgeAddress())
+// firstBind is BIND of a first installation without --bind. It is an error if containers may look
+// for this host under either of two addresses.
+func firstBind() ([]config.Address, error) {
+	bind, bridge := config.Default().Bind, host.BridgeAddress()
+	followed := host.FollowBridge(bind, bridge)
+	if !slices.Equal(followed, bind) && host.Assigned(netip.MustParseAddr(host.StockBridge)) {
+		return nil, fmt.Errorf("docker0 has %s, and another interface has %s: containers may look "+
+			"for this host under either; hint: name the addresses, such as --bind %s, or --bind "+
+			"%s for both", bridge, host.StockBridge, config.JoinBind(followed),
+			config.JoinBind(append(followed, bind[1:]...)))
+	}
+	return followed, nil
+}
+
+// warnOfAbsent warns of addresses of --bind that this host does not have.
+func (c *configurer) warnOfAbsent() {
+	for _, address := range c.bind {
+		ip := address.AddrPort.Addr()
+		if address.Network == "unix" || ip.IsUnspecified() || ip.IsLoopback() && ip.Is4() ||
+			host.Assigned(ip) {
+			continue
+		}
+		c.note("warning: no interface of this host has %s now, and nothing can call it at %s until "+
+			"one has. That is normal for docker0 before Docker runs, else correct --bind", ip,
+			address)
+	}
 }
 
 // warnOfBridge warns of a BIND in which containers do not find this host.

@@ -40,7 +40,8 @@ func runSockets(args []string, t terminal) int {
 	}
 	unit := shown[units.Socket]
 	c := configurer{
-		configureOptions: configureOptions{unitDir: defaultUnitDir}, out: t.stderr, result: settings,
+		configureOptions: configureOptions{unitDir: defaultUnitDir}, out: t.stderr,
+		result: settings,
 	}
 	if err := c.followConfig(unit); err != nil {
 		t.sayErrors(err)
