@@ -396,9 +396,9 @@ func (c *configurer) warnOfAbsent() {
 			host.Assigned(ip) {
 			continue
 		}
-		c.note("warning: no interface of this host has %s now, and nothing can call it at %s until "+
-			"one has. That is normal for docker0 before Docker runs, else correct --bind", ip,
-			address)
+		c.note("warning: no interface of this host has %s now, and nothing can call it at %s "+
+			"until one has. That is normal for docker0 before Docker runs, else correct --bind",
+			ip, address)
 	}
 }
 

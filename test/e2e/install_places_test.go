@@ -54,6 +54,7 @@ func TestInstall_DownloadByHand(t *testing.T) {
 		m.sh("cmp " + file + " " + dist + "/$(basename " + file + ")")
 	}
 	wantSaid(t, m.run("sh", "/root/hand/run-sidecar.sh"), "Nothing to change")
+	m.runFromSource()
 
 	// The list of a release names the archive in its folder.
 	m.sh("cd " + dist + "; case $(uname -m) in x86_64) folder=linux-amd64 ;; *) folder=linux-arm ;; esac; mkdir $folder; mv *.tar.gz $folder")
@@ -62,4 +63,25 @@ func TestInstall_DownloadByHand(t *testing.T) {
 	wantSaid(t, m.run(dist+"/install.sh"), "Nothing to change")
 	m.sh("cd " + dist + "; printf x >>dataflux-func-sidecar.tar.gz")
 	m.refusal("tar.gz is damaged", dist+"/install.sh")
+}
+
+// runFromSource is `make run` beside an installed service, on the next port and on a given address.
+func (m *machine) runFromSource() {
+	m.t.Helper()
+	m.placeProgram(checkout + "/bin/dataflux-func-sidecar")
+	m.place("../../packaging/run-from-source.sh", checkout+"/packaging/run-from-source.sh", 0o755)
+	for _, test := range []struct{ bind, address, folder, note string }{
+		{"", "127.0.0.1:8100", "run/8100", "note: port 8099 is taken, so this takes 8100"},
+		{"127.0.0.1:8300", "127.0.0.1:8300", "run", ""},
+	} {
+		m.run("systemd-run", "--quiet", "--unit=from-source", "--setenv=BIND="+test.bind, "sh", "-c",
+			"exec "+checkout+"/packaging/run-from-source.sh --user nobody >/root/said 2>&1")
+		m.eventually("it serves", func() bool { return strings.Contains(m.run("cat", "/root/said"), "Ready: ") })
+		said := m.run("cat", "/root/said")
+		wantSaid(m.t, said, test.note, "Starting on "+test.address, "curl http://"+test.address+"\n", "shell --config "+test.folder+"/config")
+		if got := m.sh("cd " + checkout + "; bin/dataflux-func-sidecar shell" + textAfter(m.t, "bin/dataflux-func-sidecar shell", said)); !strings.Contains(got, "(nobody)") {
+			m.t.Errorf("the printed call printed %q", got)
+		}
+		m.run("systemctl", "stop", "from-source")
+	}
 }
