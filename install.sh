@@ -586,6 +586,11 @@ reload_service() {
 		;;
 	3) ACTION=restart ;; # an earlier release, or the original Sidecar
 	*)
+		case $said in *"cannot reload METRICS_BIND"*)
+			ACTION=sockets
+			return
+			;;
+		esac
 		note "$said"
 		restore_configuration
 		CHANGED=$changed_before

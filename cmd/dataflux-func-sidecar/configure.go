@@ -379,7 +379,7 @@ func (c *configurer) warnOfShells(data []byte) {
 func firstBind() ([]config.Address, error) {
 	bind, bridge := config.Default().Bind, host.BridgeAddress()
 	followed := host.FollowBridge(bind, bridge)
-	if !slices.Equal(followed, bind) && host.Assigned(netip.MustParseAddr(host.StockBridge)) {
+	if !slices.Equal(followed, bind) && host.Assigned(stockBridge()) {
 		return nil, fmt.Errorf("docker0 has %s, and another interface has %s: containers may look "+
 			"for this host under either; hint: name the addresses, such as --bind %s, or --bind "+
 			"%s for both", bridge, host.StockBridge, config.JoinBind(followed),
@@ -387,6 +387,8 @@ func firstBind() ([]config.Address, error) {
 	}
 	return followed, nil
 }
+
+func stockBridge() netip.Addr { return netip.MustParseAddr(host.StockBridge) }
 
 // warnOfAbsent warns of addresses of --bind that this host does not have.
 func (c *configurer) warnOfAbsent() {
@@ -405,8 +407,8 @@ func (c *configurer) warnOfAbsent() {
 // warnOfBridge warns of a BIND in which containers do not find this host.
 func (c *configurer) warnOfBridge() {
 	followed := host.FollowBridge(c.result.Bind, host.BridgeAddress())
-	if slices.Equal(followed, c.result.Bind) {
-		return
+	if slices.Equal(followed, c.result.Bind) || host.Assigned(stockBridge()) {
+		return // or the address is meant, which another interface has
 	}
 	c.note("warning: BIND names %s, but docker0 has %s, and containers look for this host there. "+
 		"To change it, run as root: %s --bind %s",

@@ -55,6 +55,10 @@ func Set(name string, data []byte, key, value string) ([]byte, error) {
 	if key == "SECRET_KEY" && len(at.items) == 1 { // after DropKey
 		return splice(data, at.items[0], quoted), nil
 	}
+	if len(at.items) > 1 {
+		return nil, doc.errorAt(key, fmt.Errorf("%s is not one text on one line, so it is left "+
+			"alone: edit it by hand, or use configure --add-key and --drop-key", key))
+	}
 	if !at.text {
 		return nil, doc.errorAt(key, fmt.Errorf("%s is not one text on one line, so it is left "+
 			"alone: edit it by hand", key))
