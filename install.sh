@@ -334,7 +334,7 @@ nearest() {
 
 mount_point() { df -P "$(nearest "$1")" | sed -n '$s/.*% //p'; }
 
-# Before anything is changed, because a place that cannot be written would leave half an installation.
+# Before anything is changed, because a place that cannot be written leaves half an installation.
 check_places() {
 	for place in "$UNIT_DIR" "${CONFIG%/*}" "$STATE_DIR"; do
 		[ -w "$(nearest "$place")" ] ||

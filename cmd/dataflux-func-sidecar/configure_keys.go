@@ -72,8 +72,8 @@ func (c *configurer) tellKey(stdout io.Writer, path string) {
 		c.note("to apply: %s", config.Apply)
 	}
 	if c.addKey && len(c.result.Keys) > 1 {
-		c.note("Next: set this key in DataFlux Func and in every other caller. Until then both are "+
-			"accepted, and callbacks are signed with the first. Afterwards remove the first, as "+
-			"root: %s --drop-key first%s", command, apply)
+		c.note("Next: set this key in DataFlux Func and in every other caller. Until then both "+
+			"are accepted, and callbacks are signed with the first. Afterwards remove the first, "+
+			"as root: %s --drop-key first%s", command, apply)
 	}
 }
