@@ -298,3 +298,24 @@ func checkEdit(t *testing.T, text []byte, parseErr error) {
 		t.Errorf("%q: got %q, %v, want a file with the one key", text, edited, err)
 	}
 }
+
+func TestParse_MetricsBind(t *testing.T) {
+	const before = "SECRET_KEY = \"0123456789abcdef\"\nBIND = \"127.0.0.1:1,0.0.0.0:2\"\nMETRICS_BIND = "
+	for _, test := range []struct{ value, want string }{ // want is of the error, or of the addresses
+		{`""`, ""},
+		{`"127.0.0.1:18099, /run/m.sock"`, "127.0.0.1:18099,/run/m.sock"},
+		{`"[::1]:1"`, "[::1]:1"},
+		{`"127.0.0.1:18099,127.0.0.1:1"`, "line 3, column 1: METRICS_BIND address 2 of 2 is one of BIND already: write another port"},
+		{`"192.0.2.7:2"`, "METRICS_BIND address 1 of 1 is one of BIND already"},
+		{`"18099"`, "METRICS_BIND address 1 of 1 must be an IP address with a port"},
+	} {
+		c, err := Parse("f", []byte(before+test.value))
+		got := JoinBind(c.MetricsBind)
+		if err != nil {
+			got = err.Error()
+		}
+		if got != test.want && (err == nil || !strings.Contains(got, test.want)) {
+			t.Errorf("%s: got %q, want %q", test.value, got, test.want)
+		}
+	}
+}
