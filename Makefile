@@ -15,8 +15,8 @@ help: ## list the targets
 build: ## build bin/dataflux-func-sidecar
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/$(PROGRAM) ./cmd/$(PROGRAM)
 
-run: build ## serve on 127.0.0.1:8099 without systemd, with a generated key, and print a signed call to try
-	@packaging/run-from-source.sh $(RUN_USER)
+run: build ## serve without systemd on 127.0.0.1:8099, the next free port or BIND=…, and print calls to try
+	@BIND='$(BIND)' packaging/run-from-source.sh $(RUN_USER)
 
 test: ## run the unit tests, with the race detector; needs no root
 	go test -race $$(go list ./... | grep -vE '/(test|packaging|connector)(/|$$)')
@@ -48,8 +48,8 @@ soak: ## hostile and ordinary commands together in a booted machine, for SOAK (3
 bench: build ## measure against a bare loop, webhook and OpenSSH; writes docs/benchmark.md
 	go run -C test/bench .
 
-dist: ## write the release folder dist/; DOWNLOAD_URL=https://… becomes the default of download.sh
-	packaging/dist.sh dist
+dist: ## write the release folder dist/; PACKAGES=no: without .deb and .rpm; DOWNLOAD_URL=https://…: the default of download.sh
+	packaging/dist.sh $(if $(filter no,$(PACKAGES)),--no-packages) dist
 
 install: build ## install on this host (sudo make install)
 	./install.sh

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs DataFlux Func Sidecar on this host, or removes it: program, users dffs and dffs-sidecar,
-# configuration, units, journal catalog, manual pages.
+# configuration, units, journal catalog, manual pages. In a release it is also run-sidecar.sh, its
+# name in the manual of DataFlux Func.
 #
 # It can be interrupted at any point and run again: files are replaced by rename, only if they
 # differ, and existing settings change only if an argument says so. A running service is reloaded,
@@ -211,6 +212,8 @@ for_each_file() {
 	for_each_document "$1"
 }
 
+# Prints the path of a part, or nothing. The archive of a release has all parts too, for a folder
+# with a few of its files.
 find_part() {
 	for folder in "$HERE" "$HERE/units" "$HERE/packaging/man"; do
 		if [ -f "$folder/$1" ]; then
@@ -218,7 +221,11 @@ find_part() {
 			return
 		fi
 	done
-	fail "$1 is missing in the folder of install.sh" "copy or download the whole release again"
+}
+
+read_part() {
+	part=$(find_part "$1")
+	if [ -n "$part" ]; then cat "$part"; else tar -xzOf "$SOURCE" "$1"; fi
 }
 
 find_program() {
@@ -238,6 +245,8 @@ find_program() {
 verify() {
 	[ -f "$HERE/sha256sums" ] || return 0
 	listed=$(listed_sum "${1#"$HERE"/}")
+	# The archive may be beside the other files, instead of in the folder that the list names.
+	[ -n "$listed" ] || [ "$1" != "$HERE/$NAME.tar.gz" ] || listed=$(listed_sum "$arch/$NAME.tar.gz")
 	[ -n "$listed" ] || fail "$1 is not listed in sha256sums" "copy or download the whole release again"
 	actual=$(sha256sum <"$1") || actual=unreadable
 	[ "${actual%% *}" = "$listed" ] ||
@@ -253,15 +262,26 @@ listed_sum() {
 
 verify_part() {
 	part=$(find_part "$1")
-	verify "$part"
+	if [ -n "$part" ]; then
+		verify "$part"
+	else
+		say "$members" | grep -qxF "$1" ||
+			fail "$1 is missing in the folder of install.sh" "copy or download the whole release again"
+	fi
 }
 
 check_parts() {
 	arch=$(architecture)
 	SOURCE=$(find_program "$arch")
 	verify "$SOURCE"
+	members=
+	case $SOURCE in
+	*.tar.gz) members=$(tar -tzf "$SOURCE" 2>/dev/null) || cannot_unpack ;;
+	esac
 	for_each_file verify_part
 }
+
+cannot_unpack() { fail "cannot unpack the program from $SOURCE" "the disk may be full, or the file damaged"; }
 
 # ---- the program, staged so that it can be executed before anything is changed
 
@@ -272,8 +292,8 @@ stage_program() {
 	CANDIDATE=$STAGED
 	{ mkdir -p "$BIN_DIR" && rm -f "$STAGED" && true >"$STAGED"; } 2>/dev/null ||
 		fail "cannot write to $BIN_DIR" \
-			"if it is mounted read-only, mount it writable: sudo mount -o remount,rw $(mount_point)"
-	read_program >"$STAGED" || fail "cannot unpack the program from $SOURCE" "the disk may be full, or the file damaged"
+			"if it is mounted read-only, mount it writable: sudo mount -o remount,rw $(mount_point "$BIN_DIR")"
+	read_program >"$STAGED" || cannot_unpack
 	chown root:root "$STAGED"
 	# Not readable, so that a process of dffs that executes it starts non-dumpable.
 	chmod 0711 "$STAGED"
@@ -300,12 +320,43 @@ explain_refusal() {
 	printf '#!/bin/sh\n' >"$STAGED"
 	"$STAGED" 2>/dev/null ||
 		fail "programs cannot be executed in $BIN_DIR" \
-			"if it is mounted noexec: sudo mount -o remount,exec $(mount_point);" \
+			"if it is mounted noexec: sudo mount -o remount,exec $(mount_point "$BIN_DIR");" \
 			"otherwise a security policy (fapolicyd, AppArmor) forbids it"
 	fail "the program in $SOURCE does not run on this machine ($(uname -m))" "use the release for this machine"
 }
 
-mount_point() { df -P "$BIN_DIR" | sed -n '$s/.*% //p'; }
+# nearest PATH: the path itself, or the first folder above it that is there
+nearest() {
+	path=$1
+	while [ ! -e "$path" ]; do path=$(dirname "$path"); done
+	say "$path"
+}
+
+mount_point() { df -P "$(nearest "$1")" | sed -n '$s/.*% //p'; }
+
+# Before anything is changed, because a place that cannot be written leaves half an installation.
+check_places() {
+	for place in "$UNIT_DIR" "${CONFIG%/*}" "$STATE_DIR"; do
+		[ -w "$(nearest "$place")" ] ||
+			fail "cannot write to $place, and nothing was changed" \
+				"if it is mounted read-only, mount it writable: sudo mount -o remount,rw $(mount_point "$place")"
+	done
+	home=$(getent passwd "$RUN_USER" | cut -d: -f6)
+	home=${home:-$HOME_DIR}
+	[ -d "$home" ] || [ -w "$(nearest "$home")" ] ||
+		fail "cannot make $home, the home directory of user $RUN_USER, and nothing was changed" \
+			"if it is mounted read-only: sudo mount -o remount,rw $(mount_point "$home");" \
+			"or give the user another one, which this installation keeps:" \
+			"$(home_elsewhere) /var/lib/$RUN_USER $RUN_USER"
+}
+
+home_elsewhere() {
+	if getent passwd "$RUN_USER" >/dev/null; then
+		say "sudo usermod --home"
+	else
+		say "sudo useradd --system --user-group --shell $(nologin) --create-home --home-dir"
+	fi
+}
 
 # Before anything is changed, because a port in use would otherwise appear as a failed start.
 check_ports() {
@@ -392,10 +443,9 @@ keep_foreign_unit() {
 }
 
 install_file() {
-	part=$(find_part "$1") || return
-	if has_mode "$2/$1" 644 && cmp -s "$part" "$2/$1"; then return; fi
-	mkdir -p "$2" && install -o root -g root -m 0644 "$part" "$2/$1.new" && mv -f "$2/$1.new" "$2/$1" &&
-		note_change "$2/$1"
+	if has_mode "$2/$1" 644 && read_part "$1" | cmp -s - "$2/$1"; then return; fi
+	mkdir -p "$2" && rm -f "$2/$1.new" && read_part "$1" >"$2/$1.new" && chown root:root "$2/$1.new" &&
+		chmod 0644 "$2/$1.new" && mv -f "$2/$1.new" "$2/$1" && note_change "$2/$1"
 }
 
 note_change() {
@@ -536,6 +586,11 @@ reload_service() {
 		;;
 	3) ACTION=restart ;; # an earlier release, or the original Sidecar
 	*)
+		case $said in *"cannot reload METRICS_BIND"*)
+			ACTION=sockets
+			return
+			;;
+		esac
 		note "$said"
 		restore_configuration
 		CHANGED=$changed_before
@@ -582,7 +637,25 @@ start_service() {
 	systemctl restart "$NAME.service" || did_not_start # a service that fails repeatedly is not inactive
 }
 
-did_not_start() { fail "the service did not start" "see journalctl -u $NAME -n 20"; }
+did_not_start() {
+	reason=$(refusal)
+	case $reason in
+	*"; hint: "*) fail "the service did not start: ${reason%%; hint: *}" "${reason#*; hint: }" ;;
+	?*) fail "the service did not start: $reason" "correct that, then sudo systemctl restart $NAME" ;;
+	esac
+	note "The last entries of the service in the journal:"
+	journalctl --quiet --no-pager --unit="$NAME.service" --lines=5 --output=cat >&2 || true
+	fail "the service did not start" "see journalctl -u $NAME -n 20"
+}
+
+# Why the daemon refused its last start, or nothing. Entries of commands are of other users.
+refusal() {
+	journalctl --sync 2>/dev/null || true
+	set -- _UID=0
+	if uid=$(id -u "$ROLE_USER" 2>/dev/null); then set -- "$@" "_UID=$uid"; fi
+	journalctl --quiet --no-pager --unit="$NAME.service" --lines=200 --output=cat "$@" 2>/dev/null |
+		grep -E '^(Not serving|Ready): ' | tail -n 1 | sed -n 's/^Not serving: //p'
+}
 
 # end_and_restart COMMAND...: says what the restart waits for and what it has ended. A restart keeps
 # the listening sockets, so that no call is lost.
@@ -677,6 +750,7 @@ tell_of_firewalld() {
 install_sidecar() {
 	check_parts
 	check_role_user
+	check_places
 	read_secret_key
 	lock
 	CHANGED=no
@@ -704,6 +778,16 @@ install_sidecar() {
 	rm -f "$IN_FORCE"
 	tell_firewall
 	say "$summary"
+	tell_next
+}
+
+# The release folder has the documents beside this script.
+tell_next() {
+	guide=$HERE/connector/README.md
+	[ -f "$guide" ] || guide="connector/README.md of the release"
+	[ "$CHANGED" = no ] || note "Installed: $("$PROGRAM" version)."
+	note "Next: in DataFlux Func create a connector with this address and key ($guide)." \
+		"To test this host: sudo $NAME check"
 }
 
 # ---- the steps of a removal
@@ -734,7 +818,8 @@ remove_installed() {
 	stop_service
 	disable_units
 	for_each_file remove_file
-	rm -f "$UNIT_DIR/$NAME.socket.d/bind.conf" "$UNIT_DIR/$NAME.service.d/allow-sudo.conf"
+	rm -f "$UNIT_DIR/$NAME.socket.d/bind.conf" "$UNIT_DIR/$NAME.service.d/allow-sudo.conf" \
+		"$UNIT_DIR/$NAME.service.d/stop-timeout.conf"
 	rmdir "$UNIT_DIR/$NAME.socket.d" "$UNIT_DIR/$NAME.service.d" 2>/dev/null || true # fails if other drop-ins remain
 	systemctl daemon-reload
 	# shellcheck disable=SC2086 # a list of names

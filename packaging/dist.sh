@@ -1,5 +1,6 @@
 #!/bin/sh
-# Writes the release folder: dist.sh [--no-packages] FOLDER. `make dist` calls it.
+# Writes the release folder: dist.sh [--no-packages] FOLDER. `make dist` calls it, `make dist
+# PACKAGES=no` with --no-packages.
 #
 # The same source and the same versions of Go, tar and gzip give the same bytes, independent of the
 # path of the checkout and the umask. DOWNLOAD_URL=https://… in the environment becomes the default
@@ -9,10 +10,11 @@ umask 022
 export LC_ALL=C TZ=UTC
 
 NAME=dataflux-func-sidecar
-SCRIPTS="install.sh packaging/run-sidecar.sh packaging/download.sh"
+SCRIPTS="install.sh packaging/download.sh"
 FILES="units/$NAME.service units/$NAME.socket units/$NAME-ports.service units/$NAME-metrics.socket
 	units/$NAME-reload.path units/$NAME-reload.service
 	units/$NAME.catalog packaging/man/$NAME.8 packaging/man/$NAME.5"
+DOCUMENTS="README.md CHANGELOG.md SECURITY.md CONTRIBUTING.md LICENSE docs connector packaging/completions"
 
 fail() {
 	printf 'dist.sh: %s\n' "$*" >&2
@@ -45,8 +47,8 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
 check_parts() {
-	for part in $SCRIPTS $FILES LICENSE; do
-		[ -f "$part" ] || fail "$part is missing: it is part of every release"
+	for part in $SCRIPTS $FILES $DOCUMENTS; do
+		[ -e "$part" ] || fail "$part is missing: it is part of every release"
 	done
 	if [ -e "$DIST" ] && [ ! -f "$DIST/sha256sums" ]; then
 		fail "$DIST is there and is no release folder: remove it or name another"
@@ -79,15 +81,20 @@ read_version() {
 	export SOURCE_DATE_EPOCH
 }
 
+# The archive has the program first, and then the files that install.sh installs, so that it can be
+# downloaded by hand with few other files.
 write_archive() {
 	mkdir -p "$NEW/$2"
-	tar --format=ustar --owner=0 --group=0 --numeric-owner --mode=0755 --mtime="@$SOURCE_DATE_EPOCH" \
-		-C "$WORK/$1" -cf "$WORK/$1.tar" "$NAME"
+	for part in $FILES; do install -m 0644 "$part" "$WORK/$1"; done
+	# shellcheck disable=SC2046 # names
+	tar --format=ustar --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" \
+		-C "$WORK/$1" -cf "$WORK/$1.tar" "$NAME" $(for part in $FILES; do basename "$part"; done)
 	gzip -n -9 <"$WORK/$1.tar" >"$NEW/$2/$NAME.tar.gz"
 }
 
 write_parts() {
 	for part in $SCRIPTS; do install -m 0755 "$part" "$NEW/${part##*/}"; done
+	install -m 0755 install.sh "$NEW/run-sidecar.sh" # its name in the manual of DataFlux Func
 	for part in $FILES; do install -m 0644 "$part" "$NEW/${part##*/}"; done
 	sed -i "s|^DEFAULT_URL=.*|DEFAULT_URL='$DOWNLOAD_URL'|" "$NEW/download.sh"
 	printf '%s\n' "$VERSION" >"$NEW/version"
@@ -96,9 +103,20 @@ write_parts() {
 	packaging/third-party-licences.sh >"$NEW/third-party-licences.txt"
 }
 
+# The paths are those of the repository, so that links hold.
+write_documents() {
+	mkdir -p "$NEW/connector" "$NEW/completions"
+	install -m 0644 README.md CHANGELOG.md SECURITY.md CONTRIBUTING.md LICENSE "$NEW"
+	cp -R docs "$NEW"
+	install -m 0644 connector/README.md connector/sidecar__*.py "$NEW/connector"
+	install -m 0644 packaging/completions/* "$NEW/completions"
+	chmod -R u=rwX,go=rX "$NEW/docs"
+}
+
 # For DataFlux Func: a ZIP for Script Set Import, and the same tree for a Script Market.
 write_func_scripts() {
-	GOFLAGS='' GOOS='' GOARCH='' go run ./packaging/scriptset --time "$SOURCE_DATE_EPOCH" \
+	# Built as the program is, so that the standard library is compiled once.
+	CGO_ENABLED=0 GOFLAGS='' GOOS='' GOARCH='' go run -trimpath ./packaging/scriptset --time "$SOURCE_DATE_EPOCH" \
 		--zip "$NEW/$NAME-scripts.zip" --tree "$NEW/func"
 }
 
@@ -108,20 +126,25 @@ write_packages() {
 	fi
 }
 
-# sum_files FOLDER [CONDITION...] writes FOLDER/sha256sums for the files that the condition of find
+# sum_files FOLDER LIST [CONDITION...] writes FOLDER/LIST for the files that the condition of find
 # selects.
 sum_files() {
 	folder=$1
-	shift
-	(cd "$folder" && find . -type f ! -path ./sha256sums "$@" -printf '%P\0' | sort -z | xargs -0 sha256sum) \
-		>"$WORK/sha256sums"
-	install -m 0644 "$WORK/sha256sums" "$folder/sha256sums"
+	list=$2
+	shift 2
+	(cd "$folder" && find . -type f ! -path "./$list" "$@" -printf '%P\0' | sort -z | xargs -0 sha256sum) \
+		>"$WORK/sums"
+	install -m 0644 "$WORK/sums" "$folder/$list"
 }
 
-# The tree for Func has its own list, because download.sh refuses one with paths of such a depth.
+# The documents and the tree for Func have lists of their own: download.sh refuses a list with their
+# paths, and needs neither. Each of these lists is in sha256sums.
 write_sums() {
-	sum_files "$NEW/func"
-	sum_files "$NEW" '(' ! -path './func/*' -o -path ./func/sha256sums ')'
+	sum_files "$NEW/func" sha256sums
+	documents='\./\([A-Z].*\|docs/.*\|connector/.*\|completions/.*\)'
+	sum_files "$NEW" documents.sha256sums -regex "$documents"
+	sum_files "$NEW" sha256sums '(' ! -path './func/*' -o -path ./func/sha256sums ')' \
+		! -regex "$documents"
 }
 
 check_parts
@@ -133,6 +156,7 @@ read_version
 write_archive amd64 linux-amd64
 write_archive arm64 linux-arm
 write_parts
+write_documents
 write_func_scripts
 write_packages
 write_sums

@@ -28,11 +28,17 @@ func TestDist_FilesThatInstallersLookFor(t *testing.T) {
 		name + ".service": "-rw-r--r--", name + ".socket": "-rw-r--r--", name + "-ports.service": "-rw-r--r--", name + "-metrics.socket": "-rw-r--r--",
 		name + "-reload.path": "-rw-r--r--", name + "-reload.service": "-rw-r--r--",
 		name + ".catalog": "-rw-r--r--", name + ".8": "-rw-r--r--", name + ".5": "-rw-r--r--",
-		"version": "-rw-r--r--", "sha256sums": "-rw-r--r--",
+		"version": "-rw-r--r--", "sha256sums": "-rw-r--r--", "documents.sha256sums": "-rw-r--r--",
 		"license.txt": "-rw-r--r--", "third-party-licences.txt": "-rw-r--r--",
 		name + "-scripts.zip": "-rw-r--r--",
 		"func":                "drwxr-xr-x", "func/script-sets": "drwxr-xr-x", "func/script-sets/sidecar": "drwxr-xr-x",
 		"func/META.yaml": "-rw-r--r--", "func/NOTE.txt": "-rw-r--r--", "func/sha256sums": "-rw-r--r--",
+	}
+	for _, folder := range []string{"docs", "docs/zh-CN", "connector", "completions"} {
+		modes[folder] = "drwxr-xr-x"
+	}
+	for _, file := range documents(t) {
+		modes[file] = "-rw-r--r--"
 	}
 	for _, script := range []string{"wire", "helper", "callback", "example"} {
 		modes["func/script-sets/sidecar/"+script+".py"] = "-rw-r--r--"
@@ -48,6 +54,24 @@ func TestDist_FilesThatInstallersLookFor(t *testing.T) {
 	}
 }
 
+// documents returns the files of a release that are read and not installed.
+func documents(t *testing.T) []string {
+	t.Helper()
+	files := []string{"README.md", "CHANGELOG.md", "SECURITY.md", "CONTRIBUTING.md", "LICENSE", "connector/README.md"}
+	for pattern, folder := range map[string]string{
+		"../docs/*.*": "docs/", "../docs/zh-CN/*": "docs/zh-CN/", "../connector/sidecar__*.py": "connector/", "completions/*": "completions/",
+	} {
+		paths, err := filepath.Glob(pattern)
+		if err != nil || len(paths) == 0 {
+			t.Fatalf("%s: %q, %v", pattern, paths, err)
+		}
+		for _, path := range paths {
+			files = append(files, folder+filepath.Base(path))
+		}
+	}
+	return files
+}
+
 func releaseFolder(t *testing.T) string {
 	t.Helper()
 	dir, err := dist()
@@ -61,13 +85,14 @@ func TestDist_ChecksumsCoverEveryFile(t *testing.T) {
 	t.Parallel()
 	dir := releaseFolder(t)
 	var listed []string
-	for _, folder := range []string{"", "func/"} {
-		check := exec.Command("sha256sum", "--check", "--strict", "--quiet", "sha256sums")
+	for _, list := range []string{"sha256sums", "documents.sha256sums", "func/sha256sums"} {
+		folder, base := filepath.Split(list)
+		check := exec.Command("sha256sum", "--check", "--strict", "--quiet", base)
 		check.Dir = filepath.Join(dir, folder)
 		if out, err := check.CombinedOutput(); err != nil {
 			t.Errorf("sha256sum --check in %s: %v\n%s", check.Dir, err, out)
 		}
-		names := namesIn(t, filepath.Join(check.Dir, "sha256sums"))
+		names := namesIn(t, filepath.Join(dir, list))
 		if !slices.IsSorted(names) {
 			t.Errorf("not sorted: %q", names)
 		}
@@ -118,24 +143,37 @@ func namesIn(t *testing.T, list string) []string {
 	return names
 }
 
-func TestDist_ArchiveHoldsOnlyTheProgram(t *testing.T) {
+// The program comes first: install.sh of 1.0.0 takes the first member of its name.
+func TestDist_ArchiveHoldsWhatIsInstalled(t *testing.T) {
 	t.Parallel()
 	dir := releaseFolder(t)
 	machines := map[string]elf.Machine{"linux-amd64": elf.EM_X86_64, "linux-arm": elf.EM_AARCH64}
 	for folder, machine := range machines {
-		header, program := onlyMember(t, filepath.Join(dir, folder, name+".tar.gz"))
+		headers, files := members(t, filepath.Join(dir, folder, name+".tar.gz"))
 		released := time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)
-		if header.Name != name || header.Mode != 0o755 || header.Uid != 0 || header.Gid != 0 || !header.ModTime.Equal(released) {
-			t.Errorf("%s: %+v", folder, header)
+		for i, header := range headers {
+			mode := int64(0o644)
+			if i == 0 {
+				mode = 0o755
+			}
+			if header.Mode != mode || header.Uid != 0 || header.Gid != 0 || !header.ModTime.Equal(released) {
+				t.Errorf("%s: %+v", folder, header)
+			}
 		}
-		binary, err := elf.NewFile(bytes.NewReader(program))
-		if err != nil || binary.Machine != machine {
-			t.Errorf("%s: %v, %v", folder, binary, err)
+		binary, err := elf.NewFile(bytes.NewReader(files[name]))
+		if err != nil || binary.Machine != machine || headers[0].Name != name {
+			t.Errorf("%s: %v, %v, first %s", folder, binary, err, headers[0].Name)
+		}
+		for _, ending := range []string{".service", ".socket", "-ports.service", "-metrics.socket", ".catalog", ".8", ".5"} {
+			beside, err := os.ReadFile(filepath.Join(dir, name+ending))
+			if err != nil || !bytes.Equal(files[name+ending], beside) {
+				t.Errorf("%s: %s differs from the one beside it (%v)", folder, name+ending, err)
+			}
 		}
 	}
 }
 
-func onlyMember(t *testing.T, archive string) (*tar.Header, []byte) {
+func members(t *testing.T, archive string) (headers []*tar.Header, files map[string][]byte) {
 	t.Helper()
 	file, err := os.Open(archive)
 	if err != nil {
@@ -146,28 +184,30 @@ func onlyMember(t *testing.T, archive string) (*tar.Header, []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	members := tar.NewReader(unzipped)
-	header, err := members.Next()
-	if err != nil {
-		t.Fatal(err)
+	in, files := tar.NewReader(unzipped), map[string][]byte{}
+	for {
+		header, err := in.Next()
+		if err == io.EOF {
+			return headers, files
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := io.ReadAll(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		headers, files[header.Name] = append(headers, header), content
 	}
-	content, err := io.ReadAll(members)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if next, err := members.Next(); err != io.EOF {
-		t.Errorf("%s has a second member: %v, %v", archive, next, err)
-	}
-	return header, content
 }
 
 func TestDist_VersionFile(t *testing.T) {
 	t.Parallel()
 	dir := releaseFolder(t)
 	folder := map[string]string{"amd64": "linux-amd64", "arm64": "linux-arm"}[runtime.GOARCH]
-	_, content := onlyMember(t, filepath.Join(dir, folder, name+".tar.gz"))
+	_, files := members(t, filepath.Join(dir, folder, name+".tar.gz"))
 	program := filepath.Join(t.TempDir(), name)
-	if err := writeProgram(program, content); err != nil {
+	if err := writeProgram(program, files[name]); err != nil {
 		t.Fatal(err)
 	}
 	said, err := exec.Command(program, "version").Output()

@@ -276,7 +276,8 @@ check_list() {
 
 # A download folder has the top-level files, and the program for one architecture.
 write_own_list() {
-	sed -E "s|^(.{64}) .$FOLDER/$NAME\\.tar\\.gz\$|\\1  $NAME.tar.gz|; \\|/|d; s/^(.{64}) ./\\1  /" \
+	# That of documents, which are not downloaded, is left out.
+	sed -E "/ .documents\\.sha256sums\$/d; s|^(.{64}) .$FOLDER/$NAME\\.tar\\.gz\$|\\1  $NAME.tar.gz|; \\|/|d; s/^(.{64}) ./\\1  /" \
 		"$TEMP/list" >"$TEMP/new/sha256sums"
 	cut -c 67- "$TEMP/new/sha256sums" | sort >"$TEMP/names"
 	twice=$(uniq -d "$TEMP/names" | head -n 1)

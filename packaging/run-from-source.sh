@@ -1,20 +1,41 @@
 #!/bin/sh
-# Serves on 127.0.0.1:8099 without systemd, with a configuration and a key of its own under run/.
-# Further arguments go to `serve`. Called by `make run`, which builds first.
+# Serves without systemd, with a configuration and a key of its own, until Ctrl-C. Called by `make
+# run`, which builds first. BIND in the environment names the addresses; without it, this serves on
+# 127.0.0.1:8099, or on the next free port. Arguments go to `serve`.
 set -eu
 cd "$(dirname "$0")/.."
 program=bin/dataflux-func-sidecar
-address=127.0.0.1:8099
+folder=run
 
-(umask 077 && mkdir -p run)
-"$program" configure --config run/config --bind "$address" --unit-dir ''
+# is_taken PORT: something listens on it
+is_taken() {
+	grep -qE "^ *[0-9]+: [0-9A-F]+:$(printf %04X "$1") [0-9A-F:]+ 0A " /proc/net/tcp /proc/net/tcp6 2>/dev/null
+}
 
+if [ -z "${BIND-}" ]; then
+	port=8099
+	while is_taken "$port"; do port=$((port + 1)); done
+	BIND=127.0.0.1:$port
+	if [ "$port" -ne 8099 ]; then
+		folder=run/$port # run/ may belong to another `make run`
+		printf 'note: port 8099 is taken, so this takes %s; to choose: make run BIND=127.0.0.1:9000\n' "$port" >&2
+	fi
+fi
+
+(umask 077 && mkdir -p "$folder")
+"$program" configure --config "$folder/config" --bind "$BIND" --unit-dir ''
+
+first=${BIND%%,*}
+case $first in
+/*) call="curl --unix-socket $first http://sidecar" ;;
+*) call="curl http://$first" ;;
+esac
 cat <<TEXT
 
-Serving on http://$address until Ctrl-C. In another terminal, from this folder:
+Starting on $BIND, until Ctrl-C. In another terminal, from this folder:
 
-    curl http://$address
-    $program sign --config run/config http://$address/shell '{"command":"hostname; id"}' | curl --config -
+    $call
+    $program shell --config $folder/config 'hostname; id'
 
 TEXT
-exec "$program" serve --config run/config --bind "$address" --state-dir run/state "$@"
+exec "$program" serve --config "$folder/config" --bind "$BIND" --state-dir "$folder/state" "$@"

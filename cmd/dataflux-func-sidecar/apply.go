@@ -69,22 +69,42 @@ func (a *applier) apply() error {
 	if state := service["ActiveState"]; state != "active" && state != "reloading" {
 		return a.start()
 	}
-	served, err := check.Served(a.shown)
+	metrics := slices.Clone(a.settings.MetricsBind)
+	if unit := a.shown[units.Metrics]; unit["ActiveState"] == "active" {
+		metrics = append(metrics, parseAddresses(unit.Listen())...)
+	}
+	served, err := check.Served(service, metrics)
 	if err != nil {
 		return err
 	}
-	if check.Agree(config.Texts(served), a.settings.Bind) {
+	socket := a.shown[units.Socket]
+	holdsBind := check.Agree(socket.Listen(), a.settings.Bind) && !a.unread(units.Socket)
+	switch agrees := check.Agree(config.Texts(served), a.settings.Bind); {
+	case agrees && !slices.ContainsFunc(a.settings.MetricsBind, notOpen):
 		return a.reload()
+	case agrees || holdsBind && containsAll(served, a.settings.Bind):
+		return a.changeMetrics(served)
 	}
 	return a.rebind(served)
 }
 
+// ask asks systemd for the state of the units.
 func (a *applier) ask() (err error) {
 	a.shown, err = units.ShowSettled([]string{
 		"LoadState", "ActiveState", "NeedDaemonReload", "Listen", "DropInPaths", "MainPID",
 		"ExecMainStartTimestampMonotonic", "ExecStart",
 	}, units.Names()...)
-	return err
+	if err != nil {
+		return err
+	}
+	// systemd 252 does not notice the first drop-in of a unit.
+	service, dropIn := a.shown[units.Service], config.StopDropIn(defaultUnitDir)
+	_, missing := os.Stat(dropIn)
+	if read := slices.Contains(strings.Fields(service["DropInPaths"]),
+		dropIn); read != (missing == nil) {
+		service["NeedDaemonReload"] = "yes"
+	}
+	return nil
 }
 
 func (a *applier) step(format string, args ...any) {
@@ -224,6 +244,30 @@ func (a *applier) restart(why string) error {
 	a.step("%s: restarting the service; running commands have up to %s to finish, and callers "+
 		"wait meanwhile", why, a.settings.DrainTimeout)
 	return a.serve("restart")
+}
+
+func notOpen(address config.Address) bool { return !host.ServiceHas(address) }
+
+func containsAll(addresses, wanted []config.Address) bool {
+	return !slices.ContainsFunc(wanted, func(address config.Address) bool {
+		return !slices.Contains(addresses, address)
+	})
+}
+
+// changeMetrics changes addresses that systemd does not hold, those of METRICS_BIND.
+func (a *applier) changeMetrics(served []config.Address) error {
+	if err := a.readUnits(); err != nil {
+		return err
+	}
+	why := "METRICS_BIND has changed"
+	if !slices.ContainsFunc(a.settings.MetricsBind, notOpen) {
+		why = "the service listens on addresses that are no longer configured"
+	}
+	if err := a.restart(why); err != nil {
+		return err
+	}
+	removeStale(served, a.settings.Bind)
+	return nil
 }
 
 // rebind changes the addresses. Those that stay keep their sockets, with the connections that wait

@@ -5,21 +5,25 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"dataflux-func-sidecar/internal/config"
 	"dataflux-func-sidecar/internal/config/legacy"
 	"dataflux-func-sidecar/internal/escape"
 	"dataflux-func-sidecar/internal/host"
+	"dataflux-func-sidecar/units"
 )
 
 const configureUsage = `configure [OPTIONS]
 
-Creates the configuration with a generated key, or amends the existing one, and writes the addresses
-of BIND for systemd. Without an option that changes it, a value stays as it is. With --apply the
-service follows at once, in the way that the change needs: nothing, a reload, or a restart.`
+Creates the configuration with a generated key, or amends the existing one, and tells systemd the
+addresses of BIND, and the time that a stop may take. Without an option that changes it, a value
+stays as it is. With --apply the service follows at once, in the way that the change needs: nothing,
+a reload, or a restart.`
 
 // configureOptions are what the command line asks for.
 type configureOptions struct {
@@ -28,6 +32,8 @@ type configureOptions struct {
 	bindGiven    bool
 	bind         []config.Address // of --bind
 	key          config.Key       // of standard input; nil: none was given
+	addKey       bool
+	dropKey      string // first or last; empty: none
 	printSummary bool
 	apply        bool
 }
@@ -43,6 +49,15 @@ func runConfigure(args []string, t terminal) int {
 	bind := flags.String("bind", "", "`ADDRESSES` to listen on, separated by commas")
 	keyOnStdin := flags.Bool("secret-key-stdin", false,
 		"read the Secret Key as one line from standard input")
+	flags.BoolVar(&o.addKey, "add-key", false,
+		"add a key beside the present one, generated and printed unless it is given")
+	flags.Func("drop-key", "remove the `first|last` key of SECRET_KEY, as they stand in the file",
+		func(value string) error {
+			if o.dropKey = value; value != "first" && value != "last" {
+				return errors.New("write first or last, as the keys stand in the file")
+			}
+			return nil
+		})
 	flags.BoolVar(&o.printSummary, "print-summary", false,
 		"print addresses and Secret Key on standard output at the end")
 	flags.BoolVar(&o.apply, "apply", false,
@@ -68,6 +83,9 @@ func runConfigure(args []string, t terminal) int {
 	}
 	if err == nil {
 		err = c.run()
+	}
+	if err == nil {
+		c.tellKey(t.stdout, o.path)
 	}
 	if err == nil && o.apply {
 		err = (&applier{terminal: t, config: c.path, settings: c.result}).apply()
@@ -116,6 +134,7 @@ type configurer struct {
 	original          original
 	result            config.Config // what the configuration says in the end
 	bindNote, keyNote string        // what was done with BIND and SECRET_KEY
+	added             config.Key    // beside or instead of another; nil: none
 }
 
 // original is a configuration of the original Sidecar that is converted.
@@ -161,6 +180,7 @@ func (c *configurer) run() error {
 		}
 	}
 	c.warnOfBridge()
+	c.warnOfAbsent()
 	if c.unitDir == "" {
 		return nil
 	}
@@ -176,7 +196,7 @@ func (c *configurer) writeConfig() error {
 		c.path = target // a rename would replace the link, not the file
 	}
 	data, info, err := config.Read(c.path)
-	if errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, os.ErrNotExist) && c.dropKey == "" {
 		return c.create()
 	}
 	if err != nil {
@@ -188,6 +208,9 @@ func (c *configurer) writeConfig() error {
 	amended, err := c.convertOriginal(data)
 	if err == nil {
 		amended, err = c.amend(amended)
+	}
+	if err != nil && strings.Contains(err.Error(), "; hint: ") {
+		return fmt.Errorf("nothing was changed: %w", err)
 	}
 	if err != nil {
 		return errors.Join(err,
@@ -211,10 +234,16 @@ func (c *configurer) writeConfig() error {
 func (c *configurer) create() error {
 	bind, key, keyNote := c.bind, c.key, "set to the given one"
 	if bind == nil {
-		bind = firstBind()
+		var err error
+		if bind, err = firstBind(); err != nil {
+			return err
+		}
 	}
 	if key == nil {
 		key, keyNote = config.NewKey(), "generated"
+		if c.addKey {
+			c.added = key
+		}
 	}
 	data, err := config.New(bind, key)
 	if err != nil {
@@ -272,6 +301,9 @@ func (c *configurer) amendKey(data []byte) ([]byte, error) {
 	set, err := config.Has(c.path, data, "SECRET_KEY")
 	if err != nil {
 		return nil, err
+	}
+	if set && (c.addKey || c.dropKey != "") {
+		return c.rotateKeys(data)
 	}
 	c.keyNote = "kept"
 	if c.key == nil && set {
@@ -342,16 +374,41 @@ func (c *configurer) warnOfShells(data []byte) {
 	}
 }
 
-// firstBind is BIND of a first installation without --bind.
-func firstBind() []config.Address {
-	return host.FollowBridge(config.Default().Bind, host.BridgeAddress())
+// firstBind is BIND of a first installation without --bind. It is an error if containers may look
+// for this host under either of two addresses.
+func firstBind() ([]config.Address, error) {
+	bind, bridge := config.Default().Bind, host.BridgeAddress()
+	followed := host.FollowBridge(bind, bridge)
+	if !slices.Equal(followed, bind) && host.Assigned(stockBridge()) {
+		return nil, fmt.Errorf("docker0 has %s, and another interface has %s: containers may look "+
+			"for this host under either; hint: name the addresses, such as --bind %s, or --bind "+
+			"%s for both", bridge, host.StockBridge, config.JoinBind(followed),
+			config.JoinBind(append(followed, bind[1:]...)))
+	}
+	return followed, nil
+}
+
+func stockBridge() netip.Addr { return netip.MustParseAddr(host.StockBridge) }
+
+// warnOfAbsent warns of addresses of --bind that this host does not have.
+func (c *configurer) warnOfAbsent() {
+	for _, address := range c.bind {
+		ip := address.AddrPort.Addr()
+		if address.Network == "unix" || ip.IsUnspecified() || ip.IsLoopback() && ip.Is4() ||
+			host.Assigned(ip) {
+			continue
+		}
+		c.note("warning: no interface of this host has %s now, and nothing can call it at %s "+
+			"until one has. That is normal for docker0 before Docker runs, else correct --bind",
+			ip, address)
+	}
 }
 
 // warnOfBridge warns of a BIND in which containers do not find this host.
 func (c *configurer) warnOfBridge() {
 	followed := host.FollowBridge(c.result.Bind, host.BridgeAddress())
-	if slices.Equal(followed, c.result.Bind) {
-		return
+	if slices.Equal(followed, c.result.Bind) || host.Assigned(stockBridge()) {
+		return // or the address is meant, which another interface has
 	}
 	c.note("warning: BIND names %s, but docker0 has %s, and containers look for this host there. "+
 		"To change it, run as root: %s --bind %s",
@@ -359,18 +416,33 @@ func (c *configurer) warnOfBridge() {
 		config.ShellQuote(config.JoinBind(followed)))
 }
 
-// writeDropIns tells systemd the addresses of BIND. It also removes what a former release told
-// systemd of ALLOW_SUDO, which has an effect without a drop-in now.
+// writeDropIns tells systemd the addresses of BIND, and the time of a stop. It also removes what a
+// former release told systemd of ALLOW_SUDO, which has an effect without a drop-in now.
 func (c *configurer) writeDropIns() error {
 	changed, err := c.place(config.SocketDropIn(c.unitDir), config.SocketDropInText(c.result.Bind))
 	if err != nil {
 		return err
 	}
+	stopChanged, err := c.placeStopTimeout()
+	if err != nil {
+		return err
+	}
 	// install.sh, which prints the summary, applies it by itself.
-	if changed && !c.printSummary && !c.apply {
+	if (changed || stopChanged) && !c.printSummary && !c.apply {
 		c.note("to apply: %s", config.Apply)
 	}
-	return c.removeFormer(config.FormerSudoDropIn(c.unitDir))
+	_, err = c.remove(config.FormerSudoDropIn(c.unitDir), config.IsFormerSudoDropIn)
+	return err
+}
+
+// placeStopTimeout raises TimeoutStopSec= of the service if a stop may take longer than the unit
+// as installed permits, and else removes what it wrote before.
+func (c *configurer) placeStopTimeout() (changed bool, err error) {
+	path := config.StopDropIn(c.unitDir)
+	if c.result.StopTime() < units.StopTimeout {
+		return c.remove(path, config.IsStopDropIn)
+	}
+	return c.place(path, config.StopDropInText(c.result))
 }
 
 // place writes a drop-in unless the same is there already.
@@ -403,21 +475,21 @@ func makeDropInDir(dir string) error {
 	return nil
 }
 
-// removeFormer removes a drop-in of a former release, and its directory if it is empty then. A file
+// remove removes a drop-in that this program wrote, and its directory if it is empty then. A file
 // of that name that an administrator wrote stays.
-func (c *configurer) removeFormer(path string) error {
+func (c *configurer) remove(path string, isOurs func([]byte) bool) (removed bool, err error) {
 	info, err := os.Lstat(path)
 	if err != nil || !info.Mode().IsRegular() {
-		return nil
+		return false, nil
 	}
 	text, err := os.ReadFile(path)
-	if err != nil || !config.IsFormerSudoDropIn(text) {
-		return nil
+	if err != nil || !isOurs(text) {
+		return false, nil
 	}
 	if err := os.Remove(path); err != nil {
-		return fmt.Errorf("cannot remove the drop-in of a former release: %w", err)
+		return false, fmt.Errorf("cannot remove a drop-in that is no longer needed: %w", err)
 	}
 	_ = os.Remove(filepath.Dir(path)) // fails if it is not empty
 	c.note("%s: removed, as it is no longer needed", path)
-	return nil
+	return true, nil
 }

@@ -52,7 +52,7 @@ func futureBind(path, bind string, bindGiven bool) ([]config.Address, error) {
 	}
 	data, _, err := config.Read(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return firstBind(), nil
+		return firstBind()
 	}
 	if err != nil {
 		return nil, err

@@ -15,8 +15,8 @@ const statusNoDaemon = 3
 const reloadUsage = `reload [OPTIONS]
 
 Makes the running daemon go on as this program, with the configuration and the TLS certificate as
-they are now. Commands, callers and callbacks go on. Only BIND cannot be reloaded. If anything is
-wrong, the daemon goes on as before. systemctl reload does this.
+they are now. Commands, callers and callbacks go on. Only BIND and METRICS_BIND cannot be reloaded.
+If anything is wrong, the daemon goes on as before. systemctl reload does this.
 
 Exit status: 0 if the daemon has reloaded; 1 if that was refused; 3 if there is no daemon that can
 reload: it does not run, or is of a release without reload.`

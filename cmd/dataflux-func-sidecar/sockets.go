@@ -18,7 +18,7 @@ const socketsUsage = `sockets
 
 For the service, before each start: if the socket unit has other addresses than BIND, it writes
 those of BIND and makes systemd read them. That closes the addresses that BIND no longer names; the
-daemon opens those that are new.`
+daemon opens those that are new. A long DRAIN_TIMEOUT gets its time too.`
 
 // daemonReloadTime bounds how long systemd may need to read its units.
 const daemonReloadTime = 20 * time.Second
@@ -39,23 +39,32 @@ func runSockets(args []string, t terminal) int {
 		return statusError
 	}
 	unit := shown[units.Socket]
-	unread, agrees := unit["NeedDaemonReload"] == "yes", check.Agree(unit.Listen(), settings.Bind)
-	if agrees && !unread {
-		return 0
+	c := configurer{
+		configureOptions: configureOptions{unitDir: defaultUnitDir}, out: t.stderr,
+		result: settings,
 	}
-	c := configurer{configureOptions: configureOptions{unitDir: defaultUnitDir}, out: t.stderr}
-	written, err := c.place(
-		config.SocketDropIn(defaultUnitDir), config.SocketDropInText(settings.Bind),
-	)
-	if err == nil && (written || unread) { // else another drop-in names the other addresses
-		err = units.Control(daemonReloadTime, "daemon-reload")
-		removeStale(parseAddresses(unit.Listen()), settings.Bind)
-	}
-	if err != nil {
-		t.sayError(err)
+	if err := c.followConfig(unit); err != nil {
+		t.sayErrors(err)
 		return statusError
 	}
 	return 0
+}
+
+// followConfig makes systemd read drop-ins that it does not have yet. unit is the socket unit.
+func (c *configurer) followConfig(unit units.Properties) error {
+	changed, err := c.placeStopTimeout()
+	unread, bind := unit["NeedDaemonReload"] == "yes", c.result.Bind
+	if unread || !check.Agree(unit.Listen(), bind) {
+		written, failed := c.place(config.SocketDropIn(c.unitDir), config.SocketDropInText(bind))
+		err = errors.Join(err, failed)
+		changed = changed || written || unread // else another drop-in names the other addresses
+	}
+	if !changed {
+		return err
+	}
+	err = errors.Join(err, units.Control(daemonReloadTime, "daemon-reload"))
+	removeStale(parseAddresses(unit.Listen()), bind)
+	return err
 }
 
 // removeStale removes the files of Unix sockets that were listened on before and are not in bind

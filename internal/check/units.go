@@ -84,10 +84,15 @@ func checkAgreement(c *checker) (found []Finding) {
 	if c.units != nil {
 		limit = c.units[units.Service].StopTimeout()
 	}
-	if needed := c.settings.DrainTimeout + 2*c.settings.KillGrace; limit > 0 && needed >= limit {
-		found = append(found, warning("DRAIN_TIMEOUT and twice KILL_GRACE are %s, but systemd "+
-			"kills the service %s after a stop: raise TimeoutStopSec with systemctl edit "+
-			"dataflux-func-sidecar.service", needed, limit))
+	if needed := c.settings.StopTime(); limit > 0 && needed >= limit {
+		f := warning("DRAIN_TIMEOUT and twice KILL_GRACE are %s, but systemd kills the service %s "+
+			"after a stop", needed, limit).fix(c.apply())
+		if needed < units.StopTimeout {
+			f.Message += ": remove TimeoutStopSec= from the drop-in (systemctl cat " +
+				units.Service + ")"
+			f.Command = ""
+		}
+		found = append(found, f)
 	}
 	return found
 }
@@ -122,14 +127,22 @@ func (c *checker) socketsAgree() (bool, error) {
 // servesOthers reports that the running service has other addresses than BIND, because it has not
 // been restarted after a change. Only root can tell.
 func (c *checker) servesOthers() bool {
-	served, err := Served(c.units)
+	metrics := slices.Clone(c.settings.MetricsBind)
+	for _, text := range c.units[units.Metrics].Listen() {
+		if addresses, err := config.ParseBind(text); err == nil {
+			metrics = append(metrics, addresses...)
+		}
+	}
+	served, err := Served(c.units[units.Service], metrics)
 	return err == nil && !Agree(config.Texts(served), c.settings.Bind)
 }
 
-// Served returns the addresses on which the running service takes commands, sorted. shown are the
-// units of the service with the properties MainPID and Listen. It needs root.
-func Served(shown map[string]units.Properties) (addresses []config.Address, err error) {
-	pid, err := strconv.Atoi(shown[units.Service]["MainPID"])
+// Served returns the addresses on which the running service listens, sorted, without those of
+// metrics. service has the property MainPID. It needs root.
+func Served(
+	service units.Properties, metrics []config.Address,
+) (addresses []config.Address, err error) {
+	pid, err := strconv.Atoi(service["MainPID"])
 	if err != nil || pid == 0 {
 		return nil, fmt.Errorf("%s has no main process", units.Service)
 	}
@@ -137,12 +150,11 @@ func Served(shown map[string]units.Properties) (addresses []config.Address, err 
 	if err != nil {
 		return nil, err
 	}
-	metrics := shown[units.Metrics].Listen()
 	for _, address := range all {
 		// The control socket for reloads is bound by a path below /proc/self/fd.
 		own := address.Network == "unix" && (!strings.HasPrefix(address.Path, "/") ||
 			strings.HasPrefix(address.Path, "/proc/"))
-		if !own && !slices.Contains(metrics, address.String()) {
+		if !own && !slices.Contains(metrics, address) {
 			addresses = append(addresses, address)
 		}
 	}
@@ -304,6 +316,13 @@ func checkBounds(c *checker) (found []Finding) {
 
 // checkMetrics finds metrics that are half switched on or off. If they are off there is no finding.
 func checkMetrics(c *checker) []Finding {
+	for _, address := range c.settings.MetricsBind {
+		if c.units[units.Service]["ActiveState"] == "active" && !host.ServiceHas(address) {
+			return []Finding{warning("METRICS_BIND has %s, and no metrics are served there. If a "+
+				"restart does not help, see journalctl -u %s -p warning -n 5", address,
+				units.Service).fix(units.Restart)}
+		}
+	}
 	unit := c.units[units.Metrics]
 	enabled := slices.Contains([]string{"enabled", "enabled-runtime"}, unit["UnitFileState"])
 	switch active := unit["ActiveState"] == "active"; {
@@ -320,7 +339,8 @@ func checkMetrics(c *checker) []Finding {
 	}
 	for _, text := range unit.Listen() {
 		addresses, err := config.ParseBind(text)
-		if err == nil && host.ServiceHas(addresses[0]) {
+		if err == nil && host.ServiceHas(addresses[0]) &&
+			!slices.Contains(c.settings.MetricsBind, addresses[0]) {
 			return []Finding{warning("%s is off, but the service keeps the socket that it was "+
 				"given", units.Metrics).fix(units.Restart)}
 		}

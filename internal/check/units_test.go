@@ -20,7 +20,7 @@ func TestAgreement_StopTimeout(t *testing.T) {
 	}{
 		{
 			100 * time.Second, "",
-			"are 1m50s, but systemd kills the service 1m0s after a stop: raise TimeoutStopSec",
+			"are 1m50s, but systemd kills the service 1m0s after a stop: run dataflux-func-sidecar configure",
 		},
 		{30 * time.Second, "", ""},
 		{100 * time.Second, "45s", "kills the service 45s after a stop"},
@@ -29,7 +29,7 @@ func TestAgreement_StopTimeout(t *testing.T) {
 		{100 * time.Second, "1min 45s", "kills the service 1m45s after a stop"},
 		{100 * time.Second, "1d", ""},
 		{30 * time.Second, "45s", ""},
-		{30 * time.Second, "20s", "kills the service 20s after a stop"},
+		{30 * time.Second, "20s", "kills the service 20s after a stop: remove TimeoutStopSec="},
 	} {
 		c := &checker{
 			Options:  Options{UnitDir: SystemUnits},
@@ -48,7 +48,7 @@ func TestAgreement_StopTimeout(t *testing.T) {
 		var got string
 		for _, f := range checkAgreement(c) {
 			if f.Level == Warning {
-				got += f.Message
+				got += f.String()
 			}
 		}
 		if !strings.Contains(got, test.warning) || test.warning == "" && got != "" {

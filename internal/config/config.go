@@ -22,7 +22,8 @@ const DefaultBind = "127.0.0.1:8099,172.17.0.1:8099"
 
 // Config is a valid configuration. The table below describes each field.
 type Config struct {
-	Bind []Address
+	Bind        []Address
+	MetricsBind []Address // none: no metrics, unless systemd hands over a socket for them
 	// Keys holds at least one key. The first signs callbacks; all verify.
 	Keys []Key
 
@@ -66,6 +67,9 @@ type Config struct {
 	LogCommands   bool
 }
 
+// StopTime returns how long a stop of the daemon takes at most.
+func (c Config) StopTime() time.Duration { return c.DrainTimeout + 2*c.KillGrace }
+
 // Default returns the configuration of a file that sets nothing. It has no key, so it must not be
 // served.
 func Default() Config {
@@ -102,6 +106,12 @@ func settings(c *Config) []setting {
 			`The addresses to listen on: IPv4 "127.0.0.1:8099", IPv6 "[::1]:8099", or the absolute
 			path of a Unix socket, 107 bytes at most. No host names, no zones. 172.17.0.1 is the
 			host as Docker's default bridge shows it to a container; it need not exist yet.`,
+		},
+		{
+			"METRICS_BIND", addressListOrEmpty(&c.MetricsBind), "", `"127.0.0.1:18099"`,
+			`The addresses that serve metrics for Prometheus, and nothing else, in the form of
+			BIND. Everybody who can connect to one reads the metrics, without a signature and
+			without TLS. Empty: none.`,
 		},
 		{
 			"SECRET_KEY", keyList(&c.Keys), nil, `"a long random text"`,

@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -13,11 +14,15 @@ func New(bind []Address, key Key) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return fmt.Appendf(nil, "# Configuration of DataFlux Func Sidecar.\n"+
-		"# After a change of BIND run: dataflux-func-sidecar configure\n"+
+	return fmt.Appendf(nil, "# Configuration of DataFlux Func Sidecar. "+
+		"All keys: man 5 dataflux-func-sidecar\n"+
+		"# "+afterChange+"\n"+
 		"BIND=\"%s\"\n"+
 		"SECRET_KEY=%s\n", JoinBind(bind), secret), nil
 }
+
+// afterChange is a comment of each configuration that this program writes.
+const afterChange = "After a change run: " + Apply
 
 // Has reports whether a file sets a key to anything but the empty text.
 func Has(name string, data []byte, key string) (bool, error) {
@@ -29,7 +34,8 @@ func Has(name string, data []byte, key string) (bool, error) {
 	return found && value != "", nil
 }
 
-// Set replaces the value of one key and keeps every other byte. A missing key gets a line at the
+// Set replaces the value of one key and keeps every other byte. SECRET_KEY may be an array of one
+// text. A missing key gets a line at the
 // end of the top level: below the first [table] it would belong to that table. Set returns an error
 // for a value that is not a text on a single line.
 func Set(name string, data []byte, key, value string) ([]byte, error) {
@@ -46,11 +52,54 @@ func Set(name string, data []byte, key, value string) ([]byte, error) {
 		return append(appendLine(data[:end], key+"="+quoted), data[end:]...), nil
 	}
 	at := doc.entry(key)
+	if key == "SECRET_KEY" && len(at.items) == 1 { // after DropKey
+		return splice(data, at.items[0], quoted), nil
+	}
+	if len(at.items) > 1 {
+		return nil, doc.errorAt(key, fmt.Errorf("%s is not one text on one line, so it is left "+
+			"alone: edit it by hand, or use configure --add-key and --drop-key", key))
+	}
 	if !at.text {
 		return nil, doc.errorAt(key, fmt.Errorf("%s is not one text on one line, so it is left "+
 			"alone: edit it by hand", key))
 	}
-	return bytes.Join([][]byte{data[:at.valueStart], data[at.valueEnd:]}, []byte(quoted)), nil
+	return splice(data, span{at.valueStart, at.valueEnd}, quoted), nil
+}
+
+// AddKey adds a key to those of SECRET_KEY, as the last one, and keeps every other byte.
+func AddKey(name string, data []byte, key Key) ([]byte, error) {
+	doc, err := decode(name, data)
+	if err != nil {
+		return nil, err
+	}
+	quoted, err := quoteShared("SECRET_KEY", string(key))
+	if err != nil {
+		return nil, err
+	}
+	at := doc.entry("SECRET_KEY")
+	if n := len(at.items); n > 0 {
+		return splice(data, span{at.items[n-1].end, at.items[n-1].end}, ","+quoted), nil
+	}
+	value := span{at.valueStart, at.valueEnd}
+	return splice(data, value, "["+string(data[value.start:value.end])+","+quoted+"]"), nil
+}
+
+// DropKey removes a key of the array SECRET_KEY, counted from 0, and keeps every other byte, but
+// for what stands between that key and the next one. The array has two keys or more.
+func DropKey(name string, data []byte, n int) ([]byte, error) {
+	doc, err := decode(name, data)
+	if err != nil {
+		return nil, err
+	}
+	items := doc.entry("SECRET_KEY").items
+	if n > 0 {
+		return splice(data, span{items[n-1].end, items[n].end}, ""), nil
+	}
+	return splice(data, span{items[0].start, items[1].start}, ""), nil
+}
+
+func splice(data []byte, at span, text string) []byte {
+	return slices.Concat(data[:at.start], []byte(text), data[at.end:])
 }
 
 // topEnd returns the offset at which the top level ends: the line of the first [table], or the end

@@ -50,6 +50,7 @@ func TestSet_KeepsEveryOtherByte(t *testing.T) {
 		{"BIND=\"a\"", "BIND", "b", "BIND=\"b\""},
 		{"\n  BIND\t= 'a'   # why\n#BIND=\"x\"\nSHELL=\"BIND\"\n", "BIND", "b", "\n  BIND\t= \"b\"   # why\n#BIND=\"x\"\nSHELL=\"BIND\"\n"},
 		{"BIND=\"\"\"a\"\"\"\r\nB=[1,\r\n2]\r\n", "BIND", "b", "BIND=\"b\"\r\nB=[1,\r\n2]\r\n"},
+		{"SECRET_KEY=[ 'a' ] # c", "SECRET_KEY", "b", "SECRET_KEY=[ \"b\" ] # c"},
 		{"SECRET_KEY=\"\" # é\nBIND=\"ü\\\"#\"\n", "SECRET_KEY", "a$b", "SECRET_KEY='a$b' # é\nBIND=\"ü\\\"#\"\n"},
 	} {
 		got, err := Set("f", []byte(test.before), test.key, test.value)
@@ -61,11 +62,42 @@ func TestSet_KeepsEveryOtherByte(t *testing.T) {
 
 func TestSet_ValueOfSeveralLines(t *testing.T) {
 	for _, text := range []string{
-		"SECRET_KEY=[\"a\"]", "A=1\nSECRET_KEY=[\n\"a\",\n\"b\",\n]\n", "SECRET_KEY=\"\"\"\na\"\"\"", "SECRET_KEY=1", "SECRET_KEY.a=\"x\"", "[SECRET_KEY]\na=\"x\"",
+		"A=1\nSECRET_KEY=[\n\"a\",\n\"b\",\n]\n", "SECRET_KEY=\"\"\"\na\"\"\"", "SECRET_KEY=1", "SECRET_KEY.a=\"x\"", "[SECRET_KEY]\na=\"x\"",
 	} {
 		got, err := Set("f", []byte(text), "SECRET_KEY", "k")
 		if err == nil || !strings.Contains(err.Error(), "SECRET_KEY is not one text on one line, so it is left alone: edit it by hand") {
 			t.Errorf("%q: got %q, %v, want an error", text, got, err)
+		}
+	}
+}
+
+func TestKeys_AddedAndDropped(t *testing.T) {
+	const lines = "SECRET_KEY = [ # why\n  'a', # old\n  \"b\", # new\n] # end\nSHELL='/bin/sh'\n"
+	add := func(data []byte) ([]byte, error) { return AddKey("f", data, Key("k$")) }
+	drop := func(n int) func([]byte) ([]byte, error) {
+		return func(data []byte) ([]byte, error) { return DropKey("f", data, n) }
+	}
+	for _, test := range []struct {
+		before string
+		edit   func([]byte) ([]byte, error)
+		after  string
+		keys   int
+	}{
+		{"SECRET_KEY='a' # c\n", add, "SECRET_KEY=['a','k$'] # c\n", 2},
+		{"SECRET_KEY=\"\"\"\na\"\"\"", add, "SECRET_KEY=[\"\"\"\na\"\"\",'k$']", 2},
+		{"SECRET_KEY=[ \"a\", ]", add, "SECRET_KEY=[ \"a\",'k$', ]", 2},
+		{lines, add, strings.Replace(lines, `"b"`, `"b",'k$'`, 1), 3},
+		{"SECRET_KEY=['a','k$'] # c\n", drop(0), "SECRET_KEY=['k$'] # c\n", 1},
+		{"SECRET_KEY=['a','k$'] # c\n", drop(1), "SECRET_KEY=['a'] # c\n", 1},
+		{"SECRET_KEY=['a','b', 'c',]", drop(1), "SECRET_KEY=['a', 'c',]", 2},
+		{lines, drop(0), strings.Replace(lines, "'a', # old\n  ", "", 1), 1},
+		{lines, drop(1), strings.Replace(lines, ", # old\n  \"b\"", "", 1), 1},
+	} {
+		got, err := test.edit([]byte(test.before))
+		if err != nil || string(got) != test.after {
+			t.Errorf("%q: got %q, %v, want %q", test.before, got, err, test.after)
+		} else if c := mustParse(t, string(got)); len(c.Keys) != test.keys {
+			t.Errorf("%q: got %d keys, want %d", got, len(c.Keys), test.keys)
 		}
 	}
 }

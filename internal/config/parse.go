@@ -83,7 +83,7 @@ func (d document) into(c *Config) error {
 		}
 	}
 	if len(faults) == 0 {
-		faults = d.checkTLS(c)
+		faults = append(d.checkTLS(c), d.checkMetrics(c)...)
 	}
 	return errors.Join(faults...)
 }
@@ -121,6 +121,17 @@ func (d document) checkTLS(c *Config) (faults []error) {
 		case !slices.Contains(c.Bind, a):
 			fault("TLS_ADDRESSES", "has %s, which is no address of BIND: write it as it is "+
 				"there, or add it there", a)
+		}
+	}
+	return faults
+}
+
+// checkMetrics refuses addresses that BIND has too.
+func (d document) checkMetrics(c *Config) (faults []error) {
+	for i, a := range c.MetricsBind {
+		if checkOverlap(a, c.Bind) != nil {
+			faults = append(faults, d.errorAt("METRICS_BIND", fmt.Errorf("METRICS_BIND address "+
+				"%d of %d is one of BIND already: write another port", i+1, len(c.MetricsBind))))
 		}
 	}
 	return faults

@@ -131,7 +131,7 @@ func TestParse_UnknownKey(t *testing.T) {
 		{keyLine + "SECRETKEY=1", "did you mean SECRET_KEY?"},
 		{keyLine + "MAXBODY=1", "did you mean MAX_BODY?"},
 		{keyLine + "NOTHING_LIKE=1", "line 2, column 1: this key or section is unknown: remove " +
-			"it, or write one of BIND, SECRET_KEY, TLS_CERTIFICATE,"},
+			"it, or write one of BIND, METRICS_BIND, SECRET_KEY, TLS_CERTIFICATE,"},
 		{keyLine + "[server]\nport=1", "line 2, column 2: this key or section is unknown"},
 		{keyLine + canary + "=1", "line 2, column 1: this key or section is unknown"},
 		{keyLine + "[SHELL]\na=1", "SHELL must be an absolute path"},
@@ -303,5 +303,26 @@ func checkEdit(t *testing.T, text []byte, parseErr error) {
 	c, err := Parse("f", edited)
 	if err != nil || len(c.Keys) != 1 || string(c.Keys[0]) != "another" {
 		t.Errorf("%q: got %q, %v, want a file with the one key", text, edited, err)
+	}
+}
+
+func TestParse_MetricsBind(t *testing.T) {
+	const before = "SECRET_KEY = \"0123456789abcdef\"\nBIND = \"127.0.0.1:1,0.0.0.0:2\"\nMETRICS_BIND = "
+	for _, test := range []struct{ value, want string }{ // want is of the error, or of the addresses
+		{`""`, ""},
+		{`"127.0.0.1:18099, /run/m.sock"`, "127.0.0.1:18099,/run/m.sock"},
+		{`"[::1]:1"`, "[::1]:1"},
+		{`"127.0.0.1:18099,127.0.0.1:1"`, "line 3, column 1: METRICS_BIND address 2 of 2 is one of BIND already: write another port"},
+		{`"192.0.2.7:2"`, "METRICS_BIND address 1 of 1 is one of BIND already"},
+		{`"18099"`, "METRICS_BIND address 1 of 1 must be an IP address with a port"},
+	} {
+		c, err := Parse("f", []byte(before+test.value))
+		got := JoinBind(c.MetricsBind)
+		if err != nil {
+			got = err.Error()
+		}
+		if got != test.want && (err == nil || !strings.Contains(got, test.want)) {
+			t.Errorf("%s: got %q, want %q", test.value, got, test.want)
+		}
 	}
 }

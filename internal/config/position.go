@@ -13,10 +13,14 @@ type entry struct {
 	// header is true where the key is that of a [table], to which the lines below belong.
 	header bool
 	// text is true where the value is a single text on a single line at
-	// valueStart:valueEnd, the only form that is ever edited.
+	// valueStart:valueEnd, the only form that Set edits.
 	text                 bool
 	valueStart, valueEnd int
+	items                []span // of an array of texts; its end is not known
 }
+
+// span is a range of offsets.
+type span struct{ start, end int }
 
 // scan returns the entries of a valid document. The decoder returns the values without their
 // positions.
@@ -63,6 +67,13 @@ func locate(parser *unstable.Parser, node *unstable.Node, table []string) entry 
 	raw := value.Raw
 	found.text = value.Kind == unstable.String && !bytes.ContainsRune(parser.Raw(raw), '\n')
 	found.valueStart, found.valueEnd = int(raw.Offset), int(raw.Offset+raw.Length)
+	if value.Kind != unstable.Array {
+		return found
+	}
+	for items := value.Children(); items.Next(); {
+		raw := items.Node().Raw
+		found.items = append(found.items, span{int(raw.Offset), int(raw.Offset + raw.Length)})
+	}
 	return found
 }
 

@@ -23,8 +23,6 @@ is commented out here shows a key with its default, so leaving a key out means t
 that line. An unknown key, a wrong type or a value out of its bounds refuses the start.
 
 After a change: dataflux-func-sidecar configure --apply
-After a change of BIND run dataflux-func-sidecar configure first: it tells systemd of the change,
-and prints the command that applies it.
 `
 
 // reference returns docs/reference.toml.

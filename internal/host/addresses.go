@@ -17,8 +17,8 @@ import (
 // configured otherwise.
 const StockBridge = "172.17.0.1"
 
-// BridgeAddress returns the IPv4 address of docker0, under which containers reach this host. It is
-// the zero Addr if there is none.
+// BridgeAddress returns the IPv4 address of docker0, under which containers reach this host; of
+// several, StockBridge if it is among them. It is the zero Addr if there is none.
 func BridgeAddress() netip.Addr {
 	bridge, err := net.InterfaceByName("docker0")
 	if err != nil {
@@ -28,12 +28,18 @@ func BridgeAddress() netip.Addr {
 	if err != nil {
 		return netip.Addr{}
 	}
+	var found netip.Addr
 	for _, address := range addresses {
-		if prefix, err := netip.ParsePrefix(address.String()); err == nil && prefix.Addr().Is4() {
+		prefix, err := netip.ParsePrefix(address.String())
+		switch {
+		case err != nil || !prefix.Addr().Is4():
+		case prefix.Addr().String() == StockBridge:
 			return prefix.Addr()
+		case !found.IsValid():
+			found = prefix.Addr()
 		}
 	}
-	return netip.Addr{}
+	return found
 }
 
 // FollowBridge replaces the stock address by that of docker0, unless bind already has that.

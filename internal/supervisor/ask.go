@@ -36,9 +36,9 @@ func readForReload(path string) (r request, err error) {
 	if err != nil {
 		return r, err
 	}
-	r = request{Path: path, Config: string(text), Keys: rawKeys(settings.Keys)}
-	for _, a := range settings.Bind {
-		r.Bind = append(r.Bind, a.String())
+	r = request{
+		Path: path, Config: string(text), Keys: rawKeys(settings.Keys),
+		Bind: config.Texts(settings.Bind), MetricsBind: config.Texts(settings.MetricsBind),
 	}
 	if settings.TLSCertificate != "" {
 		pair, err := settings.LoadTLS()

@@ -39,8 +39,9 @@ type request struct {
 	Key         []byte // PEM
 
 	// From the text, for a daemon of another release, whose configuration has other keys.
-	Bind []string
-	Keys [][]byte
+	Bind        []string
+	MetricsBind []string
+	Keys        [][]byte
 }
 
 // answer is what `reload` prints. Text may have a hint.

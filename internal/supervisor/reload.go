@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -107,7 +108,7 @@ func (s *supervisor) handOver(q *reloadRequest) error {
 	if len(q.Keys) == 0 { // no configuration is without: a release that names them otherwise
 		return errForeignRequest
 	}
-	if err := s.checkBind(q.Bind); err != nil {
+	if err := s.checkBind(q); err != nil {
 		return err
 	}
 	revoked := s.revoke(q.Keys)
@@ -119,17 +120,21 @@ func (s *supervisor) handOver(q *reloadRequest) error {
 }
 
 // checkBind refuses other addresses than before. Those of a start by hand are not from BIND.
-func (s *supervisor) checkBind(bind []string) error {
+func (s *supervisor) checkBind(q *reloadRequest) error {
 	if s.byHand {
 		return nil
 	}
-	wanted, err := config.ParseBind(strings.Join(bind, ","))
+	wanted, err := config.ParseBind(strings.Join(q.Bind, ","))
 	if err != nil {
 		return err
 	}
 	if describeDifference(wanted, s.settings.Bind) != "" {
 		return errors.New("cannot reload BIND: systemd holds the sockets; hint: run as root: " +
 			config.Apply)
+	}
+	if !slices.Equal(q.MetricsBind, config.Texts(s.settings.MetricsBind)) {
+		return errors.New("cannot reload METRICS_BIND: its sockets are opened at a start; hint: " +
+			"run as root: " + config.Apply)
 	}
 	return nil
 }

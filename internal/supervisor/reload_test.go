@@ -38,21 +38,24 @@ func TestCheckBind_RefusesOtherAddresses(t *testing.T) {
 	}
 	s := &supervisor{}
 	s.settings.Bind = parse("127.0.0.1:1,[::1]:2")
+	s.settings.MetricsBind = parse("127.0.0.1:3")
 	for _, test := range []struct {
-		name   string
-		bind   []string
-		byHand bool
-		want   string // in the error; empty: none
+		name    string
+		bind    []string
+		byHand  bool
+		want    string // in the error; empty: none
+		metrics string
 	}{
-		{"the same", []string{"127.0.0.1:1", "[::1]:2"}, false, ""},
-		{"in another order", []string{"[::1]:2", "127.0.0.1:1"}, false, ""},
-		{"one less", []string{"127.0.0.1:1"}, false, "cannot reload BIND"},
-		{"one more", []string{"127.0.0.1:1", "[::1]:2", "/a"}, false, "configure --apply"},
-		{"none", nil, false, "address"},
-		{"of --bind", []string{"127.0.0.1:9"}, true, ""},
+		{"the same", []string{"127.0.0.1:1", "[::1]:2"}, false, "", "127.0.0.1:3"},
+		{"in another order", []string{"[::1]:2", "127.0.0.1:1"}, false, "", "127.0.0.1:3"},
+		{"one less", []string{"127.0.0.1:1"}, false, "cannot reload BIND", "127.0.0.1:3"},
+		{"one more", []string{"127.0.0.1:1", "[::1]:2", "/a"}, false, "configure --apply", "127.0.0.1:3"},
+		{"none", nil, false, "address", "127.0.0.1:3"},
+		{"of --bind", []string{"127.0.0.1:9"}, true, "", "127.0.0.1:3"},
+		{"other metrics", []string{"127.0.0.1:1", "[::1]:2"}, false, "cannot reload METRICS_BIND", "127.0.0.1:4"},
 	} {
 		s.byHand = test.byHand
-		err := s.checkBind(test.bind)
+		err := s.checkBind(&reloadRequest{request: request{Bind: test.bind, MetricsBind: []string{test.metrics}}})
 		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: got %v, want %q", test.name, err, test.want)
 		}

@@ -139,7 +139,7 @@ func openAsRoot(
 		return r, err
 	}
 	r.text = string(text)
-	if r.sockets, err = completeSockets(inherited, o, r.settings.Bind, log); err != nil {
+	if r.sockets, err = completeSockets(inherited, o, r.settings, log); err != nil {
 		return r, err
 	}
 	if r.identity, err = loadIdentity(r.settings, r.sockets, log); err != nil {

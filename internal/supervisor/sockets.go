@@ -49,12 +49,12 @@ func inheritedSockets() ([]socket, error) {
 	return slices.Concat(ordinary, metrics), nil
 }
 
-// completeSockets returns the sockets to serve on. Those of systemd are completed to BIND of the
-// configuration; without any, those of --bind and --metrics are opened.
+// completeSockets returns the sockets to serve on. Those of systemd are completed to BIND and
+// METRICS_BIND of the configuration; without any, those of --bind and --metrics are opened.
 func completeSockets(
-	inherited []socket, o Options, bind []config.Address, log *journal.Log,
+	inherited []socket, o Options, settings config.Config, log *journal.Log,
 ) ([]socket, error) {
-	bySystemd := os.Getenv("NOTIFY_SOCKET") != ""
+	bind, bySystemd := settings.Bind, os.Getenv("NOTIFY_SOCKET") != ""
 	switch {
 	case len(inherited) == 0 && (o.Bind != "" || !bySystemd):
 		return openSockets(o.Bind, o.Metrics)
@@ -63,7 +63,7 @@ func completeSockets(
 			"hint: change BIND in the configuration")
 	case o.Metrics != "":
 		return nil, errors.New("--metrics is for a start by hand; " +
-			"hint: enable dataflux-func-sidecar-metrics.socket")
+			"hint: write METRICS_BIND in the configuration")
 	}
 	ordinary, metrics := splitSockets(inherited)
 	if bySystemd {
@@ -71,6 +71,7 @@ func completeSockets(
 		if ordinary, err = followBind(ordinary, bind, log); err != nil {
 			return nil, err
 		}
+		metrics = openMetrics(metrics, settings.MetricsBind, log)
 	}
 	if len(ordinary) == 0 {
 		return nil, errors.New("no listening sockets were handed over but those for metrics")
@@ -113,6 +114,22 @@ func followBind(
 			config.JoinBind(opened))
 	}
 	return sockets, nil
+}
+
+// openMetrics opens the addresses of METRICS_BIND that systemd did not hand over. One that cannot
+// be opened is logged: commands are served without metrics.
+func openMetrics(handedOver []socket, bind []config.Address, log *journal.Log) []socket {
+	sockets := slices.Clone(handedOver)
+	for _, a := range missingIn(addressesOf(handedOver), bind) {
+		f, err := listen(a, true)
+		if err != nil {
+			logf(log, journal.Degraded(), "An address of METRICS_BIND is not served: %v",
+				listenError(a, err))
+			continue
+		}
+		sockets = append(sockets, socket{f, a, true})
+	}
+	return sockets
 }
 
 // openSockets opens the sockets of a start by hand, those for metrics last.

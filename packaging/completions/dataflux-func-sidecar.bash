@@ -31,6 +31,10 @@ _dataflux_func_sidecar() {
 		_dataflux_func_sidecar_offer -u
 		return
 		;;
+	--drop-key)
+		_dataflux_func_sidecar_offer -W 'first last'
+		return
+		;;
 	--bind | --metrics | --url | --env | --timeout | --callback | --job-id | --since) return ;;
 	esac
 	local remote='--url --config --secret-key-file --ca --quiet --help'
@@ -65,7 +69,7 @@ _dataflux_func_sidecar() {
 		_dataflux_func_sidecar_offer -W '--config --config-only --json --offline --role-user --state-dir --unit-dir --user --help'
 		;;
 	configure)
-		_dataflux_func_sidecar_offer -W '--apply --bind --config --print-summary --secret-key-stdin --unit-dir --help'
+		_dataflux_func_sidecar_offer -W '--add-key --apply --bind --config --drop-key --print-summary --secret-key-stdin --unit-dir --help'
 		;;
 	sign) _dataflux_func_sidecar_offer -W '--config --secret-key-file --help GET POST DELETE' ;;
 	version) _dataflux_func_sidecar_offer -W '--ca --json --url --help' ;;

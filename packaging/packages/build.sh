@@ -73,7 +73,7 @@ write_documents() {
 	cp README.md SECURITY.md CONTRIBUTING.md LICENSE "$WORK/doc"
 	cp -r docs/. "$WORK/doc/docs"
 	cp connector/README.md connector/sidecar__*.py "$WORK/doc/connector"
-	GOFLAGS='' GOOS='' GOARCH='' go run ./packaging/scriptset --time "$SOURCE_DATE_EPOCH" \
+	CGO_ENABLED=0 GOFLAGS='' GOOS='' GOARCH='' go run -trimpath ./packaging/scriptset --time "$SOURCE_DATE_EPOCH" \
 		--zip "$WORK/doc/connector/$NAME-scripts.zip"
 	chmod -R u=rwX,go=rX "$WORK/doc"
 	printf -- "- {semver: %s-1, date: %s, packager: '%s', deb: {urgency: medium, distributions: [unstable]},\n" \
@@ -91,7 +91,8 @@ pack() {
 		>"$WORK/log" 2>&1 || fail "nfpm cannot make $3: $(cat "$WORK/log")"
 }
 
-GOFLAGS='' GOBIN=$WORK go install "$NFPM"
+# Built as the program is, so that the standard library is compiled once.
+CGO_ENABLED=0 GOFLAGS='' GOBIN=$WORK go install -trimpath -ldflags='-s -w' "$NFPM"
 write_units
 write_scripts
 write_documents

@@ -217,6 +217,7 @@ func TestApply_WhatItSays(t *testing.T) {
 	if said := m.run(strings.Fields(applyCommand)...); !strings.Contains(said, "nothing to do") {
 		t.Errorf("it does not know of the reload:\n%s", said)
 	}
+	m.rotateKey()
 	m.run("systemctl", "stop", service)
 	if said := m.run(strings.Fields(applyCommand)...); !strings.Contains(said, "starting the service") {
 		t.Errorf("it does not say that it starts the service:\n%s", said)
@@ -232,4 +233,24 @@ func TestApply_WhatItSays(t *testing.T) {
 	m.wantServed("127.0.0.1:8200")
 	m.sh(textAfter(t, "hint: ", said))
 	m.wantServed("127.0.0.1:8201")
+}
+
+// rotateKey checks that no call is refused during a rotation, and the old key after it.
+func (m *machine) rotateKey() {
+	m.t.Helper()
+	call := "printf '%s' '%s' >/root/key; dataflux-func-sidecar shell --url http://127.0.0.1:8200 --secret-key-file /root/key true"
+	accepts := func(key string) bool {
+		_, status := m.try("sh", "-c", fmt.Sprintf(call, "%s", key))
+		return status == 0
+	}
+	old := m.secretKey()
+	said := m.run(append(strings.Fields(applyCommand), "--add-key")...)
+	added := strings.TrimSpace(textAfter(m.t, "Secret Key:\n", said))
+	if !accepts(old) || !accepts(added) {
+		m.t.Errorf("after --add-key it does not accept both keys:\n%s", said)
+	}
+	m.sh(textAfter(m.t, "as root: ", said))
+	if accepts(old) || !accepts(added) {
+		m.t.Error("after --drop-key it accepts the old key, or refuses the new one")
+	}
 }

@@ -21,8 +21,11 @@ func TestInstall_FromACheckout(t *testing.T) {
 	m.placeCheckout()
 	output := m.install()
 	key := m.secretKey()
-	if want := block("127.0.0.1:8099,172.17.0.1:8099", key); !strings.HasSuffix(output, want) {
-		t.Errorf("the output ends otherwise than the manual's block:\n%s\nwant at the end:\n%s", output, want)
+	want := block("127.0.0.1:8099,172.17.0.1:8099", key) + "\nInstalled: dataflux-func-sidecar 1.0.0 (released 2026-11-23 00:00:00).\n" +
+		"Next: in DataFlux Func create a connector with this address and key (connector/README.md of the release). " +
+		"To test this host: sudo dataflux-func-sidecar check"
+	if !strings.HasSuffix(output, want) {
+		t.Errorf("the output ends otherwise than with the manual's block and the next step:\n%s\nwant at the end:\n%s", output, want)
 	}
 	if len(key) < 22 { // 128 bits in base64, more in hex
 		t.Errorf("the generated key has %d characters", len(key))

@@ -47,6 +47,8 @@ func TestEveryHost_MetricsOnAndOff(t *testing.T) {
 	m.run("systemctl", "restart", service)
 	m.checkMetrics(metricsAddress)
 	m.write("/etc/systemd/system/"+metrics+".d/override.conf", "[Socket]\nBacklog=16\n")
+	m.run("systemctl", "disable", "--now", metrics)
+	m.checkMetricsBind()
 	m.uninstall("--purge")
 	m.checkNoMetrics()
 	if changed := difference(before, m.remains()); changed != "" {
@@ -148,4 +150,44 @@ func (m *machine) checkMetricsMove() {
 	m.checkNoMetrics()
 	m.sh("rm -r /etc/systemd/system/" + metrics + ".d; " + apply)
 	m.checkMetrics(metricsAddress)
+}
+
+// checkMetricsBind serves metrics by a line of the configuration, and gives a stop more time.
+func (m *machine) checkMetricsBind() {
+	m.t.Helper()
+	stopTime := func() string { return m.run("systemctl", "show", "--value", "-p", "TimeoutStopUSec", service) }
+	apply := func(want string) {
+		m.t.Helper()
+		for _, want := range []string{want, "nothing to do"} {
+			if said := m.run(strings.Fields(applyCommand)...); !strings.Contains(said, want) {
+				m.t.Errorf("it does not say %q:\n%s", want, said)
+			}
+		}
+	}
+	m.run("systemctl", "restart", service)
+	m.sh("cp -p " + configuration + " /tmp/before; echo 'METRICS_BIND = \"" + metricsAddress + "\"' >>" + configuration)
+	if said, status := m.try("dataflux-func-sidecar", "reload"); status != 1 || !strings.Contains(said, "cannot reload METRICS_BIND") {
+		m.t.Errorf("reload: status %d, want 1:\n%s", status, said)
+	}
+	m.checkNoMetrics()
+	apply("METRICS_BIND has changed")
+	m.checkMetrics(metricsAddress)
+	m.checkSocketsAreApart()
+
+	m.sh("echo 'DRAIN_TIMEOUT = \"2m\"' >>" + configuration + "; systemctl restart " + service)
+	m.checkMetrics(metricsAddress)
+	if got := stopTime(); got != "2min 30s" {
+		m.t.Errorf("after a restart a stop may take %s, want 2min 30s", got)
+	}
+	m.sh("cp -p /tmp/before " + configuration + "; touch " + configuration)
+	apply("no longer configured")
+	m.checkNoMetrics()
+	if got := stopTime(); got != "1min" {
+		m.t.Errorf("after configure a stop may take %s, want 1min", got)
+	}
+	m.sh("echo 'DRAIN_TIMEOUT = \"2m\"' >>" + configuration) // the removal leaves nothing of it
+	apply("changed since the service has read it")
+	if got := stopTime(); got != "2min 30s" {
+		m.t.Errorf("after configure --apply a stop may take %s, want 2min 30s", got)
+	}
 }

@@ -50,6 +50,14 @@ func TestDebianPackage_FromInstallationToPurge(t *testing.T) {
 		t.Error("another key after it was removed and installed again")
 	}
 	m.checkPurgeForgets()
+
+	m.sh("userdel dffs; rm -rf /home/dffs; mount -t tmpfs -o ro tmpfs /home")
+	said, status := m.try("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--yes", "--quiet", "-o", "Dpkg::Use-Pty=0", "install", this)
+	if _, missing := m.try("test", "-e", configFile); status == 0 || missing == 0 {
+		t.Errorf("installed without a home directory: status %d", status)
+	}
+	m.sh(strings.ReplaceAll(textAfter(t, "with another one: ", said), "sudo ", "") + "; dpkg --configure --pending")
+	m.checkServes()
 }
 
 // checkPackageIsIn checks the files and users of an installation, and that the service answers.

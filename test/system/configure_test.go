@@ -234,3 +234,37 @@ func TestConfigure_ArgumentsThatMayBeAKey(t *testing.T) {
 		t.Errorf("it is repeated: %s", stderr)
 	}
 }
+
+func TestConfigure_TimeOfAStop(t *testing.T) {
+	p := newPlace(t)
+	p.installUnits()
+	dropIn := config.StopDropIn(p.unitDir)
+	for _, test := range []struct{ lines, want string }{
+		{"", ""},
+		{"DRAIN_TIMEOUT = \"5m\"", "[Service]\nTimeoutStopSec=330s\n"},
+		{"DRAIN_TIMEOUT = \"5m\"\nKILL_GRACE = \"1500ms\"", "[Service]\nTimeoutStopSec=323s\n"},
+		{"DRAIN_TIMEOUT = \"45s\"", ""},
+		{"DRAIN_TIMEOUT = \"50s\"", "[Service]\nTimeoutStopSec=80s\n"},
+		{"", ""},
+	} {
+		p.write("SECRET_KEY = \"" + givenKey + "\"\n" + test.lines + "\n")
+		_, stderr := p.configure(0, "")
+		text, err := os.ReadFile(dropIn)
+		if !strings.HasSuffix(string(text), test.want) || test.want == "" && err == nil {
+			t.Errorf("%q: got %q, %v, want %q", test.lines, text, err, test.want)
+		}
+		if changed := strings.Contains(stderr, dropIn+": "); changed != strings.Contains(stderr, "to apply: ") && test.lines != "" {
+			t.Errorf("%q: it does not say how to apply that: %s", test.lines, stderr)
+		}
+	}
+	p.write("SECRET_KEY = \"" + givenKey + "\"\n")
+	if err := os.MkdirAll(filepath.Dir(dropIn), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dropIn, []byte("[Service]\nTimeoutStopSec=9s\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if p.configure(0, ""); p.read(dropIn) != "[Service]\nTimeoutStopSec=9s\n" {
+		t.Error("the drop-in of an administrator was changed")
+	}
+}

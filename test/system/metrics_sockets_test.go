@@ -53,10 +53,10 @@ func TestMetrics_UselessSocketsAreRefused(t *testing.T) {
 	d.environment = []string{"NOTIFY_SOCKET="} // under systemd the daemon opens the addresses of BIND
 	file, _ := listeningFile(t, "tcp", d.address)
 	for want, start := range map[string]func(){
-		"but those for metrics":                func() { d.launchWithNamedSockets([]*os.File{file}, "metrics") },
-		"enable dataflux-func-sidecar-metrics": func() { d.launchWithSockets([]*os.File{file}, "--metrics", "127.0.0.1:1") },
-		"--metrics: ":                          func() { d.address, d.metrics = strings.Replace(d.address, ":8099", ":8098", 1), "nonsense"; d.launch() },
-		"by hand with --bind ADDRESSES":        func() { d.launchWithSockets(nil, "--metrics", "127.0.0.1:1") },
+		"but those for metrics":         func() { d.launchWithNamedSockets([]*os.File{file}, "metrics") },
+		"write METRICS_BIND":            func() { d.launchWithSockets([]*os.File{file}, "--metrics", "127.0.0.1:1") },
+		"--metrics: ":                   func() { d.address, d.metrics = strings.Replace(d.address, ":8099", ":8098", 1), "nonsense"; d.launch() },
+		"by hand with --bind ADDRESSES": func() { d.launchWithSockets(nil, "--metrics", "127.0.0.1:1") },
 	} {
 		start()
 		d.awaitEnd()

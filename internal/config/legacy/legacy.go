@@ -49,7 +49,7 @@ func Rewrite(name string, data []byte) (Rewritten, error) {
 	}
 	r.out.WriteString("# Rewritten from the original Sidecar's form; its backup is in " +
 		"this folder.\n" +
-		"# After a change of BIND run: dataflux-func-sidecar configure\n")
+		"# All keys: man 5 dataflux-func-sidecar. After a change run: " + config.Apply + "\n")
 	return Rewritten{r.out.Bytes(), r.notes}, nil
 }
 

@@ -36,7 +36,7 @@ func TestRewrite_KeepsLineNumbers(t *testing.T) {
 		"SECRET_KEY='a b$cd\\#e' # comment\n" +
 		"\t# end\n" +
 		"# Rewritten from the original Sidecar's form; its backup is in this folder.\n" +
-		"# After a change of BIND run: dataflux-func-sidecar configure\n"
+		"# All keys: man 5 dataflux-func-sidecar. After a change run: dataflux-func-sidecar configure --apply\n"
 	rewritten, err := Rewrite("f", []byte(strings.Replace(text, "# no comment", " # comment", 1)))
 	if err != nil || string(rewritten.Data) != strings.Replace(want, "# no comment", " # comment",
 		1) {

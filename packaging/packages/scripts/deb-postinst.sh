@@ -39,7 +39,7 @@ policy_permits_reload() {
 
 case $1 in
 configure)
-	check_role_user || {
+	{ check_role_user && check_home; } || {
 		say "nothing was changed. hint: after that run sudo dpkg --configure $NAME" >&2
 		exit 1
 	}

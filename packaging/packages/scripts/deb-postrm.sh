@@ -12,6 +12,7 @@ purge() {
 	rm -rf "/etc/${NAME:?}" "/etc/$NAME.original" "/etc/$NAME.original."[0-9]* "/etc/.$NAME."*.tmp \
 		"/usr/local/bin/$NAME.bak" "$UNIT_DIR/$NAME.service.bak"
 	rm -f "$UNIT_DIR/$NAME.socket.d/bind.conf" "$UNIT_DIR/$NAME.service.d/allow-sudo.conf" \
+		"$UNIT_DIR/$NAME.service.d/stop-timeout.conf" \
 		"$UNIT_DIR/$NAME.service.wants/$NAME-metrics.socket"
 	for folder in "$UNIT_DIR/$NAME.socket.d" "$UNIT_DIR/$NAME.service.d" "$UNIT_DIR/$NAME.service.wants"; do
 		# Files of the administrator stay.

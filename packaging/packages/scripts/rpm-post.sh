@@ -33,7 +33,7 @@ update_service() {
 	end_and_restart "$@" || say "the service did not start. hint: see journalctl -u $NAME -n 20" >&2
 }
 
-check_role_user || {
+{ check_role_user && check_home; } || {
 	say "nothing else was changed, and the running program continues. hint: after that install this package again:" \
 		"sudo dnf reinstall $NAME" >&2
 	exit 0

@@ -25,6 +25,18 @@ add_user() {
 	useradd --system "$group" --shell "$shell" "$@" "$user"
 }
 
+# Before anything is changed, as in install.sh.
+check_home() {
+	home=$(getent passwd "$RUN_USER" | cut -d: -f6)
+	place=${home:=/home/$RUN_USER}
+	while [ ! -e "$place" ]; do place=$(dirname "$place"); done
+	[ -w "$place" ] || [ -d "$home" ] || {
+		say "cannot make $home, the home directory of user $RUN_USER. hint: mount $place writable, or create the user" \
+			"with another one: sudo useradd --system --user-group --create-home --home-dir /var/lib/$RUN_USER $RUN_USER" >&2
+		return 1
+	}
+}
+
 # With an id of the run user commands could touch the daemon; with an id of root it would be root.
 check_role_user() {
 	entry=$(getent passwd "$ROLE_USER") || return 0
