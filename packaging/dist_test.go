@@ -164,7 +164,7 @@ func TestDist_ArchiveHoldsWhatIsInstalled(t *testing.T) {
 		if err != nil || binary.Machine != machine || headers[0].Name != name {
 			t.Errorf("%s: %v, %v, first %s", folder, binary, err, headers[0].Name)
 		}
-		for _, ending := range []string{".service", ".socket", "-ports.service", "-metrics.socket", ".catalog", ".8", ".5"} {
+		for _, ending := range []string{".service", ".socket", "-ports.service", "-metrics.socket", "-reload.path", "-reload.service", ".catalog", ".8", ".5"} {
 			beside, err := os.ReadFile(filepath.Join(dir, name+ending))
 			if err != nil || !bytes.Equal(files[name+ending], beside) {
 				t.Errorf("%s: %s differs from the one beside it (%v)", folder, name+ending, err)
