@@ -331,6 +331,7 @@ func (r *restoring) goOn(j *job) {
 	case jobQueued, jobStarting:
 		r.runner.Go(func() {
 			if err := r.shell.runRestored(j, st); err != nil {
+				st.job = j.id
 				r.server.refuse(j.remote, st, asRefusal(err))
 			}
 		})
@@ -357,6 +358,7 @@ func (r *restoring) finishStream(st *stream, w *waiting) {
 		r.Executor.jobs.copyOutput(restOfBody(st), st, w.job, w.output)
 	}
 	if err != nil {
+		st.job = w.job.id
 		r.server.refuse(w.job.remote, st, asRefusal(err))
 	}
 }
