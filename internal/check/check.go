@@ -59,6 +59,8 @@ func checks() []check {
 		{"addresses", always, checkAddresses},
 		{"tls", always, checkTLS},
 		{"bridge", onHost, checkBridge},
+		// firewall.go
+		{"firewall", onHost, checkFirewall},
 		// user.go
 		{"user", always, checkUser},
 		{"workdir", always, checkWorkdir},
