@@ -124,10 +124,15 @@ func checkCall(c *checker) []Finding {
 	var stdout, stderr bytes.Buffer
 	command := client.Command{
 		Command: "id -un", Timeout: answerTime.Seconds() / 2,
-		JobID: "check-" + client.NewJobID(),
+		JobID: "check-" + client.NewJobID(), Keep: new(false),
 	}
 	caller := client.New(target, c.settings.Keys[0]).Limit(maxCheckAnswer)
 	job, err := caller.Run(ctx, command, &stdout, &stderr)
+	if refused, ok := errors.AsType[*client.Refusal](err); ok &&
+		refused.Status == client.BadRequest {
+		command.Keep = nil // a daemon of another version, which checkAnswers reports
+		job, err = caller.Run(ctx, command, &stdout, &stderr)
+	}
 	if err != nil {
 		return c.failedCall(err)
 	}

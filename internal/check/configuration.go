@@ -36,6 +36,15 @@ func checkKeys(c *checker) (found []Finding) {
 	return found
 }
 
+// checkSudo reminds of ALLOW_SUDO.
+func checkSudo(c *checker) []Finding {
+	if !c.settings.AllowSudo {
+		return nil
+	}
+	return []Finding{warning("ALLOW_SUDO = true: commands may become root as far as sudoers lets " +
+		"them")}
+}
+
 // checkAddresses finds addresses of BIND that are open to everyone, or that systemd cannot listen
 // on.
 func checkAddresses(c *checker) (found []Finding) {
@@ -49,10 +58,13 @@ func checkAddresses(c *checker) (found []Finding) {
 				address))
 		case ip.IsLoopback() && ip.Is4(), host.Assigned(ip):
 			found = append(found, ok("BIND address %s is an address of this host", address))
+		case ip.String() == host.StockBridge && !host.BridgeAddress().IsValid():
+			found = append(found, ok("BIND address %s waits for docker0, which comes with Docker",
+				address))
 		default:
 			found = append(found, warning("BIND address %s is on no interface now (a Docker "+
-				"bridge comes with Docker): nothing to do if it will be, as the socket waits for "+
-				"it", address))
+				"bridge comes with its network): nothing to do if it will be, as the socket waits "+
+				"for it", address))
 		}
 	}
 	return found

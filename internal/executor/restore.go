@@ -128,7 +128,7 @@ func (r *restoring) job(s jobRecord) (*job, error) {
 	j := &job{
 		table: t, id: s.ID, chosenID: s.ChosenID, remote: s.Remote, command: s.Command,
 		wait: s.Wait, acceptedAt: s.AcceptedAt, promised: s.Promised, claimed: s.Claimed,
-		recorded: s.Recorded, kept: s.Kept, onDisk: s.OnDisk,
+		recorded: s.Recorded, kept: s.Kept, transient: s.Transient, onDisk: s.OnDisk,
 		hasSlot: s.HasSlot, reason: s.Reason, endedAt: s.EndedAt,
 		granted: make(chan struct{}), decided: make(chan struct{}), ended: make(chan struct{}),
 	}

@@ -54,7 +54,7 @@ _dataflux_func_sidecar() {
 	cancel) _dataflux_func_sidecar_offer -W "$remote --json" ;;
 	callbacks) _dataflux_func_sidecar_offer -W "$remote --json retry drop" ;;
 	check)
-		_dataflux_func_sidecar_offer -W '--config --config-only --json --offline --role-user --state-dir --unit-dir --user --help'
+		_dataflux_func_sidecar_offer -W '--config --config-only --json --monitoring --offline --role-user --state-dir --unit-dir --user --help'
 		;;
 	configure)
 		_dataflux_func_sidecar_offer -W '--apply --bind --config --print-summary --secret-key-stdin --unit-dir --help'
