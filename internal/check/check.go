@@ -57,6 +57,7 @@ func checks() []check {
 		// configuration.go, tls.go
 		{"keys", always, checkKeys},
 		{"addresses", always, checkAddresses},
+		{"callers", always, checkCallers},
 		{"tls", always, checkTLS},
 		{"sudo", always, checkSudo},
 		{"bridge", onHost, checkBridge},

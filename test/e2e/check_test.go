@@ -168,6 +168,7 @@ func checksOfAnInstallation(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	silent := map[string]string{
+		"callers":  "no CALLERS",
 		"tls":      "no TLS_CERTIFICATE",
 		"bridge":   "no docker0",
 		"sudo":     "no ALLOW_SUDO",

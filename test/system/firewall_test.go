@@ -1,20 +1,22 @@
 package system
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 
 	"dataflux-func-sidecar/test/testkit"
 )
 
-// network is this host and a container, each in a network namespace, with docker0 between them. On
-// the host a program listens on 172.17.0.1:8099.
+// network is this host, a container and a neighbour in the LAN, each in a network namespace, with
+// docker0 between the first two. The neighbour routes packets for 172.17.0.1 to this host.
 type network struct {
-	t               *testing.T
-	host, container string
+	t                          *testing.T
+	host, container, neighbour string
 }
 
 func newNetwork(t *testing.T) network {
@@ -23,8 +25,8 @@ func newNetwork(t *testing.T) network {
 	testkit.NeedTools(t, "ip", "nft", "iptables", "iptables-legacy", "python3", "timeout")
 	name := strings.ToLower(strings.ReplaceAll(t.TempDir(), "/", "")) // unique
 	name = name[max(0, len(name)-20):]
-	n := network{t, "dfh" + name, "dfc" + name}
-	for _, namespace := range []string{n.host, n.container} {
+	n := network{t, "dfh" + name, "dfc" + name, "dfn" + name}
+	for _, namespace := range []string{n.host, n.container, n.neighbour} {
 		n.sh("ip netns add " + namespace)
 		t.Cleanup(func() { n.sh("ip netns del " + namespace) })
 	}
@@ -34,8 +36,18 @@ func newNetwork(t *testing.T) network {
 		ip link set docker0 up
 		ip link add veth0 type veth peer name eth0 netns ` + n.container + `
 		ip link set veth0 master docker0
-		ip link set veth0 up`)
+		ip link set veth0 up
+		ip link add lan type veth peer name eth0 netns ` + n.neighbour + `
+		ip addr add 192.0.2.1/24 dev lan
+		ip link set lan up`)
+	n.sh("ip netns exec " + n.neighbour + ` sh -ec 'ip addr add 192.0.2.2/24 dev eth0; ip link set eth0 up; ip route add 172.17.0.1 via 192.0.2.1'`)
 	n.sh("ip netns exec " + n.container + ` sh -ec 'ip addr add 172.17.0.2/16 dev eth0; ip link set eth0 up'`)
+	return n
+}
+
+// listen starts a program that listens on 172.17.0.1:8099.
+func (n network) listen() {
+	n.t.Helper()
 	listener := exec.Command("ip", "netns", "exec", n.host, "python3", "-c", `
 import socket, sys
 s = socket.create_server(("172.17.0.1", 8099), backlog=100)
@@ -43,22 +55,21 @@ print("listening", flush=True)
 sys.stdin.read()`)
 	out, err := listener.StdoutPipe()
 	if err != nil {
-		t.Fatal(err)
+		n.t.Fatal(err)
 	}
 	if _, err = listener.StdinPipe(); err == nil {
 		err = listener.Start()
 	}
 	if err != nil {
-		t.Fatal(err)
+		n.t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	n.t.Cleanup(func() {
 		_ = listener.Process.Kill()
 		_ = listener.Wait()
 	})
 	if _, err := out.Read(make([]byte, 1)); err != nil {
-		t.Fatal(err)
+		n.t.Fatal(err)
 	}
-	return n
 }
 
 func (n network) sh(script string) string {
@@ -79,10 +90,22 @@ func (n network) inHost(script string) string {
 	return string(out)
 }
 
-// connects tries to connect from the container, for as long as given.
-func (n network) connects(seconds string) bool {
-	return exec.Command("ip", "netns", "exec", n.container, "timeout", seconds, "python3", "-c",
+// A connection that must succeed has much time. One that must not gets no answer.
+const (
+	soon  = "60" // seconds
+	never = "0.5"
+)
+
+// connects tries to connect from one of the namespaces, for as long as given.
+func (n network) connects(namespace, seconds string) bool {
+	return exec.Command("ip", "netns", "exec", namespace, "timeout", seconds, "python3", "-c",
 		`import socket; socket.create_connection(("172.17.0.1", 8099))`).Run() == nil
+}
+
+// isAnswered calls GET / from one of the namespaces.
+func (n network) isAnswered(namespace string) bool {
+	return exec.Command("ip", "netns", "exec", namespace, "python3", "-c",
+		`import urllib.request; urllib.request.urlopen("http://172.17.0.1:8099")`).Run() == nil
 }
 
 // check returns what check says about the firewall.
@@ -206,6 +229,7 @@ func nft(rules string) string { return "nft -f - <<'END'\n" + rules + "END\n" }
 func TestCheck_Firewall(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t)
+	n.listen()
 	p := newPlace(t)
 	p.write("SECRET_KEY=\"" + givenKey + "\"\nWORKDIR=\"/\"\n")
 	for _, test := range []struct {
@@ -240,16 +264,16 @@ func TestCheck_Firewall(t *testing.T) {
 			n.inHost(test.script)
 			level, message, command := n.check(p.path)
 			if test.passes {
-				if level != "ok" || !strings.HasPrefix(message, "no rule of ") || !n.connects("60") {
-					t.Errorf("got %s: %s, and a connection: %t", level, message, n.connects("60"))
+				if level != "ok" || !strings.HasPrefix(message, "no rule of ") || !n.connects(n.container, soon) {
+					t.Errorf("got %s: %s, and a connection: %t", level, message, n.connects(n.container, soon))
 				}
 				return
 			}
-			if level != "warning" || !strings.HasPrefix(command, test.fix) || n.connects("0.5") {
-				t.Fatalf("got %s: %s: run %s, and a connection: %t, want the command %s", level, message, command, n.connects("0.5"), test.fix)
+			if level != "warning" || !strings.HasPrefix(command, test.fix) || n.connects(n.container, never) {
+				t.Fatalf("got %s: %s: run %s, and a connection: %t, want the command %s", level, message, command, n.connects(n.container, never), test.fix)
 			}
 			n.inHost(command)
-			if level, message, _ := n.check(p.path); level != "ok" || !n.connects("60") {
+			if level, message, _ := n.check(p.path); level != "ok" || !n.connects(n.container, soon) {
 				t.Errorf("after its command: got %s: %s", level, message)
 			}
 		})
@@ -257,5 +281,56 @@ func TestCheck_Firewall(t *testing.T) {
 	n.inHost(nft("table ip f { chain i { type filter hook input priority 0; meta cpu > 100 tcp dport 8099 drop; }; }\n"))
 	if level, message, _ := n.check(p.path); level != "ok" || !strings.HasPrefix(message, "not known: ") || !strings.HasSuffix(message, "nft rule ip f i handle 2") {
 		t.Errorf("a rule that cannot be judged: got %s: %s", level, message)
+	}
+}
+
+// A neighbour in the LAN reaches the address of docker0, unless CALLERS keeps it out.
+func TestCallers_NeighbourInTheLAN(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t)
+	p := newPlace(t)
+	dir := t.TempDir()
+	write := func(line string) {
+		p.write("SECRET_KEY=\"" + givenKey + "\"\nWORKDIR=\"/\"\nBIND=\"172.17.0.1:8099\"\n" + line + "\n")
+	}
+	write("")
+	args := []string{"netns", "exec", n.host, testkit.Program(t)}
+	daemon := exec.Command("ip", append(args, "serve", "--bind", "172.17.0.1:8099", "--config", p.path, "--state-dir", dir, "--user", "nobody")...)
+	var log bytes.Buffer
+	daemon.Stderr = &log
+	if err := daemon.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = daemon.Process.Signal(syscall.SIGTERM)
+		_ = daemon.Wait()
+		if t.Failed() {
+			t.Logf("%s", log.String())
+		}
+	})
+	testkit.Eventually(t, "the daemon to answer", func() bool { return n.isAnswered(n.host) })
+	for _, step := range []struct {
+		line                       string
+		container, neighbour, host bool
+	}{
+		{"", true, true, true},
+		{`CALLERS = "fd00::/8, 172.16.0.0/12"`, true, false, true},
+		{`CALLERS = "172.17.0.2"`, true, false, false},
+		{`CALLERS = "192.0.2.0/24"`, false, true, false},
+		{"", true, true, true},
+	} {
+		write(step.line)
+		if out, err := exec.Command("ip", append(args, "reload", "--config", p.path, "--state-dir", dir)...).CombinedOutput(); err != nil {
+			t.Fatalf("reload: %v: %s", err, out)
+		}
+		for namespace, want := range map[string]bool{n.container: step.container, n.neighbour: step.neighbour, n.host: step.host} {
+			if got := n.isAnswered(namespace); got != want {
+				t.Errorf("%q: from %s: got an answer %t, want %t", step.line, namespace[:3], got, want)
+			}
+		}
+		_, out, _ := testkit.Run(t, "", "check", "--config-only", "--config", p.path, "--user", "nobody")
+		if warns := strings.Contains(out, "warning: CALLERS does not permit this host itself"); warns == step.host {
+			t.Errorf("%q: check warns about this host: %t\n%s", step.line, warns, out)
+		}
 	}
 }
