@@ -56,7 +56,11 @@ func parseCheck(args []string, t terminal) (o checkOptions, err error) {
 	flags.StringVar(&o.User, "user", defaultUser, "`NAME` of the user that runs commands")
 	flags.StringVar(&o.RoleUser, "role-user", supervisor.DefaultRoleUser,
 		"`NAME` of the user that runs the daemon itself")
-	return o, t.parseOptions(flags, args)
+	err = t.parseOptions(flags, args)
+	if o.Config != defaultConfig && !given(flags, "unit-dir") {
+		o.UnitDir = "" // the installed service has another configuration
+	}
+	return o, err
 }
 
 // runCheck changes nothing and never prints a key.
