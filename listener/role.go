@@ -71,6 +71,9 @@ func (r *Role) Run(listeners []net.Listener, landlock int) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	commands := newServer(r, newHandler(r, limits.MaxBody), int(limits.MaxConnections))
+	if commands.callers, err = parseCallers(limits.Callers); err != nil {
+		return err
+	}
 	metrics := newMetricsServer(r)
 	ready := message.Frame{Kind: message.Ready, Payload: []byte{byte(landlock)}}
 	if err := r.conn.Send(ready); err != nil {

@@ -3,13 +3,19 @@ package listener
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net"
 	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"dataflux-func-sidecar/privsep/message"
 )
 
 // timeouts bound the steps of a connection. None bounds how long an answer is waited for.
@@ -57,6 +63,7 @@ type server struct {
 	timeouts  timeouts
 	refusals  *refusalLog
 	limit     *connectionLimit
+	callers   []netip.Prefix // from which TCP callers may come; none: all
 	accepting sync.WaitGroup
 	draining  atomic.Bool // stopAccepting was called
 
@@ -154,6 +161,31 @@ type limitedListener struct {
 	tls    *tls.Config // nil: plain HTTP
 }
 
+// permits reports whether a caller comes from one of the networks, or through a Unix socket.
+func (s *server) permits(remote net.Addr) bool {
+	tcp, isTCP := remote.(*net.TCPAddr)
+	if !isTCP || len(s.callers) == 0 {
+		return true
+	}
+	ip := tcp.AddrPort().Addr().Unmap().WithZone("")
+	return slices.ContainsFunc(s.callers, func(n netip.Prefix) bool { return n.Contains(ip) })
+}
+
+// parseCallers reverses Limits.Callers.
+func parseCallers(text string) (networks []netip.Prefix, err error) {
+	if text == "" {
+		return nil, nil
+	}
+	for part := range strings.SplitSeq(text, ",") {
+		network, err := netip.ParsePrefix(part)
+		if err != nil {
+			return nil, fmt.Errorf("%w: Setup names no network: %w", message.ErrProtocol, err)
+		}
+		networks = append(networks, network)
+	}
+	return networks, nil
+}
+
 // Accept returns the next connection within the limit. Those above it are answered with 503.
 func (l *limitedListener) Accept() (net.Conn, error) {
 	s := l.server
@@ -161,6 +193,12 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 		conn, err := l.Listener.Accept()
 		if err != nil {
 			return nil, err
+		}
+		if !s.permits(conn.RemoteAddr()) {
+			s.refusals.add(http.StatusForbidden, conn.RemoteAddr().String(),
+				"CALLERS has no network of this caller, so the connection was closed")
+			_ = conn.Close()
+			continue
 		}
 		if l.tls != nil {
 			// net/http bounds only the reading of headers; the handshake writes as well.

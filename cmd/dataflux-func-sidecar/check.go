@@ -3,9 +3,13 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"dataflux-func-sidecar/internal/check"
 	"dataflux-func-sidecar/internal/escape"
@@ -15,17 +19,34 @@ import (
 const checkUsage = `check [OPTIONS]
 
 Examines everything that the service needs, and reports what is wrong and how to correct it. It
-changes nothing and shows no key. It ends with a call that runs "id -un".
+changes nothing and shows no key. It ends with a call that runs "id -un" and leaves no job.
 
-Exit status: 0 without failures, also with warnings; 1 otherwise.`
+Exit status: 0 without failures, also with warnings; 1 otherwise. With --monitoring: 0 if all is
+well, 1 with warnings, 2 with failures, 3 if it could not examine anything.`
 
-func parseCheck(args []string, t terminal) (o check.Options, asJSON bool, err error) {
+// Exit statuses with --monitoring, those of Nagios, Icinga and others.
+const (
+	monitoringOK = iota
+	monitoringWarning
+	monitoringCritical
+	monitoringUnknown
+)
+
+// checkOptions are what the command line asks for.
+type checkOptions struct {
+	check.Options
+	json, monitoring bool
+}
+
+func parseCheck(args []string, t terminal) (o checkOptions, err error) {
 	o.Version, o.Welcome = version, welcome()
 	flags := t.newFlags("check", checkUsage)
 	flags.StringVar(&o.Config, "config", defaultConfig, "configuration `FILE`")
 	flags.BoolVar(&o.ConfigOnly, "config-only", false,
-		"examine the configuration, not installation and service of this host")
-	flags.BoolVar(&asJSON, "json", false, "print one JSON document")
+		"examine the file alone, and no unit, installation or service of this host")
+	flags.BoolVar(&o.json, "json", false, "print one JSON document")
+	flags.BoolVar(&o.monitoring, "monitoring", false,
+		"print and exit as a plugin of a monitoring system: the summary, and what is wrong")
 	flags.BoolVar(&o.Offline, "offline", false,
 		"make no call: whether the service answers is not examined")
 	flags.StringVar(&o.StateDir, "state-dir", stateDirectory(),
@@ -35,17 +56,30 @@ func parseCheck(args []string, t terminal) (o check.Options, asJSON bool, err er
 	flags.StringVar(&o.User, "user", defaultUser, "`NAME` of the user that runs commands")
 	flags.StringVar(&o.RoleUser, "role-user", supervisor.DefaultRoleUser,
 		"`NAME` of the user that runs the daemon itself")
-	return o, asJSON, t.parseOptions(flags, args)
+	err = t.parseOptions(flags, args)
+	if o.Config != defaultConfig && !given(flags, "unit-dir") {
+		o.UnitDir = "" // the installed service has another configuration
+	}
+	return o, err
 }
 
 // runCheck changes nothing and never prints a key.
 func runCheck(args []string, t terminal) int {
-	o, asJSON, err := parseCheck(args, t)
+	o, err := parseCheck(args, t)
 	if err != nil {
-		return t.misused("check", err, statusUsage)
+		status := statusUsage
+		if slices.Contains(args, "--monitoring") {
+			status = monitoringUnknown
+		}
+		return t.misused("check", err, status)
 	}
-	r := &report{terminal: t, json: asJSON}
-	check.Run(o, r.add)
+	if err := unix.Access(o.Config, unix.R_OK); o.monitoring && errors.Is(err, os.ErrPermission) {
+		fmt.Fprintf(t.stdout, "SIDECAR UNKNOWN: cannot read %s: %v; hint: run this as root\n",
+			escape.Line(o.Config, 0), err)
+		return monitoringUnknown
+	}
+	r := &report{terminal: t, checkOptions: o}
+	check.Run(o.Options, r.add)
 	return r.finish()
 }
 
@@ -59,17 +93,21 @@ var levelColors = map[check.Level]string{
 // report prints findings as they come for people, and all at the end for programs.
 type report struct {
 	terminal
-	json     bool
+	checkOptions
 	findings []check.Finding
 }
 
 func (r *report) add(f check.Finding) {
 	r.findings = append(r.findings, f)
-	if !r.json {
-		level, message, _ := strings.Cut(escape.Lines(f.String()), ":")
-		level = colored(r.stdout.to, level+":", levelColors[f.Level])
-		fmt.Fprintln(r.stdout, level+message)
+	if !r.json && !r.monitoring {
+		r.print(f)
 	}
+}
+
+func (r *report) print(f check.Finding) {
+	level, message, _ := strings.Cut(escape.Lines(f.String()), ":")
+	level = colored(r.stdout.to, level+":", levelColors[f.Level])
+	fmt.Fprintln(r.stdout, level+message)
 }
 
 func (r *report) finish() int {
@@ -78,7 +116,8 @@ func (r *report) finish() int {
 		counts[f.Level]++
 	}
 	failures := counts[check.Failure]
-	if r.json {
+	switch {
+	case r.json:
 		var text bytes.Buffer
 		encoder := json.NewEncoder(&text)
 		encoder.SetEscapeHTML(false) // commands have && in them
@@ -87,10 +126,40 @@ func (r *report) finish() int {
 			Findings []check.Finding `json:"findings"`
 		}{failures == 0, r.findings})
 		_, _ = r.stdout.Write(escape.JSON(text.Bytes()))
-	} else {
+	case r.monitoring:
+		r.printForMonitoring(counts)
+	default:
 		fmt.Fprintln(r.stdout, escape.Lines("summary: "+r.summary(counts)))
 	}
+	if r.monitoring {
+		return monitoringStatus(counts)
+	}
 	return min(failures, 1)
+}
+
+func monitoringStatus(counts map[check.Level]int) int {
+	switch {
+	case counts[check.Failure] > 0:
+		return monitoringCritical
+	case counts[check.Warning] > 0:
+		return monitoringWarning
+	}
+	return monitoringOK
+}
+
+// printForMonitoring prints the summary first: most systems show the first line only. What follows
+// a | would be measurements.
+func (r *report) printForMonitoring(counts map[check.Level]int) {
+	name := [...]string{"OK", "WARNING", "CRITICAL"}[monitoringStatus(counts)]
+	text := strings.ReplaceAll(r.summary(counts), "|", "¦")
+	fmt.Fprintln(r.stdout, escape.Lines("SIDECAR "+name+": "+text))
+	for _, f := range r.findings {
+		if f.Level != check.OK {
+			f.Message = strings.ReplaceAll(f.Message, "|", "¦")
+			f.Command = strings.ReplaceAll(f.Command, "|", "¦")
+			r.print(f)
+		}
+	}
 }
 
 // summary counts the findings and repeats the first of the worst: causes come before their

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -29,6 +30,9 @@ func checkAnswers(c *checker) (found []Finding) {
 		if address.Network == "tcp" && !ip.IsLoopback() && !ip.IsUnspecified() &&
 			!host.Assigned(ip) {
 			continue // checkAddresses reports it
+		}
+		if !c.permitsItself(address) {
+			continue // checkCallers reports it
 		}
 		found = append(found, c.checkAnswer(address))
 	}
@@ -115,7 +119,12 @@ func (c *checker) restartAdvice() string {
 // checkCall lets the service run one command, which tests key, clock, user, directory and shell
 // together.
 func checkCall(c *checker) []Finding {
-	target, err := client.TargetOf(c.settings, client.UsableAddress(c.settings.Bind))
+	callable := slices.DeleteFunc(slices.Clone(c.settings.Bind),
+		func(a config.Address) bool { return !c.permitsItself(a) })
+	if len(callable) == 0 {
+		return nil // checkCallers reports it
+	}
+	target, err := client.TargetOf(c.settings, client.UsableAddress(callable))
 	if err != nil {
 		return nil // checkAnswers reports it
 	}
@@ -124,10 +133,15 @@ func checkCall(c *checker) []Finding {
 	var stdout, stderr bytes.Buffer
 	command := client.Command{
 		Command: "id -un", Timeout: answerTime.Seconds() / 2,
-		JobID: "check-" + client.NewJobID(),
+		JobID: "check-" + client.NewJobID(), Keep: new(false),
 	}
 	caller := client.New(target, c.settings.Keys[0]).Limit(maxCheckAnswer)
 	job, err := caller.Run(ctx, command, &stdout, &stderr)
+	if refused, ok := errors.AsType[*client.Refusal](err); ok &&
+		refused.Status == client.BadRequest {
+		command.Keep = nil // a daemon of another version, which checkAnswers reports
+		job, err = caller.Run(ctx, command, &stdout, &stderr)
+	}
 	if err != nil {
 		return c.failedCall(err)
 	}

@@ -37,7 +37,7 @@ type scope int
 
 const (
 	always    scope = iota
-	withUnits       // UnitDir is given
+	withUnits       // onHost, and UnitDir is given
 	onHost          // not with ConfigOnly
 	live            // onHost, and systemd has the units
 	calling         // onHost, and not with Offline
@@ -57,10 +57,14 @@ func checks() []check {
 		// configuration.go, tls.go
 		{"keys", always, checkKeys},
 		{"addresses", always, checkAddresses},
+		{"callers", always, checkCallers},
 		{"tls", always, checkTLS},
+		{"sudo", always, checkSudo},
 		{"bridge", onHost, checkBridge},
+		// firewall.go
+		{"firewall", onHost, checkFirewall},
 		// user.go
-		{"user", always, checkUser},
+		{"user", onHost, checkUser},
 		{"workdir", always, checkWorkdir},
 		{"shell", always, checkShell},
 		{"login", onHost, checkLogin},
@@ -72,7 +76,9 @@ func checks() []check {
 		{"dumps", onHost, checkDumps},
 		{"clock", onHost, checkClock},
 		// units.go
+		{"ports", live, checkPorts},
 		{"units", live, checkUnits},
+		{"hardening", live, checkHardening},
 		{"agreement", withUnits, checkAgreement},
 		{"service", live, checkService},
 		{"bounds", live, checkBounds},
@@ -117,7 +123,7 @@ func Run(o Options, report func(Finding)) {
 		}
 	}
 	scopes := map[scope]bool{
-		always: true, withUnits: o.UnitDir != "", onHost: !o.ConfigOnly,
+		always: true, withUnits: !o.ConfigOnly && o.UnitDir != "", onHost: !o.ConfigOnly,
 		live: !o.ConfigOnly && c.units != nil, calling: !o.ConfigOnly && !o.Offline,
 	}
 	for _, check := range checks() {

@@ -3,6 +3,7 @@ package check
 import (
 	"bytes"
 	"errors"
+	"net/netip"
 	"os"
 	"slices"
 
@@ -36,6 +37,15 @@ func checkKeys(c *checker) (found []Finding) {
 	return found
 }
 
+// checkSudo reminds of ALLOW_SUDO.
+func checkSudo(c *checker) []Finding {
+	if !c.settings.AllowSudo {
+		return nil
+	}
+	return []Finding{warning("ALLOW_SUDO = true: commands may become root as far as sudoers lets " +
+		"them")}
+}
+
 // checkAddresses finds addresses of BIND that are open to everyone, or that systemd cannot listen
 // on.
 func checkAddresses(c *checker) (found []Finding) {
@@ -49,13 +59,47 @@ func checkAddresses(c *checker) (found []Finding) {
 				address))
 		case ip.IsLoopback() && ip.Is4(), host.Assigned(ip):
 			found = append(found, ok("BIND address %s is an address of this host", address))
+		case ip.String() == host.StockBridge && !host.BridgeAddress().IsValid():
+			found = append(found, ok("BIND address %s waits for docker0, which comes with Docker",
+				address))
 		default:
 			found = append(found, warning("BIND address %s is on no interface now (a Docker "+
-				"bridge comes with Docker): nothing to do if it will be, as the socket waits for "+
-				"it", address))
+				"bridge comes with its network): nothing to do if it will be, as the socket waits "+
+				"for it", address))
 		}
 	}
 	return found
+}
+
+// checkCallers finds addresses that this host itself cannot call.
+func checkCallers(c *checker) (found []Finding) {
+	for _, address := range c.settings.Bind {
+		if !c.permitsItself(address) {
+			found = append(found, warning("CALLERS does not permit this host itself to call %s, "+
+				"as shell and check do: add %s", address, ownAddress(address)))
+		}
+	}
+	if len(c.settings.Callers) > 0 && len(found) == 0 {
+		found = append(found, ok("CALLERS permits this host itself"))
+	}
+	return found
+}
+
+// permitsItself reports whether CALLERS lets this host connect to an address of BIND.
+func (c *checker) permitsItself(address config.Address) bool {
+	return address.Network != "tcp" || c.settings.PermitsCaller(ownAddress(address))
+}
+
+// ownAddress is from where this host connects to an address of BIND.
+func ownAddress(address config.Address) netip.Addr {
+	switch ip := address.AddrPort.Addr(); {
+	case ip == netip.IPv4Unspecified():
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	case ip.IsUnspecified():
+		return netip.IPv6Loopback()
+	default:
+		return ip
+	}
 }
 
 // checkSocketFile finds a file in the way of a Unix socket: systemd replaces a socket and nothing

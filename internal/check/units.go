@@ -30,10 +30,13 @@ func askedProperties() []string {
 		"LoadState", "ActiveState", "SubState", "Result", "UnitFileState", "FragmentPath",
 		"DropInPaths", "NeedDaemonReload", "ExecMainStartTimestampMonotonic", "ExecStart", "Listen",
 		"TimeoutStopUSec", "TasksMax", "LogRateLimitBurst", "MainPID",
-		"StatusText",
+		"StatusText", "NoNewPrivileges",
 	}
 	for _, needed := range neededProperties() {
 		asked = append(asked, needed.property)
+	}
+	for _, one := range confinements() {
+		asked = append(asked, one.property)
 	}
 	return asked
 }
@@ -56,6 +59,21 @@ func neededProperties() []neededProperty {
 	}
 }
 
+// checkPorts finds addresses of BIND that another process has. Only root can tell.
+func checkPorts(c *checker) []Finding {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	var listen []string // what systemd holds for the service
+	if c.units[units.Socket]["ActiveState"] == "active" {
+		listen = c.units[units.Socket].Listen()
+	}
+	if err := host.CheckFree(c.settings.Bind, listen); err != nil {
+		return failures(err)
+	}
+	return []Finding{ok("no other process has an address of BIND")}
+}
+
 // checkAgreement compares the sockets and the stop timeout of systemd with the configuration.
 func checkAgreement(c *checker) (found []Finding) {
 	switch agrees, err := c.socketsAgree(); {
@@ -64,21 +82,14 @@ func checkAgreement(c *checker) (found []Finding) {
 			"yourself with --bind", units.Socket, c.UnitDir)}
 	case err != nil:
 		found = append(found, warning("cannot compare the socket unit with BIND: %v", err))
-	case agrees && !c.ConfigOnly && c.servesOthers():
+	case agrees && c.servesOthers():
 		found = append(found,
 			failure("the service listens on other addresses than BIND says").fix(c.apply()))
 	case agrees:
 		found = append(found, ok("the socket unit listens on what BIND says"))
-	case c.ConfigOnly: // a change that is correct and not in force yet
-		found = append(found, warning("the socket unit listens on other addresses than BIND says, "+
-			"until that is applied").fix(c.apply()))
 	default:
 		found = append(found,
 			failure("the socket unit listens on other addresses than BIND says").fix(c.apply()))
-	}
-	if c.settings.AllowSudo {
-		found = append(found, warning("ALLOW_SUDO = true: commands may become root as far as "+
-			"sudoers lets them"))
 	}
 	limit := units.StopTimeout
 	if c.units != nil {
@@ -97,16 +108,13 @@ func checkAgreement(c *checker) (found []Finding) {
 	return found
 }
 
-// socketsAgree compares BIND with the addresses that systemd has. With --config-only a drop-in of
-// configure is enough, as systemd need not have read it; without systemd that is all there is. The
-// error is os.ErrNotExist if there is no socket unit.
+// socketsAgree compares BIND with the addresses that systemd has, or without systemd with the
+// drop-in of configure. The error is os.ErrNotExist if there is no socket unit.
 func (c *checker) socketsAgree() (bool, error) {
-	if unit := c.units[units.Socket]; unit["FragmentPath"] != "" {
-		agree := Agree(unit.Listen(), c.settings.Bind)
-		if agree || !c.ConfigOnly {
-			return agree, nil
-		}
-	} else if c.units != nil && !c.ConfigOnly {
+	switch unit := c.units[units.Socket]; {
+	case unit["FragmentPath"] != "":
+		return Agree(unit.Listen(), c.settings.Bind), nil
+	case c.units != nil:
 		return false, os.ErrNotExist
 	}
 	folders := []string{c.UnitDir}

@@ -3,7 +3,6 @@ package check
 import (
 	"errors"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -77,30 +76,6 @@ func TestAgreement_AddressesThatSystemdHas(t *testing.T) {
 		}}
 		if got, err := c.socketsAgree(); got != want || err != nil {
 			t.Errorf("%q: got %t, %v, want %t", listen, got, err, want)
-		}
-	}
-	// With --config-only a drop-in that systemd has not read is enough, and so are the addresses of
-	// systemd, from whichever drop-in they are.
-	for bind, want := range map[string]bool{"127.0.0.1:1": true, "127.0.0.1:2": true, "127.0.0.1:3": false} {
-		written, _ := config.ParseBind("127.0.0.1:1")
-		c := &checker{Options: Options{ConfigOnly: true, UnitDir: t.TempDir()}}
-		c.settings.Bind, _ = config.ParseBind(bind)
-		c.units = map[string]units.Properties{
-			units.Socket: {"FragmentPath": "/unit", "Listen": "127.0.0.1:2 (Stream)"},
-		}
-		dropIn := config.SocketDropIn(c.UnitDir)
-		if err := os.Mkdir(filepath.Dir(dropIn), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		for path, text := range map[string][]byte{
-			dropIn: config.SocketDropInText(written), filepath.Join(c.UnitDir, units.Socket): nil,
-		} {
-			if err := os.WriteFile(path, text, 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if got, err := c.socketsAgree(); got != want || err != nil {
-			t.Errorf("%s with --config-only: got %t, %v, want %t", bind, got, err, want)
 		}
 	}
 	c := &checker{units: map[string]units.Properties{units.Socket: {"LoadState": "not-found"}}}

@@ -48,6 +48,7 @@ var ErrNoTLS = http.ErrSchemeMismatch
 
 // Statuses of a Refusal that callers distinguish.
 const (
+	BadRequest   = http.StatusBadRequest          // such as a key that is not known
 	Unauthorized = http.StatusUnauthorized        // the signature does not hold
 	OtherRequest = http.StatusUnprocessableEntity // the job id belongs to another request
 	Busy         = http.StatusServiceUnavailable  // try again later

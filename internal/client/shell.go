@@ -18,6 +18,7 @@ type Command struct {
 	CallbackURL string   `json:"callbackURL,omitempty"`
 	Timeout     float64  `json:"timeout,omitempty"` // seconds
 	JobID       string   `json:"jobId"`
+	Keep        *bool    `json:"keep,omitempty"` // false: the job is not listed after its end
 }
 
 const shellPath = "/shell"

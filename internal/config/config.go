@@ -10,6 +10,7 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
 	"strconv"
 	"time"
 )
@@ -26,6 +27,8 @@ type Config struct {
 	MetricsBind []Address // none: no metrics, unless systemd hands over a socket for them
 	// Keys holds at least one key. The first signs callbacks; all verify.
 	Keys []Key
+	// Callers are the networks from which TCP addresses of Bind can be reached; none: all.
+	Callers []netip.Prefix
 
 	TLSCertificate string    // a path; empty together with TLSKey
 	TLSKey         string    // a path
@@ -119,6 +122,13 @@ func settings(c *Config) []setting {
 			fewer than 16 are accepted with a warning. While a key is rotated, an array of up to
 			8: ["new key", "old key"]. All of them are accepted, and callbacks are signed with the
 			first.`,
+		},
+		{
+			"CALLERS", networkList(&c.Callers), "", `"127.0.0.0/8,172.16.0.0/12"`,
+			`The networks whose hosts can connect to the TCP addresses of BIND, such as
+			"127.0.0.0/8,172.16.0.0/12" for this host and its containers. Connections of others
+			are closed before a byte is read. Empty: every host that reaches an address. Unix
+			sockets and metrics are not affected.`,
 		},
 		{
 			"TLS_CERTIFICATE", pathOrEmpty(&c.TLSCertificate), "", `"/etc/ssl/certs/sidecar.pem"`,

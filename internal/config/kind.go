@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"path"
 	"strconv"
 	"strings"
@@ -63,6 +64,21 @@ func addressList(into *[]Address) kind {
 }
 
 func addressListOrEmpty(into *[]Address) kind { return orEmpty(addressList(into)) }
+
+func networkList(into *[]netip.Prefix) kind {
+	return orEmpty(kind{
+		must:   "one text in double quotes, networks separated by commas",
+		bounds: fmt.Sprintf("Separated by commas, %d at most.", maxNetworks),
+		store: func(value any) (err error) {
+			text, ok := value.(string)
+			if !ok {
+				return errUnsuitable
+			}
+			*into, err = parseNetworks(text)
+			return err
+		},
+	})
+}
 
 func keyList(into *[]Key) kind {
 	return kind{

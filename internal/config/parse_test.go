@@ -131,7 +131,7 @@ func TestParse_UnknownKey(t *testing.T) {
 		{keyLine + "SECRETKEY=1", "did you mean SECRET_KEY?"},
 		{keyLine + "MAXBODY=1", "did you mean MAX_BODY?"},
 		{keyLine + "NOTHING_LIKE=1", "line 2, column 1: this key or section is unknown: remove " +
-			"it, or write one of BIND, METRICS_BIND, SECRET_KEY, TLS_CERTIFICATE,"},
+			"it, or write one of BIND, METRICS_BIND, SECRET_KEY, CALLERS, TLS_CERTIFICATE,"},
 		{keyLine + "[server]\nport=1", "line 2, column 2: this key or section is unknown"},
 		{keyLine + canary + "=1", "line 2, column 1: this key or section is unknown"},
 		{keyLine + "[SHELL]\na=1", "SHELL must be an absolute path"},

@@ -81,6 +81,7 @@ type jobRecord struct {
 	Recorded    bool               `json:",omitzero"`
 	Promised    bool               `json:",omitzero"`
 	Kept        bool               `json:",omitzero"`
+	Transient   bool               `json:",omitzero"`
 	Claimed     bool               `json:",omitzero"`
 	OnDisk      int64              `json:",omitzero"`
 	Reported    bool               `json:",omitzero"` // its result is in the ledger only
@@ -247,8 +248,8 @@ func (h *handing) job(j *job) (jobRecord, error) {
 		ID: j.id, ChosenID: j.chosenID, Remote: j.remote, Command: j.command, Wait: j.wait,
 		AcceptedAt: j.acceptedAt, Digest: j.digest[:], Recorded: j.recorded,
 		Promised: j.promised, Kept: j.kept, Claimed: j.claimed, OnDisk: j.onDisk,
-		Reported: j.report != nil,
-		State:    j.state.String(), HasSlot: j.hasSlot, Accepted: j.accepted,
+		Reported: j.report != nil, Transient: j.transient,
+		State: j.state.String(), HasSlot: j.hasSlot, Accepted: j.accepted,
 		InTable: j.table.byID[j.id] == j, Reason: j.reason, EndedAt: j.endedAt,
 	}
 	if j.callbackURL != nil {

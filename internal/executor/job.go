@@ -23,8 +23,8 @@ import (
 //	queued ────▶ starting ───▶ running ──▶ finished ──▶ kept ────▶ forgotten
 //	  └─────────────┴───────────────────────▲ refused, cancelled or not started
 //
-// admit enters a job as starting if there is a free slot, else as queued. A refused job is
-// forgotten at its end and never kept.
+// admit enters a job as starting if there is a free slot, else as queued. A refused or transient
+// job is forgotten at its end and never kept.
 type jobState int
 
 const (
@@ -65,6 +65,7 @@ type job struct {
 	remote      string
 	command     string // the first maxListedCommand bytes
 	wait        bool   // the caller waits for the result
+	transient   bool   // forgotten at its end
 	callbackURL *url.URL
 	digest      [sha256.Size]byte // of the request; zero if its id is of here and its caller waits
 	acceptedAt  time.Time
@@ -102,7 +103,8 @@ func (t *jobTable) newJob(id string, call message.Call, request shellRequest) *j
 		table: t, id: id, chosenID: request.jobID != "", remote: call.Remote, call: call,
 		// The clone does not keep the whole body in memory.
 		command: strings.Clone(journal.Cut(request.command, maxListedCommand)),
-		wait:    request.wait, callbackURL: request.callbackURL, acceptedAt: time.Now(),
+		wait:    request.wait, transient: request.transient,
+		callbackURL: request.callbackURL, acceptedAt: time.Now(),
 		granted: make(chan struct{}), decided: make(chan struct{}), ended: make(chan struct{}),
 	}
 	if j.chosenID || !j.wait {
@@ -175,7 +177,7 @@ func (j *job) reserve(timestamp string) error {
 		}
 		j.promised = true
 	}
-	if keep := !j.wait && j.table.keepsAny(); keep || j.promised {
+	if keep := !j.wait && !j.transient && j.table.keepsAny(); keep || j.promised {
 		if err := j.table.records.accept(j, keep); err != nil {
 			return j.recordRefusal(err)
 		}
@@ -344,6 +346,11 @@ func (j *job) end(cause error, next jobState) {
 	released := []*job{j}
 	if next == jobKept {
 		t.finished++
+	}
+	if j.transient {
+		j.state = jobForgotten
+	}
+	if j.state == jobKept {
 		t.enterKept(j)
 		released = t.evict()
 	} else {

@@ -93,6 +93,20 @@ func TestJobID_ForgottenIsRefused(t *testing.T) {
 	}
 }
 
+func TestJob_Transient(t *testing.T) {
+	r := newRig(t, nil)
+	_, answer := r.call("POST", "/shell", `{"command":"echo here","jobId":"passing","keep":false}`)
+	if !strings.Contains(answer, `"stdout":"here\n"`) {
+		t.Errorf("got %s, want the result", answer)
+	}
+	if head, answer := r.call("GET", "/jobs/passing", "null"); head.Status != 404 {
+		t.Errorf("after its end: got %d %s, want 404", head.Status, answer)
+	}
+	if head, _ := r.call("POST", "/shell", `{"command":"echo here","jobId":"passing","keep":false}`); head.Status != 409 {
+		t.Errorf("repeated: got %d, want 409: it ran already", head.Status)
+	}
+}
+
 func TestCancel_IdempotentInEveryState(t *testing.T) {
 	r := newRig(t, func(o *Options) { o.Jobs.MaxRunning, o.Jobs.MaxQueued = 1, 1 })
 	r.shell(`{"command":"sleep 60","wait":false,"jobId":"first"}`)

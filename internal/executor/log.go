@@ -38,7 +38,8 @@ func (l requestLog) commandStarted(id, remote string, pid int, command string) {
 	l.journal.Write(journal.CommandStarted(), text, fields)
 }
 
-func (l requestLog) commandFinished(id, remote string, r *exec.Result) {
+// commandFinished shows the beginning of the command if it failed or was ended.
+func (l requestLog) commandFinished(id, remote, command string, r *exec.Result) {
 	fields := jobFields(id, remote)
 	fields[journal.DurationMS] = fmt.Sprint(r.Duration.Milliseconds())
 	fields[journal.CPUMS] = fmt.Sprint((r.UserTime + r.SystemTime).Milliseconds())
@@ -65,25 +66,41 @@ func (l requestLog) commandFinished(id, remote string, r *exec.Result) {
 	if more := notice(r); more != "" {
 		text += "; " + more
 	}
+	if r.ExitCode != 0 || r.Ended != exec.Exited {
+		text += l.failed(command)
+	}
 	l.journal.Write(event, text, fields)
 }
 
+// failed completes an entry by the command that failed.
+func (l requestLog) failed(command string) string {
+	if !l.showCommands {
+		return ""
+	}
+	return ": " + journal.Quote(command, maxListedCommand)
+}
+
 // commandNotStarted is for a job whose caller was told before that it was accepted.
-func (l requestLog) commandNotStarted(id, remote string, cause error) {
-	text := "Command was not started: " + journal.Quote(cause.Error(), maxLoggedReason)
+func (l requestLog) commandNotStarted(id, remote, command string, cause error) {
+	text := "Command was not started: " + journal.Quote(cause.Error(), maxLoggedReason) +
+		l.failed(command)
 	l.journal.Write(journal.CommandEnded(), text, jobFields(id, remote))
 }
 
-// refused writes one entry for one or more requests, with the address and the reason of the latest.
-func (l requestLog) refused(count, status int, remote, reason string) {
+// refused writes one entry for one or more requests, with the address and the reason of the latest,
+// and the job that a single request names, if any.
+func (l requestLog) refused(count, status int, id, remote, reason string) {
 	requests := "a request"
 	if count > 1 {
 		requests = fmt.Sprintf("%d requests, the latest", count)
 	}
 	text := fmt.Sprintf("Refused %s from %s with HTTP %d: %s",
 		requests, remote, status, journal.Quote(reason, maxLoggedReason))
-	l.journal.Write(journal.RequestRefused(), text,
-		journal.Fields{journal.Remote: remote, journal.Status: fmt.Sprint(status)})
+	fields := journal.Fields{journal.Remote: remote, journal.Status: fmt.Sprint(status)}
+	if id != "" {
+		fields[journal.JobID] = id
+	}
+	l.journal.Write(journal.RequestRefused(), text, fields)
 }
 
 // refusalInterval is the least time between two entries about requests without a valid signature. A
@@ -121,6 +138,6 @@ func (l *unauthorizedLog) writeIfDue() {
 	if l.count == 0 || time.Since(l.written) < refusalInterval {
 		return
 	}
-	l.log.refused(l.count, statusUnauthorized, l.remote, l.reason)
+	l.log.refused(l.count, statusUnauthorized, "", l.remote, l.reason)
 	l.count, l.written = 0, time.Now()
 }

@@ -77,6 +77,12 @@ func (r *rig) failing(id string) {
 	r.t.Helper()
 	p := r.promise(id, "http://user:CANARY@h:1/CANARY")
 	r.outcome(p, message.Outcome{Status: 503, RetryAfter: 3600})
+	r.awaitWaiting(id)
+}
+
+// awaitWaiting waits until a callback waits for its next attempt.
+func (r *rig) awaitWaiting(id string) {
+	r.t.Helper()
 	r.awaitJobs(func() bool {
 		d := r.executor.callbacks.find(id)
 		return d != nil && d.view().state == "waiting"
@@ -107,6 +113,8 @@ func TestOwed_List(t *testing.T) {
 			t.Errorf("the list shows more of a URL than host and port: %s", text)
 		}
 		r.reload(nil)
+		r.awaitWaiting("first")
+		r.awaitWaiting("second")
 	}
 }
 

@@ -30,6 +30,7 @@ const (
 type shellRequest struct {
 	command     string
 	wait        bool
+	transient   bool   // the job is forgotten at its end
 	workdir     string // empty: the default
 	envs        []exec.Variable
 	callbackURL *url.URL      // nil: none
@@ -42,7 +43,7 @@ type shellRequest struct {
 // type is an error that says what to send instead: a typing error must not run another command. A
 // null is as good as absent.
 func decodeShell(body []byte) (shellRequest, error) {
-	r := shellRequest{wait: true}
+	r, keep := shellRequest{wait: true}, true
 	o, err := decodeBody(body)
 	if err != nil {
 		return r, err
@@ -50,6 +51,7 @@ func decodeShell(body []byte) (shellRequest, error) {
 	err = o.decode([]member{
 		{"command", decodeTo(&r.command, "a string")},
 		{"wait", decodeTo(&r.wait, "true or false")},
+		{"keep", decodeTo(&keep, "true or false")},
 		{"workdir", decodeTo(&r.workdir, "a string")},
 		{"envs", r.decodeEnvs},
 		{"callbackURL", r.decodeCallbackURL},
@@ -60,6 +62,7 @@ func decodeShell(body []byte) (shellRequest, error) {
 	if err != nil {
 		return r, err
 	}
+	r.transient = !keep
 	if r.command == "" {
 		return r, errors.New(`command is missing or empty: send {"command":"hostname"}`)
 	}

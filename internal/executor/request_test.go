@@ -25,6 +25,8 @@ func TestDecodeShell_Valid(t *testing.T) {
 		`{"command":"x","envs":null,"workdir":null,"callbackURL":null,"wait":null}`: {
 			command: "x", wait: true,
 		},
+		`{"command":"x","keep":false}`: {command: "x", wait: true, transient: true},
+		`{"command":"x","keep":null}`:  {command: "x", wait: true},
 		`{"command":"x","envs":["A=b=c","B="],"timeout":0.5}`: {
 			command: "x", wait: true, timeout: 500 * time.Millisecond,
 			envs: []exec.Variable{{Name: "A", Value: "b=c"}, {Name: "B"}},
@@ -152,6 +154,7 @@ func FuzzDecodeShell(f *testing.F) {
 		}
 		known := []string{
 			"command", "wait", "workdir", "envs", "callbackURL", "timeout", "jobId", "limits",
+			"keep",
 		}
 		for key, value := range want {
 			if value != nil && !slices.Contains(known, key) {

@@ -128,7 +128,7 @@ func (r *restoring) job(s jobRecord) (*job, error) {
 	j := &job{
 		table: t, id: s.ID, chosenID: s.ChosenID, remote: s.Remote, command: s.Command,
 		wait: s.Wait, acceptedAt: s.AcceptedAt, promised: s.Promised, claimed: s.Claimed,
-		recorded: s.Recorded, kept: s.Kept, onDisk: s.OnDisk,
+		recorded: s.Recorded, kept: s.Kept, transient: s.Transient, onDisk: s.OnDisk,
 		hasSlot: s.HasSlot, reason: s.Reason, endedAt: s.EndedAt,
 		granted: make(chan struct{}), decided: make(chan struct{}), ended: make(chan struct{}),
 	}
@@ -331,6 +331,7 @@ func (r *restoring) goOn(j *job) {
 	case jobQueued, jobStarting:
 		r.runner.Go(func() {
 			if err := r.shell.runRestored(j, st); err != nil {
+				st.job = j.id
 				r.server.refuse(j.remote, st, asRefusal(err))
 			}
 		})
@@ -357,6 +358,7 @@ func (r *restoring) finishStream(st *stream, w *waiting) {
 		r.Executor.jobs.copyOutput(restOfBody(st), st, w.job, w.output)
 	}
 	if err != nil {
+		st.job = w.job.id
 		r.server.refuse(w.job.remote, st, asRefusal(err))
 	}
 }

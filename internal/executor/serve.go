@@ -115,6 +115,7 @@ func (s *server) route(call message.Call, st *stream) error {
 	}
 	handle, known := methods[call.Method]
 	if known {
+		st.job = id
 		return handle(call, id, st)
 	}
 	allow := strings.Join(slices.Sorted(maps.Keys(methods)), ", ")
@@ -151,7 +152,7 @@ func (s *server) refuse(remote string, st *stream, r *refusal) {
 		s.unauthorized.add(remote, r.message)
 		return
 	}
-	s.log.refused(1, r.status, remote, r.message)
+	s.log.refused(1, r.status, st.job, remote, r.message)
 }
 
 // callerAddress makes the address that the network role states fit for the journal: that role may

@@ -50,6 +50,7 @@ func (s *shell) run(call message.Call, _ string, st *stream) error {
 	if id == "" {
 		id = newJobID()
 	}
+	st.job = id
 	j := s.jobs.newJob(id, call, request)
 	first, err := s.jobs.admit(j)
 	switch {
@@ -205,7 +206,7 @@ func (s *shell) runGranted(j *job, command exec.Command, accepted bool, st *stre
 	if err != nil {
 		j.finish(err)
 		if accepted {
-			s.log.commandNotStarted(j.id, j.remote, err)
+			s.log.commandNotStarted(j.id, j.remote, j.command, err)
 		}
 		j.answered()
 		if accepted && !j.wait {
@@ -227,7 +228,7 @@ func (s *shell) complete(j *job, process *exec.Process, st *stream) {
 	if j.wait {
 		sendResult(st, j.id, outcomeOf(process), "")
 	}
-	s.log.commandFinished(j.id, j.remote, process.Result())
+	s.log.commandFinished(j.id, j.remote, j.command, process.Result())
 	j.answered()
 }
 

@@ -18,6 +18,7 @@ type stream struct {
 	changed *sync.Cond // on channel.mu
 	credit  int
 	gone    chan struct{} // closed when the reader has gone
+	job     string        // the id of the job that the request is about, for the log; may be empty
 
 	// held are frames that were sent since the channel holds frames back, in order.
 	held    []heldFrame

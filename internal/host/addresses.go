@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"dataflux-func-sidecar/internal/config"
 )
@@ -24,19 +25,54 @@ func BridgeAddress() netip.Addr {
 	if err != nil {
 		return netip.Addr{}
 	}
-	addresses, err := bridge.Addrs()
-	if err != nil {
-		return netip.Addr{}
+	return ipv4Of(*bridge).Addr()
+}
+
+// Bridge is a bridge between containers of this host and the host itself.
+type Bridge struct {
+	Name   string
+	Prefix netip.Prefix // the address of the host on it, with the length of the network's prefix
+}
+
+// Container returns an address that a container on the bridge could have.
+func (b Bridge) Container() netip.Addr {
+	if following := b.Prefix.Addr().Next(); b.Prefix.Contains(following) {
+		return following
 	}
-	var found netip.Addr
+	return b.Prefix.Addr().Prev()
+}
+
+// maxBridges bounds how many bridges are looked at.
+const maxBridges = 32
+
+// Bridges returns the bridges of Docker that have an IPv4 address: docker0, docker_gwbridge of
+// swarms, and br-ID of other networks.
+func Bridges() (bridges []Bridge) {
+	interfaces, _ := net.Interfaces() // there are none to look at after an error
+	for _, one := range interfaces {
+		if one.Name != "docker0" && one.Name != "docker_gwbridge" &&
+			!strings.HasPrefix(one.Name, "br-") || len(bridges) == maxBridges {
+			continue
+		}
+		if prefix := ipv4Of(one); prefix.IsValid() {
+			bridges = append(bridges, Bridge{one.Name, prefix})
+		}
+	}
+	return bridges
+}
+
+// ipv4Of returns the stock address if an interface has it, else its first IPv4 address, and the zero
+// Prefix if there is none.
+func ipv4Of(one net.Interface) (found netip.Prefix) {
+	addresses, _ := one.Addrs() // it has gone after an error
 	for _, address := range addresses {
 		prefix, err := netip.ParsePrefix(address.String())
 		switch {
 		case err != nil || !prefix.Addr().Is4():
 		case prefix.Addr().String() == StockBridge:
-			return prefix.Addr()
+			return prefix
 		case !found.IsValid():
-			found = prefix.Addr()
+			found = prefix
 		}
 	}
 	return found

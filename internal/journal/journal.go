@@ -65,8 +65,12 @@ func New(fallback io.Writer) *Log {
 // NewText returns a log of lines of text to w. Write returns when the line is written.
 func NewText(w io.Writer) *Log { return &Log{write: textWriter(w)} }
 
-// Write logs an event. message is a sentence for the operator.
+// Write logs an event. message is a sentence for the operator; an entry about a job begins with the
+// id of that job, so that all entries about it can be found in plain text.
 func (l *Log) Write(e Event, message string, fields Fields) {
+	if id := fields[JobID]; id != "" {
+		message = "Job " + id + ": " + message
+	}
 	logged := entry{time.Now(), e, message, fields}
 	if l.queue == nil {
 		_ = l.write(logged)

@@ -48,7 +48,7 @@ func TestJournal_NativeForm(t *testing.T) {
 	got := receive(t, socket)
 	lines := string(append(binary.LittleEndian.AppendUint64([]byte(Command+"\n"), 12),
 		"first\nsecond\n"...))
-	for _, want := range []string{"MESSAGE=Command started\n", "PRIORITY=6\n", "MESSAGE_ID=" +
+	for _, want := range []string{"MESSAGE=Job a: Command started\n", "PRIORITY=6\n", "MESSAGE_ID=" +
 		CommandStarted().ID + "\n", "SYSLOG_IDENTIFIER=dataflux-func-sidecar\n", JobID +
 		"=a\n", lines} {
 		if !strings.Contains(got, want) {

@@ -63,6 +63,7 @@ func limitsOf(r resources) message.Limits {
 		MaxConnections:  uint32(r.settings.MaxRunning + r.settings.MaxQueued + spareConnections),
 		CallbackTimeout: r.settings.CallbackTimeout,
 		MetricsSockets:  uint32(len(metrics)),
+		Callers:         config.JoinNetworks(r.settings.Callers),
 	}
 }
 

@@ -66,7 +66,7 @@ _dataflux_func_sidecar() {
 	wait) _dataflux_func_sidecar_offer -W "$remote" ;;
 	cancel | callbacks) _dataflux_func_sidecar_offer -W "$remote --json" ;;
 	check)
-		_dataflux_func_sidecar_offer -W '--config --config-only --json --offline --role-user --state-dir --unit-dir --user --help'
+		_dataflux_func_sidecar_offer -W '--config --config-only --json --monitoring --offline --role-user --state-dir --unit-dir --user --help'
 		;;
 	configure)
 		_dataflux_func_sidecar_offer -W '--add-key --apply --bind --config --drop-key --print-summary --secret-key-stdin --unit-dir --help'

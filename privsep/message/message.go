@@ -89,7 +89,7 @@ var rules = [...]rule{
 	Certified: {
 		name: "Certified", by: executor, min: 12, max: maxIdentity, once: true, before: Setup,
 	},
-	Setup:  {name: "Setup", by: executor, min: 20, max: 20, once: true},
+	Setup:  {name: "Setup", by: executor, min: 20, max: 20 + maxCallers, once: true},
 	Answer: {name: "Answer", by: executor, min: 22, max: maxAnswer, last: true, after: Setup},
 	Data:   {name: "Data", by: executor, min: 0, max: MaxData, last: true, after: Setup},
 	Post:   {name: "Post", by: executor, min: 16, max: MaxHead, last: true, after: Setup},

@@ -26,6 +26,7 @@ type Limits struct {
 	MaxConnections  uint32        // callers connected at once
 	CallbackTimeout time.Duration // for one callback attempt, from dialling to the answer's head
 	MetricsSockets  uint32        // how many listening sockets, the last ones, serve metrics alone
+	Callers         string        // networks from which TCP callers may come, by comma; empty: all
 }
 
 // Call is the payload of Request. Remote is the caller's address as text, empty on a Unix socket.
@@ -106,7 +107,8 @@ func (l Limits) Encode() []byte {
 	b := binary.BigEndian.AppendUint32(nil, l.MaxBody)
 	b = binary.BigEndian.AppendUint32(b, l.MaxConnections)
 	b = binary.BigEndian.AppendUint64(b, uint64(l.CallbackTimeout))
-	return binary.BigEndian.AppendUint32(b, l.MetricsSockets)
+	b = binary.BigEndian.AppendUint32(b, l.MetricsSockets)
+	return append(b, l.Callers...)
 }
 
 // DecodeLimits reverses Limits.Encode.
@@ -114,7 +116,7 @@ func DecodeLimits(payload []byte) (Limits, error) {
 	d := decoder{rest: payload}
 	l := Limits{
 		MaxBody: d.uint32(), MaxConnections: d.uint32(), CallbackTimeout: time.Duration(d.uint64()),
-		MetricsSockets: d.uint32(),
+		MetricsSockets: d.uint32(), Callers: string(d.remainder()),
 	}
 	return l, d.finish(Setup)
 }
@@ -227,6 +229,9 @@ func DecodeCredit(payload []byte) (int, error) {
 	n := d.uint32()
 	return int(n), d.finish(Credit)
 }
+
+// maxCallers bounds the networks of Limits, in bytes.
+const maxCallers = 1 << 10
 
 // maxText bounds the texts of an Outcome and a Refusal, in bytes, so that they fit their frames.
 const maxText = 320

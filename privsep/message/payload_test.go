@@ -58,7 +58,7 @@ func TestPayloads_FitTheTable(t *testing.T) {
 		want    uint32
 	}{
 		{"empty Identity", Certified, Identity{}.Encode(), rules[Certified].min},
-		{"Limits", Setup, Limits{}.Encode(), rules[Setup].max},
+		{"empty Limits", Setup, Limits{}.Encode(), rules[Setup].min},
 		{"empty Call", Request, Call{}.Encode(), rules[Request].min},
 		{"empty Head", Answer, Head{}.Encode(), rules[Answer].min},
 		{"empty Callback", Post, Callback{}.Encode(), rules[Post].min},

@@ -81,8 +81,9 @@ func faults() []fault {
 			// matter.
 			"another server at the port", "systemctl stop " + service + " " + socket + "; systemd-run --quiet --unit foreign " +
 				"--socket-property=ListenStream=127.0.0.1:8099 --socket-property=Accept=yes -p StandardOutput=socket /bin/echo hello",
-			"answers", "failure", "something else than a Sidecar answers", "systemctl stop foreign.socket; systemctl start dataflux-func-sidecar",
+			"ports", "failure", "BIND address 127.0.0.1:8099 is taken by systemd, for a socket unit", "systemctl stop foreign.socket; systemctl start dataflux-func-sidecar",
 		},
+		{"hardening that commands notice", dropIn("few", "ProtectHome=yes") + "; systemctl restart " + service, "hardening", "warning", "ProtectHome=yes applies to commands as well", undo("few")},
 		{"metrics that the service was not given", "systemctl enable --quiet " + metrics, "metrics", "warning", "has started without it", ""},
 		{"metrics until the next boot", "systemctl disable --quiet " + metrics, "metrics", "warning", "active and not enabled", ""},
 		{"a socket that the service keeps", "systemctl disable --quiet --now " + metrics, "metrics", "warning", "keeps the socket", ""},
@@ -167,11 +168,14 @@ func checksOfAnInstallation(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	silent := map[string]string{
-		"tls":     "no TLS_CERTIFICATE",
-		"bridge":  "no docker0",
-		"dumps":   "depends on a kernel setting of the host",
-		"clock":   "depends on the clock of the host",
-		"metrics": "their socket is not enabled",
+		"callers":  "no CALLERS",
+		"tls":      "no TLS_CERTIFICATE",
+		"bridge":   "no docker0",
+		"sudo":     "no ALLOW_SUDO",
+		"firewall": "no docker0",
+		"dumps":    "depends on a kernel setting of the host",
+		"clock":    "depends on the clock of the host",
+		"metrics":  "their socket is not enabled",
 	}
 	names := []string{"configuration"}
 	for _, row := range regexp.MustCompile(`(?m)^\t\t\{"(\w+)", \w+, \w+\},$`).FindAllStringSubmatch(string(text), -1) {

@@ -16,7 +16,7 @@ all='bullseye/hybrid bullseye/unified bookworm/hybrid bookworm/unified trixie/hy
 cell() {
 	case $1 in
 	arm64-tests) CGO_ENABLED=0 GOARCH=arm64 go test -exec "$(command -v qemu-aarch64-static)" -count=1 -v -short -timeout 10m \
-		./internal/check ./internal/client ./internal/config ./internal/config/legacy ./internal/handover ./internal/host ./internal/journal ./listener ./privsep/message ./sign ./units ;;
+		./internal/check ./internal/client ./internal/config ./internal/config/legacy ./internal/firewall ./internal/handover ./internal/host ./internal/journal ./listener ./privsep/message ./sign ./units ;;
 	arm64) go test -tags matrix -count=1 -v -timeout 25m -run '^TestArm64_Kernel$' ./test/e2e ;;
 	*) SIDECAR_E2E_SUITE=${1%/*} SIDECAR_E2E_CGROUP=${1#*/} \
 		go test -count=1 -v -timeout 40m -parallel 6 -run "$TESTS" ./test/e2e ;;

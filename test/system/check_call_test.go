@@ -27,6 +27,7 @@ func TestCheck_CallsTheService(t *testing.T) {
 	if wantText(t, s.stdout, "ok: a Sidecar of version 1.0.0 answers at "+d.address, "ok: a signed call ran a command as user nobody in "); s.status != 0 || s.stderr != "" {
 		t.Errorf("%+v", s)
 	}
+	d.cli("jobs", "--quiet").want(t, 0, "")
 	if s := invoke(t, invocation{args: append(check, "--offline")}); strings.Contains(s.stdout, "answers") || !strings.Contains(s.stdout, "seccomp") {
 		t.Errorf("--offline: %s", s.stdout)
 	}

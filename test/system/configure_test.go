@@ -1,6 +1,7 @@
 package system
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -225,6 +226,21 @@ func TestConfigure_EmptyUnitDir(t *testing.T) {
 	found := p.check(0, "--unit-dir", "", "--user", "daemon")
 	if entries, _ := os.ReadDir(p.unitDir); len(entries) != 0 || strings.Contains(stderr+found, "systemctl") || strings.Contains(found, "install.sh") {
 		t.Errorf("%v\n%s%s", entries, stderr, found)
+	}
+}
+
+// The units of this host are those of a service with the default configuration.
+func TestConfigure_OtherConfigLeavesTheUnits(t *testing.T) {
+	p := newPlace(t)
+	installed, _ := os.ReadFile(config.SocketDropIn("/etc/systemd/system"))
+	_, _, said := testkit.Run(t, "", "configure", "--config", p.path, "--bind", "127.0.0.1:8098")
+	now, _ := os.ReadFile(config.SocketDropIn("/etc/systemd/system"))
+	if !bytes.Equal(now, installed) || strings.Contains(said, "/etc/systemd") || strings.Contains(said, "--apply") {
+		t.Errorf("got %q: %s", now, said)
+	}
+	_, found, _ := testkit.Run(t, "", "check", "--config", p.path)
+	if strings.Contains(found, "/etc/systemd") || strings.Contains(found, "systemctl restart") {
+		t.Errorf("check looks at the installed service:\n%s", found)
 	}
 }
 

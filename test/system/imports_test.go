@@ -33,8 +33,8 @@ var allowedImports = []importRule{
 	{
 		"internal/check",
 		[]string{
-			"internal/client", "internal/config", "internal/escape", "internal/host", "privsep",
-			"units",
+			"internal/client", "internal/config", "internal/escape", "internal/firewall",
+			"internal/host", "privsep", "units",
 		},
 		"inspects the host and asks the running service",
 	},
@@ -62,6 +62,7 @@ var allowedImports = []importRule{
 		},
 		"the executor role: no HTTP, no configuration file",
 	},
+	{"internal/firewall", nil, "asks nft and iptables-save, and judges their rules"},
 	{"internal/handover", nil, "the file of a reload; knows no meaning of what is in it"},
 	{
 		"internal/host",
@@ -107,7 +108,7 @@ var reservedImports = []importRule{
 	},
 	{
 		"os/exec",
-		[]string{"privsep", "units"},
+		[]string{"internal/firewall", "privsep", "units"},
 		"as root, before the drop, privsep asks getent and id about a user, and root's command-line " +
 			"tools ask systemctl; roles and commands are started by system calls",
 	},

@@ -81,7 +81,7 @@ func TestLog_NoSecrets(t *testing.T) {
 	if i := strings.Index(log, "canary-"); i >= 0 && !strings.HasPrefix(log[i:], "canary-output; echo canary-errors >&2") {
 		t.Errorf("a secret is in the log: …%.80s", log[i:])
 	}
-	if rest := strings.Replace(log, "echo canary-output; echo canary-errors >&2; exit 3", "", 1); strings.Contains(rest, "canary") {
+	if rest := strings.ReplaceAll(log, "echo canary-output; echo canary-errors >&2; exit 3", ""); strings.Contains(rest, "canary") {
 		t.Errorf("a secret is in the log:\n%s", log)
 	}
 	for _, story := range []string{"Ready: ", "Command started for 127.0.0.1:", "exit status 3", "SIDECAR_JOB_ID=" + a.Data.JobID, "Draining: ", "Stopped: "} {
@@ -91,12 +91,39 @@ func TestLog_NoSecrets(t *testing.T) {
 	}
 }
 
+// Every entry about a job begins with its id, and that of a failure shows the command.
+func TestLog_JobsById(t *testing.T) {
+	t.Parallel()
+	d := startDaemon(t, `KILL_GRACE = "1s"`)
+	d.cli("shell", "--job-id", "well", "true").want(t, 0, "")
+	d.cli("shell", "--job-id", "failed", "exit 3 # it\nfailed").want(t, 3, "")
+	d.cli("shell", "--job-id", "timed-out", "--timeout", "0.2", "sleep 60")
+	d.cli("shell", "--no-wait", "--job-id", "ended", "sleep 60")
+	d.cli("cancel", "ended")
+	d.try200(fields{"command": "true", "jobId": "nowhere", "workdir": "/missing"})
+	d.try200(fields{"command": "false", "jobId": "failed"}).wantRefusal(t, 422, "another request")
+	d.shell(fields{"command": "true", "jobId": "tells", "callbackURL": "http://127.0.0.1:1/"})
+	for _, want := range []string{
+		"Job well: Command started for 127.0.0.1:", `Job well: Command finished after \S+: exit status 0"`,
+		`Job failed: Command finished after \S+: exit status 3: \\"exit 3 # it\\\\nfailed\\""`,
+		`Job timed-out: Command finished after \S+: SIG[A-Z]+, ended by the daemon: timed out: \\"sleep 60\\""`,
+		`Job ended: Command finished after \S+: SIG[A-Z]+, ended by the daemon: cancelled; the command was cancelled: \\"sleep 60\\""`,
+		"Job nowhere: Refused a request from 127.0.0.1:", "Job failed: Refused a request from 127.0.0.1:.* with HTTP 422",
+		"Job tells: Callback to 127.0.0.1:1 failed: ",
+	} {
+		d.eventually(want, func() bool { return regexp.MustCompile(`level=[A-Z]+ msg="` + want).MatchString(d.log()) })
+	}
+	d.stop()
+	d.wantReadableLog()
+}
+
 func TestLog_WithoutLogCommands(t *testing.T) {
 	t.Parallel()
 	d := startDaemon(t, "LOG_COMMANDS = false")
 	a := d.run("true canary-command")
 	d.try200(fields{"command": "true canary-command", "workdir": "/missing"})
-	d.awaitLog("Command finished")
+	d.try200(fields{"command": "false canary-command"})
+	d.awaitLog("exit status 1")
 	if log := d.log(); strings.Contains(log, "canary") || !strings.Contains(log, a.Data.JobID) {
 		t.Errorf("got:\n%s", log)
 	}

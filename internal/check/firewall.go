@@ -1,0 +1,140 @@
+package check
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"dataflux-func-sidecar/internal/config"
+	"dataflux-func-sidecar/internal/firewall"
+	"dataflux-func-sidecar/internal/host"
+)
+
+// checkFirewall finds a packet filter that drops connections from containers of this host to the
+// addresses of BIND that are for them. It predicts, as it cannot connect as a container.
+func checkFirewall(c *checker) (found []Finding) {
+	bridges := host.Bridges()
+	targets := forContainers(c.settings.Bind, bridges)
+	if len(targets) == 0 {
+		return nil
+	}
+	if os.Geteuid() != 0 {
+		return []Finding{ok("not known: only root can see whether a firewall drops connections " +
+			"from containers")}
+	}
+	rules, err := firewall.Read()
+	if err != nil {
+		return []Finding{ok("not known: whether a firewall drops connections from containers, as "+
+			"%v", err)}
+	}
+	for _, target := range targets {
+		found = append(found, judgeFirewall(rules, bridges, target)...)
+	}
+	return found
+}
+
+// forContainers returns where containers find this host: the addresses of BIND that bridges have,
+// and for 0.0.0.0 those of all bridges.
+func forContainers(bind []config.Address, bridges []host.Bridge) (targets []netip.AddrPort) {
+	for _, bridge := range bridges {
+		for _, address := range bind {
+			ip := address.AddrPort.Addr()
+			if ip == bridge.Prefix.Addr() || ip == netip.IPv4Unspecified() {
+				targets = append(targets,
+					netip.AddrPortFrom(bridge.Prefix.Addr(), address.AddrPort.Port()))
+			}
+		}
+	}
+	return targets
+}
+
+// judgeFirewall returns one finding about the bridges from which a target is reached, and one for
+// each of the other ends.
+func judgeFirewall(
+	rules firewall.Rules, bridges []host.Bridge, target netip.AddrPort,
+) (found []Finding) {
+	byVerdict := map[firewall.Verdict][]string{}
+	results := map[firewall.Verdict]firewall.Result{} // the first of each
+	for _, bridge := range bridges {
+		result := rules.Judge(firewall.Connection{
+			Interface: bridge.Name, From: bridge.Container(),
+			To: target.Addr(), Port: target.Port(),
+		})
+		if byVerdict[result.Verdict] == nil {
+			results[result.Verdict] = result
+		}
+		byVerdict[result.Verdict] = append(byVerdict[result.Verdict], bridge.Name)
+	}
+	if names := byVerdict[firewall.Accepted]; names != nil {
+		found = append(found, ok("no rule of %s keeps containers on %s from %s", rules.Tools(),
+			strings.Join(names, ", "), target))
+	}
+	if names := byVerdict[firewall.Unknown]; names != nil {
+		found = append(found, ok("not known: whether the firewall lets containers on %s reach %s, "+
+			"as this cannot be judged: %s", strings.Join(names, ", "), target,
+			results[firewall.Unknown].Doubt))
+	}
+	if names := byVerdict[firewall.Dropped]; names != nil {
+		origin := results[firewall.Dropped].Origin
+		permit := permission(origin, names, target)
+		found = append(found, warning("the firewall (%s) drops connections from containers on %s "+
+			"to %s%s", origin, strings.Join(names, ", "), target, permit.note).fix(permit.command))
+	}
+	return found
+}
+
+// permit is a command that opens a firewall, with what else there is to say.
+type permit struct{ command, note string }
+
+// permission returns the command of the tool that manages the firewall of this host.
+func permission(origin firewall.Chain, bridges []string, to netip.AddrPort) permit {
+	switch firewall.FindManager() {
+	case firewall.UFW:
+		return permit{command: eachBridge(bridges, func(name string) string {
+			return fmt.Sprintf("ufw allow in on %s to %s port %d proto tcp", name, to.Addr(),
+				to.Port())
+		})}
+	case firewall.Firewalld:
+		return permit{command: eachBridge(bridges, func(name string) string {
+			zone, err := firewall.Zone(name)
+			if err != nil {
+				zone = "public"
+			}
+			return fmt.Sprintf("firewall-cmd --permanent --zone=%s --add-port=%d/tcp",
+				config.ShellQuote(zone), to.Port())
+		}) + " && firewall-cmd --reload"}
+	case firewall.NoManager:
+	}
+	if origin.Tool == "nft" {
+		return permit{
+			eachBridge(bridges, func(name string) string {
+				return fmt.Sprintf("nft insert rule %s %s %s iifname %s ip daddr %s tcp dport %d "+
+					"accept", origin.Family, origin.Table, origin.Name, name, to.Addr(), to.Port())
+			}),
+			", and the rule must also go where this host keeps its rules, such as " +
+				"/etc/nftables.conf",
+		}
+	}
+	return permit{
+		eachBridge(bridges, func(name string) string {
+			return fmt.Sprintf("%s -t %s -I %s -i %s -d %s -p tcp --dport %d -j ACCEPT",
+				origin.Tool, origin.Table, origin.Name, name, to.Addr(), to.Port())
+		}),
+		", and the rule must also go where this host keeps its rules, such as " +
+			"/etc/iptables/rules.v4",
+	}
+}
+
+// eachBridge joins the commands for the bridges; equal ones count once.
+func eachBridge(bridges []string, command func(name string) string) string {
+	var commands []string
+	for _, name := range bridges {
+		one := command(name)
+		if !slices.Contains(commands, one) {
+			commands = append(commands, one)
+		}
+	}
+	return strings.Join(commands, " && ")
+}
