@@ -151,6 +151,10 @@ func TestJobID_OfAnotherRequest(t *testing.T) {
 	if a := d.shell(fields{"command": "sleep 100", "jobId": "queued", "wait": false}); !strings.Contains(a.body, `"state":"queued","repeated":true`) {
 		t.Errorf("a queued job: got %s", a.body)
 	}
+	for _, id := range []string{"queued", "running", "running-2"} {
+		d.send(d.sign("DELETE", "/jobs/"+id, "null"))
+		d.eventually(id+" has ended", func() bool { return d.job(id).State == "ended" })
+	}
 	if a := d.run("echo fresh"); strings.Contains(a.body, "repeated") {
 		t.Errorf("a fresh job: got %s", a.body)
 	}
