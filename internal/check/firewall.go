@@ -29,28 +29,38 @@ func checkFirewall(c *checker) (found []Finding) {
 		return []Finding{ok("not known: whether a firewall drops connections from containers, as "+
 			"%v", err)}
 	}
-	for _, target := range targets {
-		found = append(found, judgeFirewall(rules, bridges, target)...)
+	for _, t := range targets {
+		found = append(found, judgeFirewall(rules, t.from, t.to)...)
 	}
 	return found
 }
 
-// forContainers returns where containers find this host: the addresses of BIND that bridges have,
-// and for 0.0.0.0 those of all bridges.
-func forContainers(bind []config.Address, bridges []host.Bridge) (targets []netip.AddrPort) {
+// target is an address of this host, with the bridges from which containers look for it there.
+type target struct {
+	to   netip.AddrPort
+	from []host.Bridge
+}
+
+// forContainers returns where containers find this host. An address of BIND is looked for from all
+// bridges; for 0.0.0.0 that is the one of docker0, and those of other bridges only from their own.
+func forContainers(bind []config.Address, bridges []host.Bridge) (targets []target) {
 	for _, bridge := range bridges {
 		for _, address := range bind {
-			ip := address.AddrPort.Addr()
-			if ip == bridge.Prefix.Addr() || ip == netip.IPv4Unspecified() {
-				targets = append(targets,
-					netip.AddrPortFrom(bridge.Prefix.Addr(), address.AddrPort.Port()))
+			ip, from := address.AddrPort.Addr(), bridges
+			switch {
+			case ip == netip.IPv4Unspecified() && bridge.Name != "docker0":
+				from = []host.Bridge{bridge}
+			case ip != netip.IPv4Unspecified() && ip != bridge.Prefix.Addr():
+				continue
 			}
+			to := netip.AddrPortFrom(bridge.Prefix.Addr(), address.AddrPort.Port())
+			targets = append(targets, target{to, from})
 		}
 	}
 	return targets
 }
 
-// judgeFirewall returns one finding about the bridges from which a target is reached, and one for
+// judgeFirewall returns one finding about the bridges from which an address is reached, and one for
 // each of the other ends.
 func judgeFirewall(
 	rules firewall.Rules, bridges []host.Bridge, target netip.AddrPort,
