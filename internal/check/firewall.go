@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"dataflux-func-sidecar/internal/config"
 	"dataflux-func-sidecar/internal/firewall"
@@ -29,8 +30,9 @@ func checkFirewall(c *checker) (found []Finding) {
 		return []Finding{ok("not known: whether a firewall drops connections from containers, as "+
 			"%v", err)}
 	}
+	manager := sync.OnceValue(firewall.FindManager)
 	for _, t := range targets {
-		found = append(found, judgeFirewall(rules, t.from, t.to)...)
+		found = append(found, judgeFirewall(rules, t.from, t.to, manager)...)
 	}
 	return found
 }
@@ -64,6 +66,7 @@ func forContainers(bind []config.Address, bridges []host.Bridge) (targets []targ
 // each of the other ends.
 func judgeFirewall(
 	rules firewall.Rules, bridges []host.Bridge, target netip.AddrPort,
+	manager func() firewall.Manager,
 ) (found []Finding) {
 	byVerdict := map[firewall.Verdict][]string{}
 	results := map[firewall.Verdict]firewall.Result{} // the first of each
@@ -88,7 +91,7 @@ func judgeFirewall(
 	}
 	if names := byVerdict[firewall.Dropped]; names != nil {
 		origin := results[firewall.Dropped].Origin
-		permit := permission(origin, names, target)
+		permit := permission(manager(), origin, names, target)
 		found = append(found, warning("the firewall (%s) drops connections from containers on %s "+
 			"to %s%s", origin, strings.Join(names, ", "), target, permit.note).fix(permit.command))
 	}
@@ -99,8 +102,10 @@ func judgeFirewall(
 type permit struct{ command, note string }
 
 // permission returns the command of the tool that manages the firewall of this host.
-func permission(origin firewall.Chain, bridges []string, to netip.AddrPort) permit {
-	switch firewall.FindManager() {
+func permission(
+	manager firewall.Manager, origin firewall.Chain, bridges []string, to netip.AddrPort,
+) permit {
+	switch manager {
 	case firewall.UFW:
 		return permit{command: eachBridge(bridges, func(name string) string {
 			return fmt.Sprintf("ufw allow in on %s to %s port %d proto tcp", name, to.Addr(),
