@@ -46,7 +46,7 @@ func TestInstall_DownloadByHand(t *testing.T) {
 	m := boot(t)
 	m.placeRelease(dist)
 	m.sh("cd " + dist + `; gunzip dataflux-func-sidecar.tar.gz
-		tar -rf dataflux-func-sidecar.tar *.service *.socket *.catalog *.5 *.8; gzip dataflux-func-sidecar.tar
+		tar -rf dataflux-func-sidecar.tar *.service *.socket *.path *.catalog *.5 *.8; gzip dataflux-func-sidecar.tar
 		mkdir /root/hand; cp dataflux-func-sidecar.tar.gz dataflux-func-sidecar.service /root/hand; cp install.sh /root/hand/run-sidecar.sh; echo 1.0.0 >/root/hand/version`)
 	m.sh("sh /root/hand/run-sidecar.sh")
 	m.checkServes()
