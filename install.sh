@@ -335,12 +335,12 @@ nearest() {
 mount_point() { df -P "$(nearest "$1")" | sed -n '$s/.*% //p'; }
 
 # Before anything is changed, because a place that cannot be written leaves half an installation.
+# Where all is in place already, /etc may be read-only.
 check_places() {
-	for place in "$UNIT_DIR" "${CONFIG%/*}" "$STATE_DIR"; do
-		[ -w "$(nearest "$place")" ] ||
-			fail "cannot write to $place, and nothing was changed" \
-				"if it is mounted read-only, mount it writable: sudo mount -o remount,rw $(mount_point "$place")"
-	done
+	[ -z "$(for_each_unit tell_if_differs)" ] || must_be_writable "$UNIT_DIR"
+	{ [ -e "$CONFIG" ] && getent passwd "$RUN_USER" && getent passwd "$ROLE_USER"; } >/dev/null ||
+		must_be_writable "${CONFIG%/*}"
+	must_be_writable "$STATE_DIR"
 	home=$(getent passwd "$RUN_USER" | cut -d: -f6)
 	home=${home:-$HOME_DIR}
 	[ -d "$home" ] || [ -w "$(nearest "$home")" ] ||
@@ -348,6 +348,12 @@ check_places() {
 			"if it is mounted read-only: sudo mount -o remount,rw $(mount_point "$home");" \
 			"or give the user another one, which this installation keeps:" \
 			"$(home_elsewhere) /var/lib/$RUN_USER $RUN_USER"
+}
+
+must_be_writable() {
+	[ -w "$(nearest "$1")" ] ||
+		fail "cannot write to $1, and nothing was changed" \
+			"if it is mounted read-only, mount it writable: sudo mount -o remount,rw $(mount_point "$1")"
 }
 
 home_elsewhere() {
@@ -442,8 +448,12 @@ keep_foreign_unit() {
 	note "$unit was the unit of another Sidecar: replaced it, and kept it as $unit.bak"
 }
 
+is_in_place() { has_mode "$2/$1" 644 && read_part "$1" | cmp -s - "$2/$1"; }
+
+tell_if_differs() { is_in_place "$@" || say "$2/$1"; }
+
 install_file() {
-	if has_mode "$2/$1" 644 && read_part "$1" | cmp -s - "$2/$1"; then return; fi
+	if is_in_place "$@"; then return; fi
 	mkdir -p "$2" && rm -f "$2/$1.new" && read_part "$1" >"$2/$1.new" && chown root:root "$2/$1.new" &&
 		chmod 0644 "$2/$1.new" && mv -f "$2/$1.new" "$2/$1" && note_change "$2/$1"
 }
@@ -644,17 +654,22 @@ did_not_start() {
 	?*) fail "the service did not start: $reason" "correct that, then sudo systemctl restart $NAME" ;;
 	esac
 	note "The last entries of the service in the journal:"
-	journalctl --quiet --no-pager --unit="$NAME.service" --lines=5 --output=cat >&2 || true
+	own_entries 5 >&2 || true
 	fail "the service did not start" "see journalctl -u $NAME -n 20"
 }
 
-# Why the daemon refused its last start, or nothing. Entries of commands are of other users.
+# Why the daemon refused its last start, or nothing.
 refusal() {
 	journalctl --sync 2>/dev/null || true
-	set -- _UID=0
+	own_entries 200 | grep -E '^(Not serving|Ready): ' | tail -n 1 | sed -n 's/^Not serving: //p'
+}
+
+# own_entries COUNT: the latest entries of the service, without those of commands, which have another
+# user, and could steer the terminal
+own_entries() {
+	set -- --lines="$1" _UID=0
 	if uid=$(id -u "$ROLE_USER" 2>/dev/null); then set -- "$@" "_UID=$uid"; fi
-	journalctl --quiet --no-pager --unit="$NAME.service" --lines=200 --output=cat "$@" 2>/dev/null |
-		grep -E '^(Not serving|Ready): ' | tail -n 1 | sed -n 's/^Not serving: //p'
+	journalctl --quiet --no-pager --unit="$NAME.service" --output=cat "$@" 2>/dev/null
 }
 
 # end_and_restart COMMAND...: says what the restart waits for and what it has ended. A restart keeps

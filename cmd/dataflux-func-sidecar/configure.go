@@ -302,8 +302,11 @@ func (c *configurer) amendKey(data []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if set && (c.addKey || c.dropKey != "") {
+	switch {
+	case set && (c.addKey || c.dropKey != ""):
 		return c.rotateKeys(data)
+	case c.dropKey != "":
+		return nil, errors.New("SECRET_KEY holds no key to drop; hint: leave --drop-key out")
 	}
 	c.keyNote = "kept"
 	if c.key == nil && set {
@@ -317,6 +320,9 @@ func (c *configurer) amendKey(data []byte) ([]byte, error) {
 	c.keyNote = "set to the given one"
 	if key == nil {
 		key, c.keyNote = config.NewKey(), "generated"
+		if c.addKey {
+			c.added = key
+		}
 	}
 	return config.Set(c.path, data, "SECRET_KEY", string(key))
 }

@@ -116,15 +116,17 @@ func Run(o Options, report func(Finding)) {
 	}
 	add("configuration", ok("%s is valid, and only its owner can read or write it", o.Config))
 	c.account, c.accountErr = privsep.LookupUser(o.User)
-	if _, err := os.Stat("/run/systemd/system"); err == nil && o.UnitDir == SystemUnits {
-		if c.units, err = units.ShowSettled(askedProperties(),
-			units.Names()...); err != nil && !o.ConfigOnly {
+	examinesHost := !o.ConfigOnly
+	_, err = os.Stat("/run/systemd/system")
+	if examinesHost && err == nil && o.UnitDir == SystemUnits {
+		c.units, err = units.ShowSettled(askedProperties(), units.Names()...)
+		if err != nil {
 			add("service", failure("%v", err))
 		}
 	}
 	scopes := map[scope]bool{
-		always: true, withUnits: !o.ConfigOnly && o.UnitDir != "", onHost: !o.ConfigOnly,
-		live: !o.ConfigOnly && c.units != nil, calling: !o.ConfigOnly && !o.Offline,
+		always: true, withUnits: examinesHost && o.UnitDir != "", onHost: examinesHost,
+		live: c.units != nil, calling: examinesHost && !o.Offline,
 	}
 	for _, check := range checks() {
 		if scopes[check.scope] {

@@ -93,7 +93,7 @@ func (c *checker) permitsItself(address config.Address) bool {
 // ownAddress is from where this host connects to an address of BIND.
 func ownAddress(address config.Address) netip.Addr {
 	switch ip := address.AddrPort.Addr(); {
-	case ip == netip.IPv4Unspecified():
+	case ip == netip.IPv4Unspecified(), ip.Is4() && ip.IsLoopback():
 		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	case ip.IsUnspecified():
 		return netip.IPv6Loopback()

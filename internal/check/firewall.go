@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"dataflux-func-sidecar/internal/config"
 	"dataflux-func-sidecar/internal/firewall"
@@ -29,31 +30,43 @@ func checkFirewall(c *checker) (found []Finding) {
 		return []Finding{ok("not known: whether a firewall drops connections from containers, as "+
 			"%v", err)}
 	}
-	for _, target := range targets {
-		found = append(found, judgeFirewall(rules, bridges, target)...)
+	manager := sync.OnceValue(firewall.FindManager)
+	for _, t := range targets {
+		found = append(found, judgeFirewall(rules, t.from, t.to, manager)...)
 	}
 	return found
 }
 
-// forContainers returns where containers find this host: the addresses of BIND that bridges have,
-// and for 0.0.0.0 those of all bridges.
-func forContainers(bind []config.Address, bridges []host.Bridge) (targets []netip.AddrPort) {
+// target is an address of this host, with the bridges from which containers look for it there.
+type target struct {
+	to   netip.AddrPort
+	from []host.Bridge
+}
+
+// forContainers returns where containers find this host. An address of BIND is looked for from all
+// bridges; for 0.0.0.0 that is the one of docker0, and those of other bridges only from their own.
+func forContainers(bind []config.Address, bridges []host.Bridge) (targets []target) {
 	for _, bridge := range bridges {
 		for _, address := range bind {
-			ip := address.AddrPort.Addr()
-			if ip == bridge.Prefix.Addr() || ip == netip.IPv4Unspecified() {
-				targets = append(targets,
-					netip.AddrPortFrom(bridge.Prefix.Addr(), address.AddrPort.Port()))
+			ip, from := address.AddrPort.Addr(), bridges
+			switch {
+			case ip == netip.IPv4Unspecified() && bridge.Name != "docker0":
+				from = []host.Bridge{bridge}
+			case ip != netip.IPv4Unspecified() && ip != bridge.Prefix.Addr():
+				continue
 			}
+			to := netip.AddrPortFrom(bridge.Prefix.Addr(), address.AddrPort.Port())
+			targets = append(targets, target{to, from})
 		}
 	}
 	return targets
 }
 
-// judgeFirewall returns one finding about the bridges from which a target is reached, and one for
+// judgeFirewall returns one finding about the bridges from which an address is reached, and one for
 // each of the other ends.
 func judgeFirewall(
 	rules firewall.Rules, bridges []host.Bridge, target netip.AddrPort,
+	manager func() firewall.Manager,
 ) (found []Finding) {
 	byVerdict := map[firewall.Verdict][]string{}
 	results := map[firewall.Verdict]firewall.Result{} // the first of each
@@ -78,7 +91,7 @@ func judgeFirewall(
 	}
 	if names := byVerdict[firewall.Dropped]; names != nil {
 		origin := results[firewall.Dropped].Origin
-		permit := permission(origin, names, target)
+		permit := permission(manager(), origin, names, target)
 		found = append(found, warning("the firewall (%s) drops connections from containers on %s "+
 			"to %s%s", origin, strings.Join(names, ", "), target, permit.note).fix(permit.command))
 	}
@@ -89,8 +102,10 @@ func judgeFirewall(
 type permit struct{ command, note string }
 
 // permission returns the command of the tool that manages the firewall of this host.
-func permission(origin firewall.Chain, bridges []string, to netip.AddrPort) permit {
-	switch firewall.FindManager() {
+func permission(
+	manager firewall.Manager, origin firewall.Chain, bridges []string, to netip.AddrPort,
+) permit {
+	switch manager {
 	case firewall.UFW:
 		return permit{command: eachBridge(bridges, func(name string) string {
 			return fmt.Sprintf("ufw allow in on %s to %s port %d proto tcp", name, to.Addr(),

@@ -35,9 +35,8 @@ func Has(name string, data []byte, key string) (bool, error) {
 }
 
 // Set replaces the value of one key and keeps every other byte. SECRET_KEY may be an array of one
-// text. A missing key gets a line at the
-// end of the top level: below the first [table] it would belong to that table. Set returns an error
-// for a value that is not a text on a single line.
+// text. A missing key gets a line at the end of the top level: below the first [table] it would
+// belong to that table. Set returns an error for a value that is not a text on a single line.
 func Set(name string, data []byte, key, value string) ([]byte, error) {
 	doc, err := decode(name, data)
 	if err != nil {

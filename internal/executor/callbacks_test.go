@@ -226,7 +226,7 @@ func TestCallback_RefusedSince(t *testing.T) {
 		{answerOther, -1},
 		{answerRefused, 6},
 	} {
-		d.noteFailure("cause", step.answer, start.Add(time.Duration(i)))
+		d.noteFailure(failure{Text: "cause"}, step.answer, start.Add(time.Duration(i)))
 		want := time.Time{}
 		if step.want >= 0 {
 			want = start.Add(step.want)

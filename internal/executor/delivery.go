@@ -52,7 +52,7 @@ type delivery struct {
 	droppedBy    string    // the address of the caller who dropped it; empty: it goes on
 	attempts     int       // begun so far
 	next         time.Time // when the next attempt may begin; zero: the first one
-	cause        string    // why the latest attempt failed
+	cause        failure   // of the latest attempt
 	short        bool      // after a 413: the attempts have the shortened report
 	refusedSince time.Time // no other answers than refusals since then; zero: the latest was none
 }
@@ -177,7 +177,7 @@ func (v *deliverer) judge(d *delivery, outcome message.Outcome, err error) (done
 
 // noteFailure notes why an attempt failed, and since when there were refusals only. A failure of
 // this host says nothing about the receiver.
-func (d *delivery) noteFailure(cause string, answer answer, now time.Time) {
+func (d *delivery) noteFailure(cause failure, answer answer, now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.cause = cause
@@ -192,7 +192,7 @@ func (d *delivery) noteFailure(cause string, answer answer, now time.Time) {
 
 // shorten makes the next attempt, which begins at once, a shorter one. It returns false if the
 // latest one was as short as can be.
-func (d *delivery) shorten(cause string) bool {
+func (d *delivery) shorten(cause failure) bool {
 	if _, shorter := d.report.shortened(); d.short || !shorter {
 		return false
 	}
@@ -310,21 +310,38 @@ func answerOf(outcome message.Outcome, err error) answer {
 	return answerOther
 }
 
-func failureOf(outcome message.Outcome, err error) string {
+// failure is why an attempt failed; the text is empty if none did.
+type failure struct {
+	Text    string
+	Foreign bool // it is from the network role
+}
+
+// String is for the journal, in which foreign text is quoted.
+func (f failure) String() string {
+	if f.Foreign {
+		return journal.Quote(f.Text, maxForeign)
+	}
+	return f.Text
+}
+
+// maxForeign bounds foreign text in an entry, in bytes.
+const maxForeign = 300
+
+func failureOf(outcome message.Outcome, err error) failure {
 	switch {
 	case err != nil:
-		return err.Error()
+		return failure{Text: err.Error()}
 	case outcome.Error != "":
-		return journal.Quote(outcome.Error, 300)
+		return failure{outcome.Error, true}
 	case outcome.Status >= 300 && outcome.Status < 400:
-		return fmt.Sprintf("the receiver redirects (HTTP %d), which is not followed: "+
-			"give the final URL", outcome.Status)
+		return failure{Text: fmt.Sprintf("the receiver redirects (HTTP %d), which is not "+
+			"followed: give the final URL", outcome.Status)}
 	case outcome.Status == statusRaised:
-		return fmt.Sprintf("the receiver answered HTTP %d: Func ran the function, which raised an "+
-			"exception or took too long, and it is not run again; the task records of the API in "+
-			"Func say why", outcome.Status)
+		return failure{Text: fmt.Sprintf("the receiver answered HTTP %d: Func ran the function, "+
+			"which raised an exception or took too long, and it is not run again; the task "+
+			"records of the API in Func say why", outcome.Status)}
 	}
-	return fmt.Sprintf("the receiver answered HTTP %d", outcome.Status)
+	return failure{Text: fmt.Sprintf("the receiver answered HTTP %d", outcome.Status)}
 }
 
 // attempt makes one attempt as soon as its URL and its host have a slot and a network role accepts,

@@ -118,6 +118,7 @@ type deliveryState struct {
 	Attempts int
 	Next     time.Time
 	Cause    string
+	Foreign  bool             `json:",omitzero"` // see failure
 	Refused  time.Time        // see delivery.refusedSince
 	Short    bool             // see delivery.short
 	Dropped  string           // see delivery.droppedBy
@@ -281,7 +282,8 @@ func (h *handing) deliveries(q *callbackQueue) (all []deliveryState) {
 	for d := range q.deliveries {
 		state := deliveryState{
 			ID: d.id, URL: d.url.String(), Expires: d.expires, Stored: d.stored,
-			Report: h.report(d.report), Attempts: d.attempts, Next: d.next, Cause: d.cause,
+			Report: h.report(d.report), Attempts: d.attempts, Next: d.next,
+			Cause: d.cause.Text, Foreign: d.cause.Foreign,
 			Refused: d.refusedSince, Short: d.short, Dropped: d.droppedBy,
 			Session: -1,
 		}

@@ -91,7 +91,8 @@ func (d *delivery) view() deliveryView {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	view := deliveryView{
-		id: d.id, receiver: d.host(), attempts: d.attempts, cause: d.cause, expires: d.expires,
+		id: d.id, receiver: d.host(), attempts: d.attempts, cause: d.cause.Text,
+		expires: d.expires,
 	}
 	switch {
 	case d.droppedBy != "":
@@ -155,8 +156,8 @@ func (d *delivery) dropper() string {
 // loseDropped logs a delivery that was dropped.
 func (v *deliverer) loseDropped(d *delivery, remote string) (done bool) {
 	latest := "there was no failed attempt"
-	if d.cause != "" {
-		latest = "the latest failure was: " + d.cause
+	if d.cause.Text != "" {
+		latest = "the latest failure was: " + d.cause.String()
 	}
 	return v.lose(d, "Callback to %s dropped, as %s asked for it; %s", d.host(), remote, latest)
 }

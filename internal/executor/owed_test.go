@@ -3,6 +3,7 @@ package executor
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -116,6 +117,27 @@ func TestOwed_List(t *testing.T) {
 		r.awaitWaiting("first")
 		r.awaitWaiting("second")
 	}
+}
+
+// Foreign text is quoted in the journal, and by the form of the answer alone elsewhere, also after a
+// reload.
+func TestOwed_LastErrorIsForeign(t *testing.T) {
+	r := newRig(t, longExpiry)
+	const said = "lookup \"h\": no such host\nforged"
+	r.outcome(r.promise("first", "http://h:1/"), message.Outcome{Error: said, RetryAfter: 3600})
+	for range 2 {
+		r.awaitWaiting("first")
+		if got := r.owedCallbacks(); len(got) != 1 || got[0].LastError != said {
+			t.Errorf("got %+v, want the error %q", got, said)
+		}
+		r.reload(nil)
+	}
+	r.awaitWaiting("first")
+	if status, body := r.ask("DELETE", "/callbacks/first"); status != 200 {
+		t.Fatalf("got %d %s", status, body)
+	}
+	quoted := "the latest failure was: " + strconv.Quote(said)
+	waitFor(t, func() bool { return strings.Contains(r.log.String(), strconv.Quote(quoted)[1:]) })
 }
 
 func TestOwed_Retry(t *testing.T) {

@@ -267,7 +267,8 @@ func (r *restoring) delivery(s deliveryState) (*delivery, error) {
 		return nil, err
 	}
 	d := r.callbacks.deliverer.newDelivery(s.ID, u, report, s.Expires)
-	d.stored, d.attempts, d.next, d.cause = s.Stored, s.Attempts, s.Next, s.Cause
+	d.stored, d.attempts, d.next = s.Stored, s.Attempts, s.Next
+	d.cause = failure{s.Cause, s.Foreign}
 	d.refusedSince, d.short = s.Refused, s.Short
 	if s.Dropped != "" {
 		d.drop(s.Dropped)

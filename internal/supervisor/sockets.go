@@ -271,10 +271,28 @@ func listenUnix(path string) (*os.File, error) {
 	}
 	l.SetUnlinkOnClose(false) // the duplicate below needs the file
 	defer func() { _ = l.Close() }()
-	if err := os.Chmod(path, 0o666); err != nil {
+	if err := openToAll(path); err != nil {
 		return nil, err
 	}
 	return l.File()
+}
+
+// openToAll lets everybody connect to a Unix socket. Where commands can write to its directory, one
+// may have put a link in its place meanwhile, which must not be followed.
+func openToAll(path string) error {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	var info unix.Stat_t
+	if err := unix.Fstat(fd, &info); err != nil {
+		return err
+	}
+	if info.Mode&unix.S_IFMT != unix.S_IFSOCK {
+		return errors.New("another process has replaced the socket")
+	}
+	return os.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), 0o666)
 }
 
 // isStale says that the path is a socket on which no process listens.

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -53,6 +54,31 @@ func TestListen_CauseAndHint(t *testing.T) {
 				t.Errorf("got  %v\nwant %s", err, test.want)
 			}
 		})
+	}
+}
+
+// The daemon is root here, and a command may own the directory of a socket.
+func TestListen_SocketReplacedByALink(t *testing.T) {
+	folder := t.TempDir()
+	path, target, link := filepath.Join(folder, "s"), filepath.Join(folder, "t"), filepath.Join(folder, "l")
+	f, err := listenUnix(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := os.WriteFile(target, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(target, link); err != nil {
+		t.Fatal(err)
+	}
+	if err := openToAll(link); err == nil {
+		t.Error("a link was followed")
+	}
+	for file, want := range map[string]os.FileMode{path: 0o666 | os.ModeSocket, target: 0o600} {
+		if info, err := os.Stat(file); err != nil || info.Mode() != want {
+			t.Errorf("%s: got %v, %v, want %v", file, info.Mode(), err, want)
+		}
 	}
 }
 

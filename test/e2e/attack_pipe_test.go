@@ -98,7 +98,7 @@ func testHeldPipeRestart(t *testing.T, tg target) {
 	executor := m.executor()
 	m.run("systemctl", "restart", "--no-block", service)
 	m.eventually("a new daemon runs", func() bool {
-		now := m.executor()
+		now := m.mainPID()
 		return now != executor && now != "0" && m.state(service) == "active"
 	})
 	if err := tg.calls(10); err != nil {

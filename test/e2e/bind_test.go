@@ -100,7 +100,7 @@ func TestBind_AnyOrderOfCommands(t *testing.T) {
 			before := m.executor()
 			m.run("kill", "-9", before)
 			m.eventually("it was started again", func() bool {
-				now := m.executor()
+				now := m.mainPID()
 				return now != "0" && now != before && m.state(service) == "active"
 			})
 		}},

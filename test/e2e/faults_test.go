@@ -88,7 +88,7 @@ func TestWatchdog_DependsOnBirths(t *testing.T) {
 	}
 	m.awaitEntry("No command can be started")
 	m.eventually("systemd has started the service again", func() bool {
-		now := m.executor()
+		now := m.mainPID()
 		return now != executor && now != "0"
 	})
 	m.checkAnswersSoon(defaultAddress)

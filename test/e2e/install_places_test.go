@@ -33,6 +33,11 @@ func TestInstall_RefusedPlaces(t *testing.T) {
 	output = m.install("--bind", "127.0.0.1:8099,192.0.2.77:8099")
 	wantSaid(t, output, "warning: no interface of this host has 192.0.2.77 now")
 
+	m.sh("mount -o bind,ro /etc /etc")
+	wantSaid(t, m.install(), "Nothing to change") // so nothing need be writable
+	m.refusal("read-only file system", install+" --bind 127.0.0.1:8099")
+	m.sh("umount --lazy /etc")
+
 	m.sh("systemctl stop " + service + "; echo 'TLS_CERTIFICATE = \"/nonexistent/c.pem\"\nTLS_KEY = \"/nonexistent/k.pem\"' >>" + configFile)
 	output, status := m.tryInstall()
 	if said := textAfter(t, "the service did not start: ", output); status != 1 || !strings.Contains(said, "/nonexistent/c.pem") {
@@ -46,7 +51,7 @@ func TestInstall_DownloadByHand(t *testing.T) {
 	m := boot(t)
 	m.placeRelease(dist)
 	m.sh("cd " + dist + `; gunzip dataflux-func-sidecar.tar.gz
-		tar -rf dataflux-func-sidecar.tar *.service *.socket *.catalog *.5 *.8; gzip dataflux-func-sidecar.tar
+		tar -rf dataflux-func-sidecar.tar *.service *.socket *.path *.catalog *.5 *.8; gzip dataflux-func-sidecar.tar
 		mkdir /root/hand; cp dataflux-func-sidecar.tar.gz dataflux-func-sidecar.service /root/hand; cp install.sh /root/hand/run-sidecar.sh; echo 1.0.0 >/root/hand/version`)
 	m.sh("sh /root/hand/run-sidecar.sh")
 	m.checkServes()
@@ -74,6 +79,7 @@ func (m *machine) runFromSource() {
 		{"", "127.0.0.1:8100", "run/8100", "note: port 8099 is taken, so this takes 8100"},
 		{"127.0.0.1:8300", "127.0.0.1:8300", "run", ""},
 	} {
+		m.run("truncate", "--size=0", "/root/said") // it is read before that unit has opened it
 		m.run("systemd-run", "--quiet", "--unit=from-source", "--setenv=BIND="+test.bind, "sh", "-c",
 			"exec "+checkout+"/packaging/run-from-source.sh --user nobody >/root/said 2>&1")
 		m.eventually("it serves", func() bool { return strings.Contains(m.run("cat", "/root/said"), "Ready: ") })

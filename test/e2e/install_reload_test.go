@@ -203,7 +203,7 @@ func TestUpgrade_InsideACommand(t *testing.T) {
 		m.sh(sudoers + restart)
 		before := m.executor()
 		run(m, checkout+"/install.sh", scheduled)
-		m.eventually("the service has restarted", func() bool { return m.executor() != before && m.state(service) == "active" })
+		m.eventually("the service has restarted", func() bool { return m.mainPID() != before && m.state(service) == "active" })
 		m.checkServes()
 
 		m.install("--uninstall")
@@ -211,7 +211,7 @@ func TestUpgrade_InsideACommand(t *testing.T) {
 		m.sh(restart[2:])
 		before = m.executor()
 		run(m, "apt-get install -y "+this, scheduled)
-		m.eventually("the service has restarted", func() bool { return m.executor() != before && m.state(service) == "active" })
+		m.eventually("the service has restarted", func() bool { return m.mainPID() != before && m.state(service) == "active" })
 		m.checkServes()
 
 		before = m.executor()

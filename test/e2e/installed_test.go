@@ -106,14 +106,24 @@ func (m *machine) state(unit string) string {
 	return state
 }
 
-// executor returns the PID of the main process, network that of its child, both in the machine's
-// PID namespace.
+// executor returns the PID of the main process, which must run, network that of its child, both in
+// the machine's PID namespace.
 func (m *machine) executor() string {
+	m.t.Helper()
+	pid := m.mainPID()
+	if pid == "0" { // `kill 0` would end the test itself
+		m.t.Fatal("the service has no main process")
+	}
+	return pid
+}
+
+// mainPID is 0 while the service does not run.
+func (m *machine) mainPID() string {
 	m.t.Helper()
 	return m.run("systemctl", "show", "--value", "-p", "MainPID", service)
 }
 
 func (m *machine) network() string {
-	pid, _ := m.try("pgrep", "-P", m.executor(), "-f", "dataflux-func-sidecar network")
+	pid, _ := m.try("pgrep", "-P", m.mainPID(), "-f", "dataflux-func-sidecar network")
 	return pid
 }

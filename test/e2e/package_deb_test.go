@@ -56,7 +56,7 @@ func TestDebianPackage_FromInstallationToPurge(t *testing.T) {
 	if _, missing := m.try("test", "-e", configFile); status == 0 || missing == 0 {
 		t.Errorf("installed without a home directory: status %d", status)
 	}
-	m.sh(strings.ReplaceAll(textAfter(t, "with another one: ", said), "sudo ", "") + "; dpkg --configure --pending")
+	m.sh(strings.ReplaceAll(textAfter(t, "another one: ", said), "sudo ", "") + "; dpkg --configure --pending")
 	m.checkServes()
 }
 

@@ -70,7 +70,7 @@ func TestExecutor_KilledRepeatedly(t *testing.T) {
 	m := installed(t)
 	sockets := m.listening()
 	for range 8 {
-		if pid := m.executor(); pid != "0" {
+		if pid := m.mainPID(); pid != "0" {
 			_, _ = m.try("kill", "-9", pid)
 		}
 		m.checkAnswersSoon(defaultAddress)

@@ -85,6 +85,14 @@ func TestConfigure_RotationRefused(t *testing.T) {
 		}
 	}
 	p := newPlace(t)
+	p.write("BIND = \"127.0.0.1:8099\"\n")
+	_, stderr := p.configure(1, "", "--add-key", "--drop-key", "first")
+	wantAll(t, stderr, "nothing was changed: SECRET_KEY holds no key to drop")
+	stdout, _ := p.configure(0, "", "--add-key")
+	if c, err := config.Load(p.path); err != nil || stdout != "Secret Key:\n    "+string(c.Keys[0])+"\n" {
+		t.Errorf("the first key: got %q, %v", stdout, err)
+	}
+	p = newPlace(t)
 	p.configure(1, "", "--drop-key", "first")
 	if _, err := os.Stat(p.path); err == nil {
 		t.Error("a file was made")

@@ -18,11 +18,15 @@ add_user() {
 	shift
 	group=--user-group
 	if getent group "$user" >/dev/null; then group="--gid=$user"; fi
+	useradd --system "$group" --shell "$(nologin)" "$@" "$user"
+}
+
+nologin() {
 	shell=/bin/false
 	for path in /sbin/nologin /usr/sbin/nologin; do
 		if [ -x "$path" ]; then shell=$path; fi
 	done
-	useradd --system "$group" --shell "$shell" "$@" "$user"
+	printf '%s\n' "$shell"
 }
 
 # Before anything is changed, as in install.sh.
@@ -30,11 +34,12 @@ check_home() {
 	home=$(getent passwd "$RUN_USER" | cut -d: -f6)
 	place=${home:=/home/$RUN_USER}
 	while [ ! -e "$place" ]; do place=$(dirname "$place"); done
-	[ -w "$place" ] || [ -d "$home" ] || {
-		say "cannot make $home, the home directory of user $RUN_USER. hint: mount $place writable, or create the user" \
-			"with another one: sudo useradd --system --user-group --create-home --home-dir /var/lib/$RUN_USER $RUN_USER" >&2
-		return 1
-	}
+	if [ -w "$place" ] || [ -d "$home" ]; then return; fi
+	elsewhere="useradd --system --user-group --shell $(nologin) --create-home --home-dir"
+	if getent passwd "$RUN_USER" >/dev/null; then elsewhere="usermod --home"; fi
+	say "cannot make $home, the home directory of user $RUN_USER. hint: mount $place writable, or give the user" \
+		"another one: sudo $elsewhere /var/lib/$RUN_USER $RUN_USER" >&2
+	return 1
 }
 
 # With an id of the run user commands could touch the daemon; with an id of root it would be root.
