@@ -172,8 +172,9 @@ func timersReloaded(dir string) map[string]reloadCase {
 					c := got.Commands[i]
 					if c.Ended != TimedOut.String() || c.Signal != want.signal || c.StillRunning ||
 						c.Duration < want.least || c.Duration > soon {
-						t.Errorf("got %s, %v after %v, want %v, %v after %v",
-							c.Ended, c.Signal, c.Duration, TimedOut, want.signal, want.least)
+						t.Errorf("got %s, %v (exit code %d, still running %t, output %q) after %v, "+
+							"want %v, %v after %v", c.Ended, c.Signal, c.Code, c.StillRunning,
+							c.Stdout, c.Duration, TimedOut, want.signal, want.least)
 					}
 				}
 			},

@@ -61,8 +61,8 @@ func Bridges() (bridges []Bridge) {
 	return bridges
 }
 
-// ipv4Of returns the stock address if an interface has it, else its first IPv4 address, and the zero
-// Prefix if there is none.
+// ipv4Of returns StockBridge if an interface has it, else its first IPv4 address, else the zero
+// Prefix.
 func ipv4Of(one net.Interface) (found netip.Prefix) {
 	addresses, _ := one.Addrs() // it has gone after an error
 	for _, address := range addresses {
