@@ -8,9 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// patience bounds the wait for the shell's death after SIGKILL, and after that the wait for its
-// output. Then the result is given without.
-const patience = time.Second
+const (
+	// patience bounds the wait for the shell's death after SIGKILL, and after that the wait for its
+	// output. Then the result is given without.
+	patience = time.Second
+	// maxDying is how many times patience begins again for a shell that only needs a processor to
+	// die, as on a host with too much to do.
+	maxDying = 30
+)
 
 // Process is a command that was started.
 //
@@ -47,6 +52,7 @@ type Process struct {
 	settled   bool
 	timeout   timer
 	timer     timer // of the grace period, then of patience
+	dying     int   // how many times patience began again
 	result    Result
 	then      func() // nil until Then; it spares a waiting goroutine with its stack
 }
@@ -234,7 +240,19 @@ func (p *Process) endGrace() {
 func (p *Process) loseHope() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if !p.reaped && p.dying < maxDying && isDying(p.pid) {
+		p.dying++
+		p.timer = p.runner.after(patience, p.loseHope)
+		return
+	}
 	p.giveUp()
+}
+
+// isDying reports whether a killed and unreaped process has exited, or needs nothing but a processor
+// for that. One that hangs in the kernel, or is held by a tracer, is not dying.
+func isDying(pid int) bool {
+	p, err := readProcess(pid)
+	return err == nil && p.runnable || hasExited(pid)
 }
 
 // killAll needs mu and an unreaped shell. EPERM says that the shell belongs to another user now and

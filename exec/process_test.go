@@ -410,3 +410,24 @@ func endsWithShell(t *testing.T, text string, least time.Duration) {
 	}
 	testkit.Eventually(t, "none is left", func() bool { return len(p.Left()) == 0 })
 }
+
+// On a host with too much to do, a killed shell may get no processor for a while. That is no reason
+// to report that it still runs.
+func TestIsDying(t *testing.T) {
+	busy := osexec.Command("sh", "-c", "while :; do :; done")
+	idle := osexec.Command("sleep", "60")
+	for _, c := range []*osexec.Cmd{busy, idle} {
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = c.Process.Kill(); _ = c.Wait() }()
+	}
+	await(func() bool { p, err := readProcess(busy.Process.Pid); return err == nil && p.runnable })
+	await(func() bool { p, err := readProcess(idle.Process.Pid); return err == nil && !p.runnable })
+	if isDying(idle.Process.Pid) {
+		t.Error("a process that sleeps: got dying, want not")
+	}
+	await(func() bool { return isDying(busy.Process.Pid) })
+	_ = idle.Process.Kill()
+	await(func() bool { return isDying(idle.Process.Pid) })
+}

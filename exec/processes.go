@@ -12,6 +12,7 @@ type process struct {
 	pid, parent, group, session int
 	started                     uint64 // clock ticks after the boot of the host
 	dead                        bool   // a zombie
+	runnable                    bool   // running, or waiting for a processor only
 }
 
 func readProcess(pid int) (process, error) {
@@ -26,7 +27,9 @@ func readProcess(pid int) (process, error) {
 	if len(fields) <= startTime {
 		return process{}, errors.New("cannot parse /proc/PID/stat")
 	}
-	p := process{pid: pid, dead: fields[0] == "Z" || fields[0] == "X"}
+	p := process{
+		pid: pid, dead: fields[0] == "Z" || fields[0] == "X", runnable: fields[0] == "R",
+	}
 	for i, field := range []*int{&p.parent, &p.group, &p.session} {
 		if *field, err = strconv.Atoi(fields[i+1]); err != nil {
 			return process{}, err
