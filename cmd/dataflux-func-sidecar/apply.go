@@ -248,8 +248,8 @@ func (a *applier) restart(why string) error {
 
 func notOpen(address config.Address) bool { return !host.ServiceHas(address) }
 
-// canOpen reports whether a restart may open an address of METRICS_BIND that is not open: not if the
-// service has tried with this configuration, and another process has it still.
+// canOpen reports whether a restart may open an address of METRICS_BIND that is not open. It cannot
+// if the service has tried with this configuration, and another process still has the address.
 func (a *applier) canOpen(address config.Address) bool {
 	if !notOpen(address) {
 		return false
