@@ -664,8 +664,8 @@ refusal() {
 	own_entries 200 | grep -E '^(Not serving|Ready): ' | tail -n 1 | sed -n 's/^Not serving: //p'
 }
 
-# own_entries COUNT: the latest entries of the service, without those of commands, which have another
-# user, and could steer the terminal
+# own_entries COUNT: the latest entries of the service, without those of commands, which have
+# another user and could steer the terminal
 own_entries() {
 	set -- --lines="$1" _UID=0
 	if uid=$(id -u "$ROLE_USER" 2>/dev/null); then set -- "$@" "_UID=$uid"; fi

@@ -80,7 +80,7 @@ func (a *applier) apply() error {
 	socket := a.shown[units.Socket]
 	holdsBind := check.Agree(socket.Listen(), a.settings.Bind) && !a.unread(units.Socket)
 	switch agrees := check.Agree(config.Texts(served), a.settings.Bind); {
-	case agrees && !slices.ContainsFunc(a.settings.MetricsBind, notOpen):
+	case agrees && !slices.ContainsFunc(a.settings.MetricsBind, a.canOpen):
 		return a.reload()
 	case agrees || holdsBind && containsAll(served, a.settings.Bind):
 		return a.changeMetrics(served)
@@ -248,6 +248,24 @@ func (a *applier) restart(why string) error {
 
 func notOpen(address config.Address) bool { return !host.ServiceHas(address) }
 
+// canOpen reports whether a restart may open an address of METRICS_BIND that is not open. It cannot
+// if the service has tried with this configuration, and another process still has the address.
+func (a *applier) canOpen(address config.Address) bool {
+	if !notOpen(address) {
+		return false
+	}
+	var listen []string // what systemd holds for the service
+	if unit := a.shown[units.Metrics]; unit["ActiveState"] == "active" {
+		listen = unit.Listen()
+	}
+	if slices.Contains(a.changedFiles(), a.config) ||
+		host.CheckFree([]config.Address{address}, listen) == nil {
+		return true
+	}
+	a.step("no metrics are served at %s, which another process has", address)
+	return false
+}
+
 func containsAll(addresses, wanted []config.Address) bool {
 	return !slices.ContainsFunc(wanted, func(address config.Address) bool {
 		return !slices.Contains(addresses, address)
@@ -259,7 +277,7 @@ func (a *applier) changeMetrics(served []config.Address) error {
 	if err := a.readUnits(); err != nil {
 		return err
 	}
-	why := "METRICS_BIND has changed"
+	why := "METRICS_BIND is not open"
 	if !slices.ContainsFunc(a.settings.MetricsBind, notOpen) {
 		why = "the service listens on addresses that are no longer configured"
 	}

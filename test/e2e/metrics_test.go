@@ -170,7 +170,16 @@ func (m *machine) checkMetricsBind() {
 		m.t.Errorf("reload: status %d, want 1:\n%s", status, said)
 	}
 	m.checkNoMetrics()
-	apply("METRICS_BIND has changed")
+	m.run("systemctl", "stop", service)
+	m.occupy("foreign", "s = socket.create_server(('127.0.0.1', 18099))")
+	m.run("systemctl", "start", service)
+	executor := m.executor()
+	apply("no metrics are served at " + metricsAddress + ", which another process has")
+	if now := m.executor(); now != executor {
+		m.t.Errorf("a restart for an address that it cannot open: executor %s, want %s", now, executor)
+	}
+	m.vacate("foreign")
+	apply("METRICS_BIND is not open")
 	m.checkMetrics(metricsAddress)
 	m.checkSocketsAreApart()
 
