@@ -248,8 +248,8 @@ func (p *Process) loseHope() {
 	p.giveUp()
 }
 
-// isDying reports whether a killed and unreaped process has exited, or needs nothing but a processor
-// for that. One that hangs in the kernel, or is held by a tracer, is not dying.
+// isDying reports whether a killed and unreaped process has exited, or needs only a processor for
+// that. One that hangs in the kernel, or is held by a tracer, is not dying.
 func isDying(pid int) bool {
 	p, err := readProcess(pid)
 	return err == nil && p.runnable || hasExited(pid)
