@@ -23,8 +23,8 @@ const (
 	earlierFolder = "/root/earlier"
 
 	// betweenCommit is the release after earlierCommit. As there is none yet, it is the last commit
-	// that cannot reload: it has packages, and the users of the present release.
-	betweenCommit = "fa50b3e"
+	// that cannot reload. It has packages, and one user for all.
+	betweenCommit = "c13f8eb"
 	betweenFolder = "/root/between"
 )
 
@@ -51,6 +51,9 @@ func fromHistory(commit string) (release, error) {
 	r := release{sources: dir, program: dir + "-program", what: "commit " + commit}
 	archive, err := exec.Command("git", "-C", "../..", "archive", commit).Output()
 	if err != nil {
+		if shallow, _ := exec.Command("git", "-C", "../..", "rev-parse", "--is-shallow-repository").Output(); string(shallow) != "true\n" {
+			return release{}, fmt.Errorf("the history of this clone has no commit %s", commit)
+		}
 		r.sources, r.renumbered = "../..", true
 		r.what = "the present sources with another version, as there is no commit " + commit + " here (a shallow clone?)"
 		return r, r.buildRenumbered()

@@ -33,7 +33,7 @@ var betweenPackages = sync.OnceValues(func() (string, error) {
 	if err := os.Link(r.program, filepath.Join(work, runtime.GOARCH, packageName)); err != nil {
 		return "", err
 	}
-	build := filepath.Join(r.sources, "packaging/packages/build.sh")
+	build := filepath.Join(r.sources, "release/packages/build.sh")
 	script, err := os.ReadFile(build)
 	if err != nil {
 		return "", err
