@@ -240,12 +240,17 @@ func TestVerify_ChannelIsReadWhileTheDiskHangs(t *testing.T) {
 		}
 		r.send(message.Frame{Kind: message.Pong, ID: 1})
 	}()
-	go func() { _, _ = r.network.Receive() }() // the Ping
+	pinged := make(chan struct{})
+	go func() {
+		defer close(pinged)
+		_, _ = r.network.Receive() // the Ping
+	}()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	if err := r.session.Ping(ctx); err != nil {
 		t.Error(err)
 	}
+	<-pinged
 	close(ledger.goOn)
 	for range requests {
 		if _, head, _ := r.answer(); head.Status != 200 {
