@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"dataflux-func-sidecar/internal/handover"
 	"dataflux-func-sidecar/privsep"
 )
@@ -72,8 +74,13 @@ func TestDocument_GoesThroughJSON(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, _, got, err := readHandover(descriptorOf(file))
+	own, err := unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, 0) // the reader's file closes its own
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, _, got, err := readHandover(own)
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v, %v\nwant %+v", got, err, want)
 	}
+	_ = read.Close()
 }
