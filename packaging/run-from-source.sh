@@ -7,9 +7,9 @@ cd "$(dirname "$0")/.."
 program=bin/dataflux-func-sidecar
 folder=run
 
-# is_taken PORT: something listens on it
+# is_taken PORT: something listens on it, at 127.0.0.1 or at every address
 is_taken() {
-	grep -qE "^ *[0-9]+: [0-9A-F]+:$(printf %04X "$1") [0-9A-F:]+ 0A " /proc/net/tcp /proc/net/tcp6 2>/dev/null
+	grep -qE "^ *[0-9]+: (0100007F|0{8}|0{32}):$(printf %04X "$1") [0-9A-F:]+ 0A " /proc/net/tcp /proc/net/tcp6 2>/dev/null
 }
 
 if [ -z "${BIND-}" ]; then

@@ -118,40 +118,13 @@ func printCallbacks(to io.Writer, callbacks []client.Callback, now time.Time, wi
 	return nil
 }
 
-// change asks for the change of every callback, also after a failure with another one.
+// change sends or drops every callback that was named.
 func (o callbacksOptions) change(c *client.Client, source string, t terminal) int {
-	status, answers := 0, []json.RawMessage{}
-	for _, id := range o.ids {
-		data, err := o.changeOne(c, id)
-		if err != nil {
-			t.fail("%s", client.Explain(err, source))
-			status = statusError
-			continue
-		}
-		answers = append(answers, data)
-		if !o.json && !o.quiet {
-			fmt.Fprintln(t.stdout, o.describe(id))
-		}
-	}
-	if o.json {
-		list, _ := json.Marshal(answers) // cannot fail: the answers are JSON
-		fmt.Fprintf(t.stdout, "%s\n", list)
-	}
-	return status
-}
-
-func (o callbacksOptions) changeOne(c *client.Client, id string) (json.RawMessage, error) {
-	ctx, stop := context.WithTimeout(context.Background(), maxAnswerTime)
-	defer stop()
+	t.quiet = o.quiet
+	request, outcome := c.RetryCallback, "is being sent"
 	if o.action == "drop" {
-		return c.DropCallback(ctx, id)
+		request, outcome = c.DropCallback, "is dropped"
 	}
-	return c.RetryCallback(ctx, id)
-}
-
-func (o callbacksOptions) describe(id string) string {
-	if o.action == "drop" {
-		return id + ": is dropped"
-	}
-	return id + ": is being sent"
+	describe := func(id string, _ json.RawMessage) string { return id + ": " + outcome }
+	return t.changeEach(o.ids, source, o.json, request, describe)
 }

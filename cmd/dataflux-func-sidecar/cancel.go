@@ -47,30 +47,40 @@ func runCancel(args []string, t terminal) int {
 		t.sayError(err)
 		return statusError
 	}
-	status, answers := 0, []json.RawMessage{}
-	for _, id := range o.ids {
-		data, err := cancelJob(c, id)
+	t.quiet = o.quiet
+	cancel := func(ctx context.Context, id string) (json.RawMessage, error) {
+		return c.Raw(ctx, "DELETE", "/jobs/"+id, nil)
+	}
+	return t.changeEach(o.ids, source, o.json, cancel, describeCancel)
+}
+
+// changeEach asks for a change of everything with one of the ids, also after a failure with another
+// one. It prints the answers, or what describe says of each.
+func (t terminal) changeEach(
+	ids []string, source string, asJSON bool,
+	change func(ctx context.Context, id string) (json.RawMessage, error),
+	describe func(id string, answer json.RawMessage) string,
+) (status int) {
+	answers := []json.RawMessage{}
+	for _, id := range ids {
+		ctx, stop := context.WithTimeout(context.Background(), maxAnswerTime)
+		answer, err := change(ctx, id)
+		stop()
 		if err != nil {
 			t.fail("%s", client.Explain(err, source))
 			status = statusError
 			continue
 		}
-		answers = append(answers, data)
-		if !o.json && !o.quiet {
-			fmt.Fprintln(t.stdout, describeCancel(id, data))
+		answers = append(answers, answer)
+		if !asJSON && !t.quiet {
+			fmt.Fprintln(t.stdout, describe(id, answer))
 		}
 	}
-	if o.json {
+	if asJSON {
 		list, _ := json.Marshal(answers) // cannot fail: the answers are JSON
 		fmt.Fprintf(t.stdout, "%s\n", list)
 	}
 	return status
-}
-
-func cancelJob(c *client.Client, id string) (json.RawMessage, error) {
-	ctx, stop := context.WithTimeout(context.Background(), maxAnswerTime)
-	defer stop()
-	return c.Raw(ctx, "DELETE", "/jobs/"+id, nil)
 }
 
 func describeCancel(id string, data json.RawMessage) string {

@@ -50,7 +50,7 @@ func runConfigure(args []string, t terminal) int {
 	keyOnStdin := flags.Bool("secret-key-stdin", false,
 		"read the Secret Key as one line from standard input")
 	flags.BoolVar(&o.addKey, "add-key", false,
-		"add a key beside the present one, generated and printed unless it is given")
+		"add a key, which is generated and printed unless you give it; the present one stays")
 	flags.Func("drop-key", "remove the `first|last` key of SECRET_KEY, as they stand in the file",
 		func(value string) error {
 			if o.dropKey = value; value != "first" && value != "last" {

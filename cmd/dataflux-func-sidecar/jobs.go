@@ -71,10 +71,7 @@ func checkJobID(id string) error {
 
 func runJobs(args []string, t terminal) int {
 	o, err := parseJobs(args, t)
-	misused, failed := statusUsage, statusError
-	if o.follow || slices.Contains(args, "--follow") {
-		misused, failed = statusFailed, statusFailed // the job itself may exit with 1 or 2
-	}
+	misused, failed := followStatuses(o.follow || slices.Contains(args, "--follow"))
 	if err != nil {
 		return t.misused("jobs", err, misused)
 	}

@@ -35,10 +35,7 @@ func runLogs(args []string, t terminal) int {
 	if err == nil {
 		o.id, err = oneJobID(arguments)
 	}
-	misused, failed := statusUsage, statusError
-	if o.follow || slices.Contains(args, "--follow") {
-		misused, failed = statusFailed, statusFailed // the job itself may exit with 1 or 2
-	}
+	misused, failed := followStatuses(o.follow || slices.Contains(args, "--follow"))
 	if err != nil {
 		return t.misused("logs", err, misused)
 	}
@@ -57,6 +54,15 @@ func runLogs(args []string, t terminal) int {
 		return failed
 	}
 	return 0
+}
+
+// followStatuses are the exit statuses of a wrong use and of a failure. With --follow the job
+// itself may exit with 1 or 2.
+func followStatuses(follow bool) (misused, failed int) {
+	if follow {
+		return statusFailed, statusFailed
+	}
+	return statusUsage, statusError
 }
 
 func runWait(args []string, t terminal) int {
