@@ -134,7 +134,7 @@ type configurer struct {
 	original          original
 	result            config.Config // what the configuration says in the end
 	bindNote, keyNote string        // what was done with BIND and SECRET_KEY
-	added             config.Key    // beside or instead of another; nil: none
+	added             config.Key    // nil: none
 }
 
 // original is a configuration of the original Sidecar that is converted.
