@@ -57,23 +57,23 @@ func TestVerify_ReplayAfterAClockSetBack(t *testing.T) {
 	for _, jump := range []time.Duration{time.Hour, 4 * time.Hour} {
 		c := newClock()
 		cache := NewNonceCache(300*time.Second, 1000, c.now, nil)
-		v, err := NewVerifier([][]byte{[]byte("key")}, 300*time.Second, c.now, cache)
+		v, err := NewVerifier([]Key{{Secret: []byte("key")}}, 300*time.Second, c.now, cache)
 		if err != nil {
 			t.Fatal(err)
 		}
 		r := example()
 		signature := Signature([]byte("key"), r)
-		if err := v.Verify(r, signature, nil); err != nil {
+		if err := verify(v, r, signature); err != nil {
 			t.Fatal(err)
 		}
 		c.t = c.t.Add(jump)
 		later := r
 		later.Nonce, later.Timestamp = "another-nonce", fmt.Sprint(c.t.Unix())
-		if err := v.Verify(later, Signature([]byte("key"), later), nil); err != nil {
+		if err := verify(v, later, Signature([]byte("key"), later)); err != nil {
 			t.Fatal(err)
 		}
 		c.t = c.t.Add(-jump)
-		err = v.Verify(r, signature, nil)
+		err = verify(v, r, signature)
 		if !errors.Is(err, ErrReplay) && !errors.Is(err, ErrForgotten) {
 			t.Errorf("clock %v forward and back: got %v, want ErrReplay or ErrForgotten", jump, err)
 		}
@@ -158,7 +158,7 @@ func TestNonceCache_LedgerFails(t *testing.T) {
 func TestReclaim_BelowTheFloor(t *testing.T) {
 	cache := NewNonceCache(300*time.Second, 100, time.Now, nil)
 	cache.RefuseUpTo(time.Now().Unix() + 100)
-	v, err := NewVerifier([][]byte{[]byte("key")}, 300*time.Second, time.Now, cache)
+	v, err := NewVerifier([]Key{{Secret: []byte("key")}}, 300*time.Second, time.Now, cache)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +178,7 @@ func TestReclaim_BelowTheFloor(t *testing.T) {
 func TestClaim_LedgerFails(t *testing.T) {
 	c, l := newClock(), &ledger{added: map[[16]byte]int64{}}
 	cache := NewNonceCache(300*time.Second, 10, c.now, l)
-	v, err := NewVerifier([][]byte{[]byte("key")}, 300*time.Second, c.now, cache)
+	v, err := NewVerifier([]Key{{Secret: []byte("key")}}, 300*time.Second, c.now, cache)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,7 +192,7 @@ func TestClaim_LedgerFails(t *testing.T) {
 			t.Errorf("a claim: got %v, want ErrLedger", err)
 		}
 	}
-	if err := v.Verify(r, signature, nil); !errors.Is(err, ErrLedger) || cache.count() != 1 {
+	if err := verify(v, r, signature); !errors.Is(err, ErrLedger) || cache.count() != 1 {
 		t.Errorf("a request: got %v with %d nonces, want ErrLedger with 1", err, cache.count())
 	}
 	l.err = nil
@@ -202,7 +202,7 @@ func TestClaim_LedgerFails(t *testing.T) {
 	if err := v.Claim("job a", now); !errors.Is(err, ErrReplay) {
 		t.Errorf("a repeated claim: got %v, want ErrReplay", err)
 	}
-	if err := v.Verify(r, signature, nil); !errors.Is(err, ErrReplay) {
+	if err := verify(v, r, signature); !errors.Is(err, ErrReplay) {
 		t.Errorf("a replay of the refused request: got %v, want ErrReplay", err)
 	}
 	if cache.count() != 2 || len(l.added) != 1 {
@@ -213,7 +213,7 @@ func TestClaim_LedgerFails(t *testing.T) {
 // A failed second claim must not free the name that the first one has.
 func TestClaim_RepeatedWhileTheLedgerFails(t *testing.T) {
 	c, l := newClock(), &ledger{added: map[[16]byte]int64{}}
-	v, err := NewVerifier([][]byte{[]byte("key")}, 300*time.Second, c.now,
+	v, err := NewVerifier([]Key{{Secret: []byte("key")}}, 300*time.Second, c.now,
 		NewNonceCache(300*time.Second, 10, c.now, l))
 	if err != nil {
 		t.Fatal(err)
@@ -233,7 +233,7 @@ func TestClaim_RepeatedWhileTheLedgerFails(t *testing.T) {
 // What an earlier process began may have run.
 func TestReclaim_LedgerFails(t *testing.T) {
 	c, l := newClock(), &ledger{err: errors.New("input/output error")}
-	v, err := NewVerifier([][]byte{[]byte("key")}, 300*time.Second, c.now,
+	v, err := NewVerifier([]Key{{Secret: []byte("key")}}, 300*time.Second, c.now,
 		NewNonceCache(300*time.Second, 10, c.now, l))
 	if err != nil {
 		t.Fatal(err)
@@ -249,7 +249,7 @@ func TestReclaim_LedgerFails(t *testing.T) {
 
 func TestUnclaim_ClaimedAgain(t *testing.T) {
 	c := newClock()
-	v, err := NewVerifier([][]byte{[]byte("key")}, 300*time.Second, c.now,
+	v, err := NewVerifier([]Key{{Secret: []byte("key")}}, 300*time.Second, c.now,
 		NewNonceCache(300*time.Second, 10, c.now, nil))
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -41,15 +42,20 @@ func at(seconds int64) func() time.Time { return func() time.Time { return time.
 
 func newVerifier(t testing.TB, now func() time.Time, keys ...string) *Verifier {
 	t.Helper()
-	var raw [][]byte
+	var named []Key
 	for _, k := range keys {
-		raw = append(raw, []byte(k))
+		named = append(named, Key{"of " + k, []byte(k)})
 	}
-	v, err := NewVerifier(raw, 300*time.Second, now, NewNonceCache(300*time.Second, 1000, now, nil))
+	v, err := NewVerifier(named, 300*time.Second, now, NewNonceCache(300*time.Second, 1000, now, nil))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return v
+}
+
+func verify(v *Verifier, r Request, signature string) error {
+	_, err := v.Verify(r, signature, nil)
+	return err
 }
 
 func example() Request {
@@ -78,7 +84,7 @@ func TestVerify_GoldenVectors(t *testing.T) {
 	for _, v := range goldenVectors(t) {
 		for _, signature := range []string{v.Signature, strings.ToLower(v.Signature)} {
 			verifier := newVerifier(t, at(noon+50), v.SecretKey)
-			if err := verifier.Verify(v.request(), signature, nil); err != nil {
+			if err := verify(verifier, v.request(), signature); err != nil {
 				t.Errorf("%s: got %v, want none", v.Name, err)
 			}
 		}
@@ -100,7 +106,7 @@ func TestVerify_ChangedPart(t *testing.T) {
 		signature := Signature([]byte("key"), r)
 		r.Body = append([]byte(nil), r.Body...)
 		change(&r)
-		if err := v.Verify(r, signature, nil); !errors.Is(err, ErrMAC) {
+		if err := verify(v, r, signature); !errors.Is(err, ErrMAC) {
 			t.Errorf("%s: got %v, want ErrMAC", name, err)
 		}
 	}
@@ -127,7 +133,7 @@ func TestVerify_MalformedHeaders(t *testing.T) {
 	for name, spoil := range cases {
 		v, r, signature := newVerifier(t, at(noon), "key"), example(), good
 		spoil(&r, &signature)
-		if err := v.Verify(r, signature, nil); !errors.Is(err, ErrMalformed) {
+		if err := verify(v, r, signature); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: got %v, want ErrMalformed", name, err)
 		}
 	}
@@ -138,7 +144,7 @@ func TestVerify_EdgesOfTheWindow(t *testing.T) {
 		-301: ErrWindow, -300: nil, 0: nil, 300: nil, 301: ErrWindow,
 	} {
 		v, r := newVerifier(t, at(noon+offset), "key"), example()
-		if err := v.Verify(r, Signature([]byte("key"), r), nil); !errors.Is(err, want) {
+		if err := verify(v, r, Signature([]byte("key"), r)); !errors.Is(err, want) {
 			t.Errorf("clock at %+d s: got %v, want %v", offset, err, want)
 		}
 	}
@@ -149,11 +155,11 @@ func TestVerify_ReplayThroughTheWindow(t *testing.T) {
 		clock := int64(noon) + accepted
 		v, r := newVerifier(t, func() time.Time { return time.Unix(clock, 0) }, "key"), example()
 		signature := Signature([]byte("key"), r)
-		if err := v.Verify(r, signature, nil); err != nil {
+		if err := verify(v, r, signature); err != nil {
 			t.Fatalf("first use at %+d s: got %v, want none", accepted, err)
 		}
 		for ; clock <= noon+300; clock++ {
-			if err := v.Verify(r, signature, nil); !errors.Is(err, ErrReplay) {
+			if err := verify(v, r, signature); !errors.Is(err, ErrReplay) {
 				t.Fatalf("replay at %+d s: got %v, want ErrReplay", clock-noon, err)
 			}
 		}
@@ -166,7 +172,7 @@ func TestVerify_HundredAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	results := make(chan error, 100)
 	for range 100 {
-		wg.Go(func() { results <- v.Verify(r, signature, nil) })
+		wg.Go(func() { results <- verify(v, r, signature) })
 	}
 	wg.Wait()
 	close(results)
@@ -186,22 +192,72 @@ func TestVerify_HundredAtOnce(t *testing.T) {
 func TestVerify_Rotation(t *testing.T) {
 	r := example()
 	for _, key := range []string{"new", "old"} {
-		err := newVerifier(t, at(noon), "new", "old").Verify(r, Signature([]byte(key), r), nil)
+		err := verify(newVerifier(t, at(noon), "new", "old"), r, Signature([]byte(key), r))
 		if err != nil {
 			t.Errorf("%s key during the rotation: got %v, want none", key, err)
 		}
 	}
-	err := newVerifier(t, at(noon), "new").Verify(r, Signature([]byte("old"), r), nil)
+	err := verify(newVerifier(t, at(noon), "new"), r, Signature([]byte("old"), r))
 	if !errors.Is(err, ErrMAC) {
 		t.Errorf("old key after the rotation: got %v, want ErrMAC", err)
 	}
 }
 
+func TestVerify_NamesTheKey(t *testing.T) {
+	v := newVerifier(t, at(noon), "a", "b", "c")
+	for i, secret := range []string{"a", "b", "c"} {
+		r := example()
+		r.Nonce += strconv.Itoa(i)
+		got, err := v.Verify(r, Signature([]byte(secret), r), nil)
+		if want := "of " + secret; got != want || err != nil {
+			t.Errorf("got %q and %v, want %q", got, err, want)
+		}
+	}
+	v.Revoke([][]byte{[]byte("a"), []byte("c")})
+	r := example()
+	for secret, want := range map[string]bool{"a": true, "b": false, "c": true} {
+		name, signed := v.Signer(r, Signature([]byte(secret), r))
+		if signed != want || signed && name != "of "+secret {
+			t.Errorf("after b was revoked, %s: got %q and %v, want %v", secret, name, signed, want)
+		}
+	}
+}
+
+// A secret that a configuration moves to another key must not let a request pass twice.
+func TestVerify_NonceOfAnotherKey(t *testing.T) {
+	v, r := newVerifier(t, at(noon), "a", "b"), example()
+	if err := verify(v, r, Signature([]byte("a"), r)); err != nil {
+		t.Fatal(err)
+	}
+	if err := verify(v, r, Signature([]byte("b"), r)); !errors.Is(err, ErrReplay) {
+		t.Errorf("the same nonce under another key: got %v, want ErrReplay", err)
+	}
+}
+
+// BenchmarkVerify_Keys shows what each further key costs.
+func BenchmarkVerify_Keys(b *testing.B) {
+	for _, count := range []int{1, 10, 100} {
+		b.Run(strconv.Itoa(count), func(b *testing.B) {
+			var keys []string
+			for i := range count {
+				keys = append(keys, "a key of the usual length, no. "+strconv.Itoa(i))
+			}
+			v, r := newVerifier(b, at(noon), keys...), example()
+			signature := Signature([]byte(keys[0]), r)
+			for b.Loop() {
+				if _, signed := v.Signer(r, signature); !signed {
+					b.Fatal("got no key, want the first")
+				}
+			}
+		})
+	}
+}
+
 func TestNewVerifier_WithoutAKey(t *testing.T) {
-	for _, keys := range [][][]byte{nil, {}, {nil}, {[]byte("a"), {}}} {
+	for _, keys := range [][]Key{nil, {}, {{Name: "a"}}, {{"a", []byte("a")}, {Name: "b"}}} {
 		_, err := NewVerifier(keys, time.Second, time.Now, NewNonceCache(time.Second, 1, time.Now, nil))
 		if err == nil {
-			t.Errorf("keys %q: got no error, want one", keys)
+			t.Errorf("keys %v: got no error, want one", keys)
 		}
 	}
 }
@@ -210,7 +266,7 @@ func TestVerify_NoSecretInErrors(t *testing.T) {
 	v, r := newVerifier(t, at(noon), "topsecretkey"), example()
 	right := Signature([]byte("topsecretkey"), r)
 	for _, signature := range []string{"", strings.Repeat("0", 40), right[:39] + "g"} {
-		text := strings.ToUpper(v.Verify(r, signature, nil).Error())
+		text := strings.ToUpper(verify(v, r, signature).Error())
 		if strings.Contains(text, right[:20]) || strings.Contains(text, "TOPSECRET") {
 			t.Errorf("got %s, want neither the signature nor the key in it", text)
 		}
@@ -223,7 +279,7 @@ func FuzzVerify(f *testing.F) {
 	f.Fuzz(func(t *testing.T, method, path, nonce, timestamp string, body []byte, signature string) {
 		r := Request{Method: method, Path: path, Nonce: nonce, Timestamp: timestamp, Body: body}
 		v := newVerifier(t, at(noon), "a key nobody has guessed")
-		err := v.Verify(r, signature, nil)
+		err := verify(v, r, signature)
 		if err == nil {
 			t.Fatal("got an accepted request without a signature, want an error")
 		}

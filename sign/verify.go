@@ -2,7 +2,6 @@ package sign
 
 import (
 	"bytes"
-	"crypto/hmac"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -36,7 +35,7 @@ var (
 
 // Verifier accepts each signed request once. It is safe for concurrent use.
 type Verifier struct {
-	keys    atomic.Pointer[[][]byte]
+	keys    atomic.Pointer[keyring]
 	revoked atomic.Bool // a key was removed
 	window  time.Duration
 	now     func() time.Time
@@ -46,27 +45,29 @@ type Verifier struct {
 // NewVerifier accepts signatures under any of keys, and timestamps at most window away from now().
 // It returns an error if there is no key or an empty one.
 func NewVerifier(
-	keys [][]byte, window time.Duration, now func() time.Time, nonces *NonceCache,
+	keys []Key, window time.Duration, now func() time.Time, nonces *NonceCache,
 ) (*Verifier, error) {
 	if len(keys) == 0 {
 		return nil, errors.New("no secret key: set SECRET_KEY")
 	}
 	for _, key := range keys {
-		if len(key) == 0 {
+		if len(key.Secret) == 0 {
 			return nil, errors.New("empty secret key: set SECRET_KEY")
 		}
 	}
 	v := &Verifier{window: window, now: now, nonces: nonces}
-	v.keys.Store(&keys)
+	v.keys.Store(newKeyring(keys))
 	return v, nil
 }
 
-// Revoke refuses every key that is not among keys from now on. It adds none.
-func (v *Verifier) Revoke(keys [][]byte) {
-	left := slices.DeleteFunc(slices.Clone(*v.keys.Load()), func(present []byte) bool {
-		return !slices.ContainsFunc(keys, func(k []byte) bool { return bytes.Equal(k, present) })
+// Revoke refuses every secret that is not among secrets from now on. It adds none.
+func (v *Verifier) Revoke(secrets [][]byte) {
+	left := slices.DeleteFunc(slices.Clone(v.keys.Load().keys), func(present Key) bool {
+		return !slices.ContainsFunc(secrets, func(s []byte) bool {
+			return bytes.Equal(s, present.Secret)
+		})
 	})
-	v.keys.Store(&left)
+	v.keys.Store(newKeyring(left))
 	v.revoked.Store(true)
 }
 
@@ -74,38 +75,48 @@ func (v *Verifier) Revoke(keys [][]byte) {
 // with a key that is gone.
 func (v *Verifier) HasRevoked() bool { return v.revoked.Load() }
 
-// IsSigned reports whether the signature of a request holds under a present key. It checks neither
-// time nor nonce: it is for requests that Verify has accepted, after a change of keys.
-func (v *Verifier) IsSigned(r Request, signature string) bool {
+// Signer returns the name of the present key under which the signature of a request holds. It
+// checks neither time nor nonce: it is for requests that Verify has accepted, after a change of
+// keys.
+func (v *Verifier) Signer(r Request, signature string) (key string, signed bool) {
 	claimed, err := r.checkForm(signature)
-	return err == nil && v.matchesAnyKey(r, claimed)
+	if err != nil {
+		return "", false
+	}
+	return v.keys.Load().find(r, claimed)
 }
 
 // Verify checks the form, the MAC, the time window and the nonce, in that order: without the key a
-// caller learns nothing about the clock and adds nothing to the nonce cache. An error wraps one of
-// the errors above, or ErrForgotten or ErrLedger.
+// caller learns nothing about the clock and adds nothing to the nonce cache. It returns the name of
+// the key under which the MAC holds. An error wraps one of the errors above, or ErrForgotten or
+// ErrLedger.
+//
+// A nonce is used up for all keys: a secret that is moved from one key to another must not let a
+// request pass twice.
 //
 // It calls computed, unless that is nil, once the MAC is checked or the form is wrong. After that
 // only the recording of the nonce on disk may take time.
-func (v *Verifier) Verify(r Request, signature string, computed func()) error {
+func (v *Verifier) Verify(
+	r Request, signature string, computed func(),
+) (key string, err error) {
 	if computed == nil {
 		computed = func() {}
 	}
 	claimed, err := r.checkForm(signature)
 	if err != nil {
 		computed()
-		return err
+		return "", err
 	}
-	matched := v.matchesAnyKey(r, claimed)
+	key, matched := v.keys.Load().find(r, claimed)
 	computed()
 	if !matched {
-		return ErrMAC
+		return "", ErrMAC
 	}
 	timestamp, err := v.checkWindow(r.Timestamp)
 	if err != nil {
-		return err
+		return "", err
 	}
-	return v.nonces.Use(r.Nonce, timestamp)
+	return key, v.nonces.Use(r.Nonce, timestamp)
 }
 
 // Claim uses a name for as long as nonces are kept, so that its work happens once. The name must
@@ -135,17 +146,6 @@ func (v *Verifier) Reclaim(name string) error {
 
 // Remembered returns how many nonces and claimed names are kept.
 func (v *Verifier) Remembered() int { return v.nonces.count() }
-
-// matchesAnyKey always computes every MAC: the time that it takes must not show which key matched.
-func (v *Verifier) matchesAnyKey(r Request, claimed []byte) bool {
-	matched := false
-	for _, key := range *v.keys.Load() {
-		if hmac.Equal(r.mac(key), claimed) {
-			matched = true
-		}
-	}
-	return matched
-}
 
 func (v *Verifier) checkWindow(text string) (int64, error) {
 	timestamp, err := strconv.ParseInt(text, 10, 64)
