@@ -174,7 +174,7 @@ func (r *Runner) prepare(l *callList, c Command, at place) error {
 		return err
 	}
 	l.unblockSignals()
-	return l.execute(c.Shell, []string{c.Shell, "-c", c.argument()}, c.Env)
+	return l.execute(c.program(), c.argv(), c.Env)
 }
 
 // birth creates the process and returns when it has executed the shell.
@@ -256,7 +256,7 @@ func callError(c Command, failed progress) error {
 	case unix.SYS_FCHDIR, unix.SYS_CHDIR, unix.SYS_OPENAT2:
 		return dirError(c.Dir, failed.errno)
 	case unix.SYS_EXECVE:
-		return shellError(c.Shell, failed.errno)
+		return programError(c, failed.errno)
 	}
 	return hostError(failed.errno)
 }
@@ -268,22 +268,22 @@ func (r *Runner) hungError(c Command, call uintptr) error {
 		return hostFault(nil, "the working directory %s does not answer within %s: "+
 			"check its file system, or name another directory", quote(c.Dir), r.maxBirth)
 	case unix.SYS_EXECVE:
-		return hostFault(nil, "the shell %s does not start within %s: check its file system",
-			quote(c.Shell), r.maxBirth)
+		return hostFault(nil, "the %s %s does not start within %s: check its file system",
+			c.kindOfProgram(), quote(c.program()), r.maxBirth)
 	}
 	return &interruptedBirth{fmt.Sprintf("did not start within %s", r.maxBirth)}
 }
 
-// shellError says which side caused the failure of an execve.
-func shellError(shell string, err error) error {
+// programError says which side caused the failure of an execve.
+func programError(c Command, err error) error {
 	switch err {
 	case syscall.E2BIG:
 		return requestFault(err,
 			"the command and its environment are too long together: put parts of them into a file")
 	case syscall.ENOENT, syscall.EACCES, syscall.EPERM, syscall.ENOTDIR, syscall.EISDIR,
 		syscall.ELOOP, syscall.ENAMETOOLONG, syscall.ENOEXEC, syscall.ELIBBAD:
-		return configurationFault(err,
-			"cannot run the shell %s: set one that exists and may be executed", quote(shell))
+		return configurationFault(err, "cannot run the %s %s: set one that exists and may be executed",
+			c.kindOfProgram(), quote(c.program()))
 	}
 	return hostError(err)
 }

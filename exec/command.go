@@ -11,6 +11,7 @@ import (
 type Command struct {
 	Shell     string        // absolute path of the shell
 	Text      string        // the shell's program
+	Argv      []string      // instead of Shell and Text: a program by its absolute path, and arguments
 	Dir       string        // working directory, absolute
 	Env       []string      // the whole environment, as made by Environment
 	MaxOutput int64         // bytes kept of each stream; the rest is counted and dropped
@@ -34,9 +35,9 @@ func (c Command) Validate() error {
 		return err
 	}
 	switch {
-	case !filepath.IsAbs(c.Shell) || strings.IndexByte(c.Shell, 0) >= 0:
-		return configurationFault(nil,
-			"the shell %s is not an absolute path: set one such as /bin/sh", quote(c.Shell))
+	case !filepath.IsAbs(c.program()) || strings.IndexByte(c.program(), 0) >= 0:
+		return configurationFault(nil, "the %s %s is not an absolute path: set one such as /bin/sh",
+			c.kindOfProgram(), quote(c.program()))
 	case !filepath.IsAbs(c.Dir):
 		return requestFault(nil,
 			"the working directory %s is not an absolute path: begin it with /", quote(c.Dir))
@@ -59,6 +60,9 @@ func (c Command) Validate() error {
 }
 
 func (c Command) validateText() error {
+	if c.Argv != nil {
+		return c.validateArgv()
+	}
 	text := c.argument()
 	switch {
 	case strings.TrimSpace(text) == "":
@@ -71,6 +75,44 @@ func (c Command) validateText() error {
 			len(c.Text), maxArgument-1-len(text)+len(c.Text))
 	}
 	return nil
+}
+
+func (c Command) validateArgv() error {
+	for i, argument := range c.Argv {
+		switch {
+		case strings.IndexByte(argument, 0) >= 0:
+			return configurationFault(nil, "argument %d contains a NUL byte: remove it", i)
+		case len(argument) >= maxArgument:
+			return configurationFault(nil, "argument %d has %d bytes, at most %d are possible", i,
+				len(argument), maxArgument-1)
+		}
+	}
+	if len(c.Argv) == 0 {
+		return configurationFault(nil, "there is no program to run")
+	}
+	return nil
+}
+
+// program is the absolute path of what is executed.
+func (c Command) program() string {
+	if len(c.Argv) > 0 {
+		return c.Argv[0]
+	}
+	return c.Shell
+}
+
+func (c Command) kindOfProgram() string {
+	if c.Argv != nil {
+		return "program"
+	}
+	return "shell"
+}
+
+func (c Command) argv() []string {
+	if c.Argv != nil {
+		return c.Argv
+	}
+	return []string{c.Shell, "-c", c.argument()}
 }
 
 // argument is the text as passed to the shell after -c. Shells keep parsing options there: `sh -c

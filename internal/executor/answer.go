@@ -19,6 +19,7 @@ const (
 	statusUnauthorized        = 401
 	statusNotFound            = 404
 	statusMethodNotAllowed    = 405
+	statusForbidden           = 403
 	statusConflict            = 409
 	statusOtherRequest        = 422 // the job id belongs to another request
 	statusInternalServerError = 500

@@ -17,7 +17,7 @@ const maxUnstored = 256 << 20
 
 // Callbacks says how results are delivered.
 type Callbacks struct {
-	Key        []byte        // signs the deliveries
+	Keys       map[string][]byte // by name; each signs the deliveries of its jobs
 	Expiry     time.Duration // how long delivery is tried, from the acceptance on
 	MaxPending int           // callbacks that are owed, those of running commands included
 	Ledger     *state.Deliveries
@@ -49,7 +49,7 @@ func newCallbackQueue(
 	idle := make(chan struct{})
 	close(idle)
 	return &callbackQueue{
-		deliverer: newDeliverer(c.Key, c.Expiry, channels, log, counters, g),
+		deliverer: newDeliverer(c.Keys, c.Expiry, channels, log, counters, g),
 		records:   records, log: log, counters: counters, maxPending: c.MaxPending, idle: idle,
 		deliveries: map[*delivery]struct{}{},
 	}
@@ -92,11 +92,11 @@ func (q *callbackQueue) pendingCount() int {
 }
 
 // endPromise ends a promise that was kept or given up.
-func (q *callbackQueue) endPromise(id string) {
-	if err := q.records.ledger.Settle(id); err != nil {
+func (q *callbackQueue) endPromise(o origin) {
+	if err := q.records.ledger.Settle(o.recordID()); err != nil {
 		q.log.Write(journal.Degraded(),
 			fmt.Sprintf("A callback may be delivered once more after a restart: %v", err),
-			journal.Fields{journal.JobID: id})
+			o.fields())
 	}
 	q.addPending(-1)
 }
@@ -104,9 +104,9 @@ func (q *callbackQueue) endPromise(id string) {
 // dispatch starts to deliver what was promised. If the report is in memory, as the disk did not
 // take it, it calls freeOutput once its output is not needed any more.
 func (q *callbackQueue) dispatch(
-	id string, u *url.URL, accepted time.Time, r report, stored bool, freeOutput func(),
+	o origin, u *url.URL, accepted time.Time, r report, stored bool, freeOutput func(),
 ) {
-	d := q.deliverer.newDelivery(id, u, r, accepted.Add(q.deliverer.expiry))
+	d := q.deliverer.newDelivery(o, u, r, accepted.Add(q.deliverer.expiry))
 	d.stored, d.freeOutput = stored, freeOutput
 	q.start(d)
 }
@@ -117,7 +117,7 @@ func (q *callbackQueue) start(d *delivery) {
 	q.deliverer.gate.Go(func() {
 		defer q.leave(d)
 		if q.deliverer.deliver(d) {
-			q.endPromise(d.id)
+			q.endPromise(d.origin)
 			return
 		}
 		q.addPending(-1)
@@ -146,13 +146,12 @@ func (q *callbackQueue) leave(d *delivery) {
 
 // resume starts to deliver what an earlier process promised.
 func (q *callbackQueue) resume(found state.FoundDeliveries) {
-	lost := func(id, cause string) {
+	lost := func(o origin, cause string) {
 		q.counters.callbacks.add(callbackLost, 1)
-		q.log.Write(journal.CallbackLost(), "Callback lost: "+cause,
-			journal.Fields{journal.JobID: id})
+		q.log.Write(journal.CallbackLost(), "Callback lost: "+cause, o.fields())
 	}
 	for _, id := range found.Lost {
-		lost(id, "its records in the state files are damaged")
+		lost(origin{jobRef: parseRecordID(id)}, "its records in the state files are damaged")
 	}
 	for _, p := range found.Pending {
 		if p.Job.Keep { // and nothing else
@@ -160,12 +159,12 @@ func (q *callbackQueue) resume(found state.FoundDeliveries) {
 		}
 		u, err := url.Parse(p.Job.URL)
 		if err != nil {
-			lost(p.Job.ID, "its URL in the state files cannot be read")
+			lost(originOf(p.Job), "its URL in the state files cannot be read")
 			_ = q.records.ledger.Settle(p.Job.ID)
 			continue
 		}
 		q.addPending(1)
-		d := q.deliverer.newDelivery(p.Job.ID, u, recoveredReport(q.records.ledger, p),
+		d := q.deliverer.newDelivery(originOf(p.Job), u, recoveredReport(q.records.ledger, p),
 			p.Job.Accepted.Add(q.deliverer.expiry))
 		d.stored = true
 		q.deliverer.logf(journal.CallbackResumed(), d,

@@ -32,7 +32,7 @@ var (
 
 // delivery is a report on its way to its callback URL.
 type delivery struct {
-	id         string
+	origin
 	url        *url.URL
 	report     report
 	expires    time.Time
@@ -58,9 +58,9 @@ type delivery struct {
 }
 
 // newDelivery returns a delivery that was not begun. The caller sets the fields that differ.
-func (v *deliverer) newDelivery(id string, u *url.URL, r report, expires time.Time) *delivery {
+func (v *deliverer) newDelivery(o origin, u *url.URL, r report, expires time.Time) *delivery {
 	d := &delivery{
-		id: id, url: u, report: r, expires: expires, freeOutput: func() {},
+		origin: o, url: u, report: r, expires: expires, freeOutput: func() {},
 		woken: make(chan struct{}, 1),
 	}
 	d.context, d.cancel = context.WithCancel(v.stopped)
@@ -78,7 +78,7 @@ func (d *delivery) function() string {
 
 // deliverer makes the attempts of each delivery until one succeeds or the time is up.
 type deliverer struct {
-	key       []byte // signs the attempts
+	keys      map[string][]byte // by name; each signs the attempts for its jobs
 	expiry    time.Duration
 	channels  *channelRef
 	functions *limiter
@@ -95,12 +95,12 @@ type deliverer struct {
 }
 
 func newDeliverer(
-	key []byte, expiry time.Duration, channels *channelRef, log *journal.Log, counters *counters,
+	keys map[string][]byte, expiry time.Duration, channels *channelRef, log *journal.Log, counters *counters,
 	g gate,
 ) *deliverer {
 	stopped, stop := context.WithCancel(context.Background())
 	return &deliverer{
-		key: key, expiry: expiry, channels: channels, log: log, counters: counters, gate: g,
+		keys: keys, expiry: expiry, channels: channels, log: log, counters: counters, gate: g,
 		functions: newLimiter(maxAttemptsPerURL), hosts: newLimiter(maxAttemptsPerHost),
 		minRetry: minRetry, maxRefuse: maxRefusedTime,
 		draining: make(chan struct{}), stopped: stopped, stop: stop,
@@ -261,9 +261,9 @@ func (v *deliverer) abandon(d *delivery) (done bool) {
 }
 
 func (v *deliverer) logf(e journal.Event, d *delivery, format string, args ...any) {
-	v.log.Write(e, fmt.Sprintf(format, args...), journal.Fields{
-		journal.JobID: d.id, journal.Receiver: d.host(), journal.Attempt: fmt.Sprint(d.attempts),
-	})
+	fields := d.fields()
+	fields[journal.Receiver], fields[journal.Attempt] = d.host(), fmt.Sprint(d.attempts)
+	v.log.Write(e, fmt.Sprintf(format, args...), fields)
 }
 
 // retryPause doubles from first to maxRetry, ±20 %, so that not all callbacks return at once.
@@ -380,7 +380,7 @@ func (v *deliverer) startPost(d *delivery) error {
 	if d.short {
 		report, _ = report.shortened()
 	}
-	callback, err := newCallback(d, report, v.key)
+	callback, err := newCallback(d, report, v.keys[d.key])
 	if err != nil {
 		return err
 	}
@@ -411,7 +411,7 @@ func (v *deliverer) awaitSlots(d *delivery) (release func(), err error) {
 // newCallback signs one attempt to deliver r, in our own form and in that of Standard Webhooks.
 // Each has a fresh timestamp and nonce, or the receiver would refuse it as a replay. The body is
 // written once for its length and signatures and again when it is sent, so that it is never held as
-// a whole.
+// a whole. An attempt for a job whose key was removed has no signature: key is nil.
 func newCallback(d *delivery, r report, key []byte) (message.Callback, error) {
 	var nonce [16]byte
 	_, _ = rand.Read(nonce[:]) // crypto/rand never fails: it ends the process instead
@@ -427,17 +427,22 @@ func newCallback(d *delivery, r report, key []byte) (message.Callback, error) {
 	if err != nil {
 		return message.Callback{}, fmt.Errorf("cannot sign the callback: %w", err)
 	}
-	headers := append([]string{
+	headers := []string{
 		"Content-Type", jsonType,
-		"X-Auth-Nonce", request.Nonce,
-		"X-Auth-Timestamp", request.Timestamp,
-		"X-Auth-Signature", signature,
-		"Webhook-Id", d.id,
-		"Webhook-Timestamp", request.Timestamp,
-		"Webhook-Signature", webhook.Signature(),
 		"X-Sidecar-Job-Id", d.id,
 		"X-Sidecar-Attempt", fmt.Sprint(d.attempts),
-	}, r.headers...)
+	}
+	if key != nil {
+		headers = append(headers,
+			"X-Auth-Nonce", request.Nonce,
+			"X-Auth-Timestamp", request.Timestamp,
+			"X-Auth-Signature", signature,
+			"Webhook-Id", d.id,
+			"Webhook-Timestamp", request.Timestamp,
+			"Webhook-Signature", webhook.Signature(),
+		)
+	}
+	headers = append(headers, r.headers...)
 	return message.Callback{
 		URL: d.url.String(), Headers: headers, Length: int64(length),
 		Resolver: resolverLines(resolverFile),

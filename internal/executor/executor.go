@@ -13,9 +13,11 @@
 //	session.go    the frames of one network role
 //	serve.go      verify and route
 //	shell.go      POST /shell: from the body to the answer
+//	action.go     actions, and what a key may run
 //	listing.go    GET and DELETE /jobs…
 //	job_table.go  the table of all jobs: admission, look-up, the end of all
 //	job.go        the state machine of one job
+//	origin.go     who asked for a job, as what
 //	record.go     what is on disk of a job, and its recovery
 //	callbacks.go  what is owed to callbacks
 //	owed.go       GET /callbacks, and what operators do about one
@@ -45,6 +47,7 @@ import (
 
 	"dataflux-func-sidecar/exec"
 	"dataflux-func-sidecar/internal/journal"
+	"dataflux-func-sidecar/internal/policy"
 	"dataflux-func-sidecar/internal/state"
 	"dataflux-func-sidecar/privsep/message"
 	"dataflux-func-sidecar/sign"
@@ -54,6 +57,7 @@ import (
 type Options struct {
 	Verifier  *sign.Verifier
 	Commands  Commands
+	Policy    policy.Policy
 	Jobs      Jobs
 	Callbacks Callbacks
 	Limits    message.Limits
@@ -103,9 +107,11 @@ func New(o Options) (*Executor, error) {
 		ledger: o.Callbacks.Ledger, log: o.Log, contained: o.Callbacks.Contained,
 	}
 	callbacks := newCallbackQueue(o.Callbacks, records, channels, o.Log, counters, runner)
-	jobs := newJobTable(o.Jobs, records, callbacks, o.Verifier, counters, runner)
+	jobs := newJobTable(o.Jobs, o.Policy, records, callbacks, o.Verifier, counters, runner)
 	log := requestLog{journal: o.Log, showCommands: o.Commands.LogText}
-	sh := &shell{commands: o.Commands, runner: runner, jobs: jobs, journal: o.Log, log: log}
+	sh := &shell{
+		commands: o.Commands, policy: o.Policy, runner: runner, jobs: jobs, journal: o.Log, log: log,
+	}
 	e := &Executor{
 		verifier: o.Verifier, commands: o.Commands, limits: o.Limits, log: o.Log,
 		runner: runner, counters: counters, channels: channels, callbacks: callbacks, jobs: jobs,
@@ -120,12 +126,12 @@ func New(o Options) (*Executor, error) {
 
 // resumeFound goes on with what was found on disk, but for the jobs of known: those are not
 // interrupted, or their deliveries go on.
-func (e *Executor) resumeFound(known map[string]bool) {
+func (e *Executor) resumeFound(known map[jobRef]bool) {
 	found := e.found
 	e.found = state.FoundDeliveries{}
 	e.reclaim(found)
 	found.Pending = slices.DeleteFunc(found.Pending, func(p state.Pending) bool {
-		return known[p.Job.ID]
+		return known[parseRecordID(p.Job.ID)]
 	})
 	e.jobs.records.endInterrupted(found.Pending)
 	e.jobs.restore(found.Pending)
@@ -137,12 +143,12 @@ func (e *Executor) resumeFound(known map[string]bool) {
 // delivered before its caller tries again.
 func (e *Executor) reclaim(found state.FoundDeliveries) {
 	for _, p := range found.Pending {
-		err := e.verifier.Reclaim(claimOf(p.Job.ID))
+		err := e.verifier.Reclaim(parseRecordID(p.Job.ID).claim())
 		if err != nil && !errors.Is(err, sign.ErrReplay) {
 			e.log.Write(journal.Degraded(),
 				fmt.Sprintf("A job from before the restart may be run once more "+
 					"if its caller asks for it again: %v", err),
-				journal.Fields{journal.JobID: p.Job.ID})
+				originOf(p.Job).fields())
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"dataflux-func-sidecar/exec"
 	"dataflux-func-sidecar/internal/handover"
+	"dataflux-func-sidecar/internal/policy"
 	"dataflux-func-sidecar/privsep/message"
 )
 
@@ -71,6 +72,9 @@ type outputState struct {
 // jobRecord has no zero fields in the document: there may be many thousands.
 type jobRecord struct {
 	ID          string             `json:",omitzero"`
+	Key         string             `json:",omitzero"` // empty: the default key
+	Action      string             `json:",omitzero"`
+	Labels      labels             `json:",omitzero"`
 	ChosenID    bool               `json:",omitzero"`
 	Remote      string             `json:",omitzero"`
 	Command     string             `json:",omitzero"`
@@ -96,6 +100,14 @@ type jobRecord struct {
 	Call        *callState         `json:",omitzero"` // of a job that was not started
 }
 
+// keyState is the name of a key in the document. Releases that know only the default key have none.
+func keyState(key string) string {
+	if key == policy.DefaultKey {
+		return ""
+	}
+	return key
+}
+
 type refusalState struct {
 	Status     int
 	Message    string
@@ -111,6 +123,10 @@ type callState struct {
 
 type deliveryState struct {
 	ID       string
+	Key      string `json:",omitzero"` // empty: the default key
+	Remote   string `json:",omitzero"`
+	Action   string `json:",omitzero"`
+	Labels   labels `json:",omitzero"`
 	URL      string
 	Expires  time.Time
 	Stored   bool // on disk
@@ -151,7 +167,7 @@ func (e *Executor) HandOver(w *handover.Writer, sessions []*Session) (json.RawMe
 	t.records.flush()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, j := range slices.SortedFunc(maps.Values(t.byID), byAcceptance) {
+	for _, j := range slices.SortedFunc(maps.Values(t.byRef), byAcceptance) {
 		h.add(j)
 	}
 	s := executorState{
@@ -246,12 +262,13 @@ func (h *handing) stream(st *stream) (streamState, error) {
 // job needs table.mu.
 func (h *handing) job(j *job) (jobRecord, error) {
 	state := jobRecord{
-		ID: j.id, ChosenID: j.chosenID, Remote: j.remote, Command: j.command, Wait: j.wait,
+		ID: j.id, Key: keyState(j.key), Action: j.action, Labels: j.labels,
+		ChosenID: j.chosenID, Remote: j.remote, Command: j.command, Wait: j.wait,
 		AcceptedAt: j.acceptedAt, Digest: j.digest[:], Recorded: j.recorded,
 		Promised: j.promised, Kept: j.kept, Claimed: j.claimed, OnDisk: j.onDisk,
 		Reported: j.report != nil, Transient: j.transient,
 		State: j.state.String(), HasSlot: j.hasSlot, Accepted: j.accepted,
-		InTable: j.table.byID[j.id] == j, Reason: j.reason, EndedAt: j.endedAt,
+		InTable: j.table.byRef[j.jobRef] == j, Reason: j.reason, EndedAt: j.endedAt,
 	}
 	if j.callbackURL != nil {
 		state.CallbackURL = j.callbackURL.String()
@@ -281,7 +298,8 @@ func (h *handing) deliveries(q *callbackQueue) (all []deliveryState) {
 	defer q.mu.Unlock()
 	for d := range q.deliveries {
 		state := deliveryState{
-			ID: d.id, URL: d.url.String(), Expires: d.expires, Stored: d.stored,
+			ID: d.id, Key: keyState(d.key), Remote: d.remote, Action: d.action, Labels: d.labels,
+			URL: d.url.String(), Expires: d.expires, Stored: d.stored,
 			Report: h.report(d.report), Attempts: d.attempts, Next: d.next,
 			Cause: d.cause.Text, Foreign: d.cause.Foreign,
 			Refused: d.refusedSince, Short: d.short, Dropped: d.droppedBy,

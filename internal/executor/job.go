@@ -1,13 +1,13 @@
 package executor
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"net/url"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -59,11 +59,10 @@ const maxListedCommand = 200
 // its state are in this file, but for one: admit forgets a job that it replaces. end releases what
 // a job holds, except for the output, which the last reader frees.
 type job struct {
+	origin
 	table       *jobTable
-	id          string
-	chosenID    bool // by the caller
-	remote      string
-	command     string // the first maxListedCommand bytes
+	chosenID    bool   // by the caller
+	command     string // see listedCommand
 	wait        bool   // the caller waits for the result
 	transient   bool   // forgotten at its end
 	callbackURL *url.URL
@@ -98,11 +97,10 @@ type job struct {
 	endedAt   time.Time
 }
 
-func (t *jobTable) newJob(id string, call message.Call, request shellRequest) *job {
+func (t *jobTable) newJob(o origin, call message.Call, request shellRequest) *job {
 	j := &job{
-		table: t, id: id, chosenID: request.jobID != "", remote: call.Remote, call: call,
-		// The clone does not keep the whole body in memory.
-		command: strings.Clone(journal.Cut(request.command, maxListedCommand)),
+		origin: o, table: t, chosenID: request.jobID != "", call: call,
+		command: listedCommand(cmp.Or(request.action, request.command)),
 		wait:    request.wait, transient: request.transient,
 		callbackURL: request.callbackURL, acceptedAt: time.Now(),
 		granted: make(chan struct{}), decided: make(chan struct{}), ended: make(chan struct{}),
@@ -124,10 +122,17 @@ func (j *job) mayBeRetried() bool {
 func (j *job) grant(slot bool) {
 	j.state, j.hasSlot = jobStarting, slot
 	if slot {
-		j.table.slots++
-		j.table.bounds.Load(j.table.slots)
+		j.table.count(j, 1)
 	}
 	close(j.granted)
+}
+
+// count needs mu. It counts n more slots that j uses.
+func (t *jobTable) count(j *job, n int) {
+	t.slots += n
+	t.ofKey[j.key] += n
+	t.ofAction[j.action] += n
+	t.bounds.Load(t.slots)
 }
 
 // leaveQueue needs table.mu. It lets a queued job go on, so that its caller hears of its end.
@@ -138,8 +143,8 @@ func (j *job) leaveQueue() {
 	}
 }
 
-// freeSlot needs table.mu. It gives the job's slot to the oldest queued job, unless more jobs run
-// than MAX_RUNNING since a reload has lowered it.
+// freeSlot needs table.mu. It gives the job's slot to the oldest queued job that may start, unless
+// more jobs run than MAX_RUNNING since a reload has lowered it.
 func (j *job) freeSlot() {
 	t := j.table
 	j.leaveQueue()
@@ -147,16 +152,23 @@ func (j *job) freeSlot() {
 		return
 	}
 	j.hasSlot = false
-	t.slots--
-	t.bounds.Load(t.slots)
+	t.count(j, -1)
 	t.grantQueued()
 }
 
-// grantQueued needs mu. It gives the free slots to the oldest queued jobs.
+// grantQueued needs mu. It gives the free slots to the oldest queued jobs that may start.
 func (t *jobTable) grantQueued() {
-	for t.slots < t.bounds.MaxRunning && len(t.queue) > 0 {
-		next := t.queue[0]
-		t.queue = t.queue[1:]
+	for i := 0; i < len(t.queue) && t.slots < t.bounds.MaxRunning; {
+		next := t.queue[i]
+		switch {
+		case !t.mayStart(next):
+			i++
+			continue
+		case i == 0:
+			t.queue = t.queue[1:] // the usual case, however long the queue is
+		default:
+			t.queue = slices.Delete(t.queue, i, i+1)
+		}
 		next.grant(true)
 	}
 }
@@ -168,7 +180,7 @@ func (t *jobTable) grantQueued() {
 // After an error the job must be refused, which gives back what was reserved before the error.
 func (j *job) reserve(timestamp string) error {
 	claims := j.chosenID && !j.claimed
-	if claims && j.table.verifier.Claimed(claimOf(j.id)) {
+	if claims && j.table.verifier.Claimed(j.claim()) {
 		return j.idUsedUp()
 	}
 	if j.callbackURL != nil {
@@ -186,7 +198,7 @@ func (j *job) reserve(timestamp string) error {
 	if !claims {
 		return nil
 	}
-	err := j.table.verifier.Claim(claimOf(j.id), timestamp)
+	err := j.table.verifier.Claim(j.claim(), timestamp)
 	switch {
 	case err == nil:
 		j.claimed = true
@@ -214,13 +226,10 @@ func (j *job) recordRefusal(err error) error {
 		text = fmt.Sprintf("A callback cannot be promised: %v", err)
 		what, without = "callback", "without callbackURL"
 	}
-	j.table.records.log.Write(journal.Degraded(), text, jobFields(j.id, j.remote))
+	j.table.records.log.Write(journal.Degraded(), text, j.fields())
 	return unavailablef("the %s cannot be promised, as the state directory takes no more: "+
 		"try again later, or %s", what, without)
 }
-
-// claimOf is the name under which the verifier remembers a job id.
-func claimOf(id string) string { return "job " + id }
 
 // acceptQueued accepts the job now if it is queued, and reports whether it did. Any other job is
 // accepted when it has a process.
@@ -336,7 +345,7 @@ func (j *job) end(cause error, next jobState) {
 		j.withdraw()
 	}
 	if j.claimed && next == jobForgotten {
-		t.verifier.Unclaim(claimOf(j.id))
+		t.verifier.Unclaim(j.claim())
 	}
 
 	t.mu.Lock()
@@ -354,7 +363,7 @@ func (j *job) end(cause error, next jobState) {
 		t.enterKept(j)
 		released = t.evict()
 	} else {
-		delete(t.byID, j.id)
+		delete(t.byRef, j.jobRef)
 	}
 	t.mu.Unlock()
 	for _, old := range released {
@@ -366,27 +375,27 @@ func (j *job) end(cause error, next jobState) {
 // may need the output in memory for longer than the job.
 func (j *job) recordEnd(r report, endedAt time.Time) {
 	r.endedAt = endedAt
-	stored, err := j.table.records.finish(j.id, r)
+	stored, err := j.table.records.finish(j.origin, r)
 	if err == nil {
 		r, j.onDisk = stored, stored.onDisk
 	}
 	switch {
 	case !j.promised:
 	case err == nil:
-		j.table.callbacks.dispatch(j.id, j.callbackURL, j.acceptedAt, r, true, nil)
+		j.table.callbacks.dispatch(j.origin, j.callbackURL, j.acceptedAt, r, true, nil)
 	default:
 		j.readers.Add(1)
-		j.table.callbacks.dispatch(j.id, j.callbackURL, j.acceptedAt, r, false, j.release)
+		j.table.callbacks.dispatch(j.origin, j.callbackURL, j.acceptedAt, r, false, j.release)
 	}
 }
 
 // withdraw takes back what was promised to a job that is not accepted.
 func (j *job) withdraw() {
 	if j.recorded {
-		if err := j.table.records.ledger.Done(j.id); err != nil {
+		if err := j.table.records.ledger.Done(j.recordID()); err != nil {
 			j.table.records.log.Write(journal.Degraded(),
 				fmt.Sprintf("A refused job may be reported as interrupted: %v", err),
-				journal.Fields{journal.JobID: j.id})
+				j.fields())
 		}
 	}
 	if j.promised {
@@ -418,7 +427,7 @@ func (t *jobTable) evict() []*job {
 		j.state = jobForgotten
 		t.keptBytes -= j.size()
 		t.keptOnDisk -= j.onDisk
-		delete(t.byID, j.id)
+		delete(t.byRef, j.jobRef)
 		n++
 	}
 	evicted := slices.Clone(t.kept[:n])
@@ -465,7 +474,7 @@ func (j *job) release() {
 		return
 	}
 	if j.kept {
-		j.table.records.forgetLater(j.id)
+		j.table.records.forgetLater(j.recordID())
 	}
 	if j.process == nil {
 		return

@@ -2,11 +2,14 @@ package executor
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"dataflux-func-sidecar/exec"
+	"dataflux-func-sidecar/internal/policy"
 	"dataflux-func-sidecar/sign"
 )
 
@@ -26,6 +29,7 @@ type Jobs struct {
 // jobTable holds all jobs that are not forgotten, and what they share.
 type jobTable struct {
 	bounds    Jobs
+	policy    policy.Policy
 	records   *jobRecords
 	callbacks *callbackQueue
 	verifier  *sign.Verifier
@@ -37,8 +41,10 @@ type jobTable struct {
 	endProcess func(*exec.Process, exec.Reason)
 
 	mu         sync.Mutex
-	byID       map[string]*job
-	slots      int    // in use
+	byRef      map[jobRef]*job
+	slots      int            // in use
+	ofKey      map[string]int // of those, by key
+	ofAction   map[string]int // of those, by action; "": commands
 	queue      []*job // oldest first
 	kept       []*job // oldest end first
 	keptBytes  int64
@@ -50,37 +56,51 @@ type jobTable struct {
 }
 
 func newJobTable(
-	bounds Jobs, records *jobRecords, callbacks *callbackQueue, verifier *sign.Verifier,
-	counters *counters, g gate,
+	bounds Jobs, rules policy.Policy, records *jobRecords, callbacks *callbackQueue,
+	verifier *sign.Verifier, counters *counters, g gate,
 ) *jobTable {
 	idle := make(chan struct{})
 	close(idle)
 	return &jobTable{
-		bounds: bounds, records: records, callbacks: callbacks, verifier: verifier,
-		counters: counters, gate: g,
-		endProcess: (*exec.Process).End, byID: map[string]*job{}, idle: idle,
+		bounds: bounds, policy: rules, records: records, callbacks: callbacks, verifier: verifier,
+		counters: counters, gate: g, ofKey: map[string]int{}, ofAction: map[string]int{},
+		endProcess: (*exec.Process).End, byRef: map[jobRef]*job{}, idle: idle,
 	}
 }
 
 // admit enters a new job and returns it. If there is a job with its id already, it returns that
 // one, unless that job failed to start: then it replaces it. It returns a refusal if there is no
-// room.
+// room, or if its action must not run twice.
 func (t *jobTable) admit(j *job) (*job, error) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	first := t.byID[j.id]
-	if first != nil && !first.mayBeRetried() {
-		return first, nil
+	first, replaced, err := t.enter(j)
+	t.mu.Unlock()
+	for _, process := range replaced {
+		t.endProcess(process, exec.Cancelled)
 	}
+	return first, err
+}
+
+// enter needs mu. It is admit, and returns the processes that the caller has to end without mu.
+func (t *jobTable) enter(j *job) (_ *job, replaced []*exec.Process, err error) {
+	first := t.byRef[j.jobRef]
+	if first != nil && !first.mayBeRetried() {
+		return first, nil, nil
+	}
+	concurrency := t.policy.Actions[j.action].Concurrency
 	switch {
-	case t.slots < t.bounds.MaxRunning:
+	case concurrency == policy.Refuse && t.isBusy(j.action):
+		return nil, nil, refusalf(statusConflict, "the action %q is running or queued, and runs "+
+			"once at a time (ONE_AT_A_TIME): nothing was run", j.action)
+	case t.mayStart(j):
 		j.grant(true)
-	case len(t.queue) < t.bounds.MaxQueued:
-		t.queue = append(t.queue, j)
+	case len(t.queue) >= t.bounds.MaxQueued:
+		return nil, nil, t.full(j)
 	default:
-		return nil, unavailablef("no more than %d commands may run (MAX_RUNNING) and %d wait "+
-			"(MAX_QUEUED) at the same time: try again later",
-			t.bounds.MaxRunning, t.bounds.MaxQueued)
+		if concurrency == policy.Replace {
+			replaced = t.cancelAction(j.action)
+		}
+		t.queue = append(t.queue, j)
 	}
 	if first != nil {
 		j.claimed = first.claimed
@@ -90,7 +110,7 @@ func (t *jobTable) admit(j *job) (*job, error) {
 		first.state = jobForgotten
 		first.release()
 	}
-	t.byID[j.id] = j
+	t.byRef[j.jobRef] = j
 	j.readers.Add(1)
 	if t.unanswered == 0 {
 		t.idle = make(chan struct{})
@@ -100,26 +120,99 @@ func (t *jobTable) admit(j *job) (*job, error) {
 		j.reason = exec.Stopped
 		j.leaveQueue()
 	}
+	return j, replaced, nil
+}
+
+// mayStart needs mu. It reports whether a job can have a slot now.
+func (t *jobTable) mayStart(j *job) bool {
+	most := t.policy.Keys[j.key].MaxRunning
+	return t.slots < t.bounds.MaxRunning && (most == 0 || t.ofKey[j.key] < most) &&
+		(t.policy.Actions[j.action].Concurrency == policy.Parallel || t.ofAction[j.action] == 0)
+}
+
+// isBusy needs mu. It reports whether a job of the action has a slot or is queued.
+func (t *jobTable) isBusy(action string) bool {
+	return t.ofAction[action] > 0 ||
+		slices.ContainsFunc(t.queue, func(j *job) bool { return j.action == action })
+}
+
+// cancelAction needs mu. It requests the end of all jobs of the action, and returns their processes.
+func (t *jobTable) cancelAction(action string) (processes []*exec.Process) {
+	for _, j := range t.byRef {
+		if j.action != action {
+			continue
+		}
+		if p := j.noteEnd(exec.Cancelled); p != nil {
+			processes = append(processes, p)
+		}
+	}
+	return processes
+}
+
+// full is the refusal of a job for which there is neither a slot nor a place in the queue.
+func (t *jobTable) full(j *job) error {
+	most, bound := t.bounds.MaxRunning, "commands may run (MAX_RUNNING)"
+	if t.slots < most {
+		most, bound = t.policy.Keys[j.key].MaxRunning, "commands of this key may run (its MAX_RUNNING)"
+		if most == 0 || t.ofKey[j.key] < most {
+			most, bound = 1, fmt.Sprintf("run of the action %q is possible (its ONE_AT_A_TIME)",
+				j.action)
+		}
+	}
+	return unavailablef("no more than %d %s and %d wait (MAX_QUEUED) at the same time: "+
+		"try again later", most, bound, t.bounds.MaxQueued)
+}
+
+// find returns the job at an address, ID or KEY:ID, whose output the caller must release; nil if
+// there is none that the key sees.
+func (t *jobTable) find(key policy.Key, address string) (*job, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	j, err := resolve(t.byRef, key, address)
+	if j == nil || !j.retain() {
+		return nil, err
+	}
 	return j, nil
 }
 
-// find returns the job with that id, whose output the caller must release; nil if there is none.
-func (t *jobTable) find(id string) *job {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if j := t.byID[id]; j != nil && j.retain() {
-		return j
+// resolve returns the item at an address, ID or KEY:ID; zero if there is none that the key sees. An
+// id alone is the key's own job, else the only one with that id.
+func resolve[T any](items map[jobRef]T, key policy.Key, address string) (item T, err error) {
+	owner, id := splitAddress(address)
+	if owner != "" {
+		if key.Sees(owner) {
+			item = items[jobRef{owner, id}]
+		}
+		return item, nil
 	}
-	return nil
+	own, found := items[jobRef{key.Name, id}]
+	if found || !key.AllJobs {
+		return own, nil
+	}
+	var owners []string
+	for ref := range items {
+		if ref.id == id {
+			owners = append(owners, ref.key)
+			item = items[ref]
+		}
+	}
+	if len(owners) > 1 {
+		slices.Sort(owners)
+		return own, refusalf(statusConflict, "jobs of the keys %s have the id %q: write for "+
+			"example %s:%s", strings.Join(owners, ", "), id, owners[0], id)
+	}
+	return item, nil
 }
 
-// all returns every job, the latest first.
-func (t *jobTable) all() []*job {
+// all returns every job that the key sees, the latest first.
+func (t *jobTable) all(key policy.Key) []*job {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	list := make([]*job, 0, len(t.byID))
-	for _, j := range t.byID {
-		list = append(list, j)
+	var list []*job
+	for _, j := range t.byRef {
+		if key.Sees(j.key) {
+			list = append(list, j)
+		}
 	}
 	slices.SortFunc(list, func(a, b *job) int { return b.acceptedAt.Compare(a.acceptedAt) })
 	return list
@@ -130,7 +223,7 @@ func (t *jobTable) all() []*job {
 func (t *jobTable) counts() (running, waiting, finished int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return len(t.byID) - len(t.kept) - len(t.queue), len(t.queue), t.finished
+	return len(t.byRef) - len(t.kept) - len(t.queue), len(t.queue), t.finished
 }
 
 // tidy forgets the jobs that have been kept for long enough.
@@ -151,7 +244,7 @@ func (t *jobTable) endAll() (ended int) {
 	var processes []*exec.Process
 	t.mu.Lock()
 	t.stopping = true
-	for _, j := range t.byID {
+	for _, j := range t.byRef {
 		if p := j.noteEnd(exec.Stopped); p != nil {
 			processes = append(processes, p)
 		}
@@ -170,11 +263,18 @@ func (t *jobTable) revoke() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, j := range slices.Clone(t.queue) {
-		if !t.verifier.IsSigned(signedPart(j.call), j.call.Signature) {
+		if !t.isSigned(j) {
 			j.forbidden = errKeyRemoved()
 			j.leaveQueue()
 		}
 	}
+}
+
+// isSigned reports whether the signature of a job that was not started holds under a secret of its
+// key now.
+func (t *jobTable) isSigned(j *job) bool {
+	key, signed := t.verifier.Signer(signedPart(j.call), j.call.Signature)
+	return signed && key == j.key
 }
 
 // wait returns when every admitted job is answered and logged, or the context's error.

@@ -14,11 +14,12 @@ import (
 // followPause is how often GET /jobs/ID/output looks for more output.
 const followPause = 100 * time.Millisecond
 
-// list answers GET /jobs: all jobs that are queued, run or are remembered, the latest first.
-func (t *jobTable) list(_ message.Call, _ string, st *stream) error {
+// list answers GET /jobs: the jobs that the key sees and that are queued, run or are remembered,
+// the latest first.
+func (t *jobTable) list(call verifiedCall, st *stream) error {
 	sendData(st, "", func(w *jsonWriter) {
 		w.raw(`"jobs":[`)
-		for i, j := range t.all() {
+		for i, j := range t.all(call.key) {
 			if i > 0 {
 				w.raw(",")
 			}
@@ -31,8 +32,8 @@ func (t *jobTable) list(_ message.Call, _ string, st *stream) error {
 
 // show answers GET /jobs/ID with a summary, the output so far, and the processes that there are
 // now: after the end those are what the command left in the background.
-func (t *jobTable) show(_ message.Call, id string, st *stream) error {
-	j, err := t.findOrRefuse(id)
+func (t *jobTable) show(call verifiedCall, st *stream) error {
+	j, err := t.findOrRefuse(call)
 	if err != nil {
 		return err
 	}
@@ -60,8 +61,8 @@ func (t *jobTable) show(_ message.Call, id string, st *stream) error {
 }
 
 // cancel answers DELETE /jobs/ID. It changes nothing about a job that has ended or was cancelled.
-func (t *jobTable) cancel(_ message.Call, id string, st *stream) error {
-	j, err := t.findOrRefuse(id)
+func (t *jobTable) cancel(call verifiedCall, st *stream) error {
+	j, err := t.findOrRefuse(call)
 	if err != nil {
 		return err
 	}
@@ -71,12 +72,15 @@ func (t *jobTable) cancel(_ message.Call, id string, st *stream) error {
 	return nil
 }
 
-func (t *jobTable) findOrRefuse(id string) (*job, error) {
-	if j := t.find(id); j != nil {
-		return j, nil
+// findOrRefuse returns the job in the path, whose output the caller must release. A job that the
+// key may not see is as if it never was.
+func (t *jobTable) findOrRefuse(call verifiedCall) (*job, error) {
+	j, err := t.find(call.key, call.job)
+	if err == nil && j == nil {
+		err = refusalf(statusNotFound, "there is no job %q: it never was, or it ended long "+
+			"enough ago to be forgotten (KEEP_TIME, KEEP_JOBS, KEEP_BYTES)", call.job)
 	}
-	return nil, refusalf(statusNotFound, "there is no job %q: it never was, or it ended long "+
-		"enough ago to be forgotten (KEEP_TIME, KEEP_JOBS, KEEP_BYTES)", id)
+	return j, err
 }
 
 // summary is the inside of a JSON object with all that is known of a job but for its output
@@ -84,7 +88,8 @@ func (t *jobTable) findOrRefuse(id string) (*job, error) {
 func summary(j *job) string {
 	v := j.view()
 	text := fmt.Sprintf(`"jobId":%s,"state":%s,"command":%s,"acceptedAt":%s`,
-		quoteJSON(j.id), quoteJSON(v.name()), quoteJSON(j.command), quoteTime(j.acceptedAt))
+		quoteJSON(j.id), quoteJSON(v.name()), quoteJSON(j.command), quoteTime(j.acceptedAt)) +
+		j.keys()
 	if v.failure != nil {
 		return text + fmt.Sprintf(`,"endedAt":%s,"failure":%s`,
 			quoteTime(v.endedAt), quoteJSON(v.failure.Error()))
@@ -108,15 +113,18 @@ func startKeys(started time.Time, pid int) string {
 	return fmt.Sprintf(`,"startedAt":%s,"pid":%d`, quoteTime(started), pid)
 }
 
-func quoteTime(t time.Time) string { return quoteJSON(t.UTC().Format("2006-01-02T15:04:05.000Z")) }
+// timeFormat is RFC 3339 in UTC with milliseconds.
+const timeFormat = "2006-01-02T15:04:05.000Z"
+
+func quoteTime(t time.Time) string { return quoteJSON(t.UTC().Format(timeFormat)) }
 
 // streamOutput answers GET /jobs/ID/output with the raw bytes of one stream, as they are written.
-func (t *jobTable) streamOutput(call message.Call, id string, st *stream) error {
+func (t *jobTable) streamOutput(call verifiedCall, st *stream) error {
 	request, err := decodeOutput(call.Body)
 	if err != nil {
 		return refusalf(statusBadRequest, "%v", err)
 	}
-	j, err := t.findOrRefuse(id)
+	j, err := t.findOrRefuse(call)
 	if err != nil {
 		return err
 	}

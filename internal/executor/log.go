@@ -22,25 +22,47 @@ type requestLog struct {
 	showCommands bool // LOG_COMMANDS
 }
 
-func jobFields(id, remote string) journal.Fields {
-	return journal.Fields{journal.JobID: id, journal.Remote: remote}
+// accepted waits until the journal has taken an entry about a command that is about to start.
+func (l requestLog) accepted(j *job, command string) error {
+	text, fields := l.describe("Command accepted for ", j, command)
+	return l.journal.WriteNow(journal.CommandAccepted(), text, fields)
 }
 
-func (l requestLog) commandStarted(id, remote string, pid int, command string) {
-	fields := jobFields(id, remote)
+func (l requestLog) commandStarted(j *job, pid int, command string) {
+	text, fields := l.describe("Command started for ", j, command)
 	fields[journal.CommandPID] = fmt.Sprint(pid)
-	text := "Command started for " + remote
-	if l.showCommands {
+	l.journal.Write(journal.CommandStarted(), text, fields)
+}
+
+// describe says who asked for a job, and what is run: the text of an action is that of root.
+func (l requestLog) describe(text string, j *job, command string) (string, journal.Fields) {
+	fields := j.fields()
+	text += j.origin.String()
+	switch {
+	case j.action != "":
+		text += ": action " + j.action
+	case l.showCommands:
 		text += ": " + journal.Quote(command, maxLoggedCommand)
 		// The clone lets the request be freed while the entry waits for the journal.
 		fields[journal.Command] = strings.Clone(journal.Cut(command, maxLoggedCommand))
 	}
-	l.journal.Write(journal.CommandStarted(), text, fields)
+	return text, fields
+}
+
+// auditFields are those of the last entry of a job: with the result they say who ran what, when and
+// from where.
+func (l requestLog) auditFields(j *job) journal.Fields {
+	fields := j.fields()
+	fields[journal.AcceptedAt] = j.acceptedAt.UTC().Format(timeFormat)
+	if l.showCommands && j.action == "" {
+		fields[journal.Command] = j.command
+	}
+	return fields
 }
 
 // commandFinished shows the beginning of the command if it failed or was ended.
-func (l requestLog) commandFinished(id, remote, command string, r *exec.Result) {
-	fields := jobFields(id, remote)
+func (l requestLog) commandFinished(j *job, r *exec.Result) {
+	fields := l.auditFields(j)
 	fields[journal.DurationMS] = fmt.Sprint(r.Duration.Milliseconds())
 	fields[journal.CPUMS] = fmt.Sprint((r.UserTime + r.SystemTime).Milliseconds())
 	if r.MaxRSS > 0 {
@@ -67,38 +89,49 @@ func (l requestLog) commandFinished(id, remote, command string, r *exec.Result) 
 		text += "; " + more
 	}
 	if r.ExitCode != 0 || r.Ended != exec.Exited {
-		text += l.failed(command)
+		text += l.failed(j)
 	}
 	l.journal.Write(event, text, fields)
 }
 
 // failed completes an entry by the command that failed.
-func (l requestLog) failed(command string) string {
-	if !l.showCommands {
+func (l requestLog) failed(j *job) string {
+	switch {
+	case j.action != "":
+		return ": action " + j.action
+	case !l.showCommands:
 		return ""
 	}
-	return ": " + journal.Quote(command, maxListedCommand)
+	return ": " + journal.Quote(j.command, len(j.command))
 }
 
 // commandNotStarted is for a job whose caller was told before that it was accepted.
-func (l requestLog) commandNotStarted(id, remote, command string, cause error) {
-	text := "Command was not started: " + journal.Quote(cause.Error(), maxLoggedReason) +
-		l.failed(command)
-	l.journal.Write(journal.CommandEnded(), text, jobFields(id, remote))
+func (l requestLog) commandNotStarted(j *job, cause error) {
+	text := "Command was not started: " + journal.Quote(cause.Error(), maxLoggedReason) + l.failed(j)
+	l.journal.Write(journal.CommandEnded(), text, l.auditFields(j))
 }
 
-// refused writes one entry for one or more requests, with the address and the reason of the latest,
-// and the job that a single request names, if any.
-func (l requestLog) refused(count, status int, id, remote, reason string) {
+// refusedRequests are one or more requests that were refused with the same status.
+type refusedRequests struct {
+	count, status  int
+	remote, reason string // of the latest
+	key, job       string // of a single request whose signature holds; job may be empty
+}
+
+// refused writes one entry.
+func (l requestLog) refused(r refusedRequests) {
 	requests := "a request"
-	if count > 1 {
-		requests = fmt.Sprintf("%d requests, the latest", count)
+	if r.count > 1 {
+		requests = fmt.Sprintf("%d requests, the latest", r.count)
 	}
 	text := fmt.Sprintf("Refused %s from %s with HTTP %d: %s",
-		requests, remote, status, journal.Quote(reason, maxLoggedReason))
-	fields := journal.Fields{journal.Remote: remote, journal.Status: fmt.Sprint(status)}
-	if id != "" {
-		fields[journal.JobID] = id
+		requests, r.remote, r.status, journal.Quote(r.reason, maxLoggedReason))
+	fields := journal.Fields{journal.Remote: r.remote, journal.Status: fmt.Sprint(r.status)}
+	if r.job != "" {
+		fields[journal.JobID] = r.job
+	}
+	if r.key != "" {
+		fields[journal.Key] = r.key
 	}
 	l.journal.Write(journal.RequestRefused(), text, fields)
 }
@@ -138,6 +171,8 @@ func (l *unauthorizedLog) writeIfDue() {
 	if l.count == 0 || time.Since(l.written) < refusalInterval {
 		return
 	}
-	l.log.refused(l.count, statusUnauthorized, "", l.remote, l.reason)
+	l.log.refused(refusedRequests{
+		count: l.count, status: statusUnauthorized, remote: l.remote, reason: l.reason,
+	})
 	l.count, l.written = 0, time.Now()
 }

@@ -6,13 +6,13 @@ import (
 	"strings"
 	"time"
 
-	"dataflux-func-sidecar/privsep/message"
+	"dataflux-func-sidecar/internal/policy"
 )
 
-// list answers GET /callbacks: the results that are owed, the oldest promise first. Those of
-// commands that have not ended are not among them.
-func (q *callbackQueue) list(_ message.Call, _ string, st *stream) error {
-	views := q.views()
+// list answers GET /callbacks: the results that are owed for jobs that the key sees, the oldest
+// promise first. Those of commands that have not ended are not among them.
+func (q *callbackQueue) list(call verifiedCall, st *stream) error {
+	views := q.views(call.key)
 	sendData(st, "", func(w *jsonWriter) {
 		w.raw(`"callbacks":[`)
 		for i, view := range views {
@@ -28,21 +28,24 @@ func (q *callbackQueue) list(_ message.Call, _ string, st *stream) error {
 
 // retry answers POST /callbacks/ID/retry. The next attempt of the delivery begins now, unless one
 // is under way.
-func (q *callbackQueue) retry(_ message.Call, id string, st *stream) error {
-	return q.change(id, st, func(d *delivery) { d.hurry(time.Now()) })
+func (q *callbackQueue) retry(call verifiedCall, st *stream) error {
+	return q.change(call, st, func(d *delivery) { d.hurry(time.Now()) })
 }
 
 // drop answers DELETE /callbacks/ID. The result is not delivered any more, and an attempt under way
 // is not waited for.
-func (q *callbackQueue) drop(call message.Call, id string, st *stream) error {
-	return q.change(id, st, func(d *delivery) { d.drop(call.Remote) })
+func (q *callbackQueue) drop(call verifiedCall, st *stream) error {
+	return q.change(call, st, func(d *delivery) { d.drop(call.Remote) })
 }
 
-func (q *callbackQueue) change(id string, st *stream, change func(*delivery)) error {
-	d := q.find(id)
+func (q *callbackQueue) change(call verifiedCall, st *stream, change func(*delivery)) error {
+	d, err := q.find(call.key, call.job)
+	if err != nil {
+		return err
+	}
 	if d == nil {
 		return refusalf(statusNotFound, "no callback of a job %q is owed: it was delivered or "+
-			"lost, or its command has not ended", id)
+			"lost, or its command has not ended", call.job)
 	}
 	change(d)
 	view := d.view()
@@ -50,23 +53,25 @@ func (q *callbackQueue) change(id string, st *stream, change func(*delivery)) er
 	return nil
 }
 
-func (q *callbackQueue) find(id string) *delivery {
+// find returns nil if there is none that the key sees.
+func (q *callbackQueue) find(key policy.Key, address string) (*delivery, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	byRef := make(map[jobRef]*delivery, len(q.deliveries))
 	for d := range q.deliveries {
-		if d.id == id {
-			return d
-		}
+		byRef[d.jobRef] = d
 	}
-	return nil
+	return resolve(byRef, key, address)
 }
 
-func (q *callbackQueue) views() []deliveryView {
+func (q *callbackQueue) views(key policy.Key) []deliveryView {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	views := make([]deliveryView, 0, len(q.deliveries))
 	for d := range q.deliveries {
-		views = append(views, d.view())
+		if key.Sees(d.key) {
+			views = append(views, d.view())
+		}
 	}
 	slices.SortFunc(views, func(a, b deliveryView) int {
 		if order := a.expires.Compare(b.expires); order != 0 {
@@ -80,7 +85,8 @@ func (q *callbackQueue) views() []deliveryView {
 // deliveryView is what callers are told of a delivery. Of the URL it has host and port only, like
 // the journal.
 type deliveryView struct {
-	id, receiver, state string
+	origin
+	receiver, state     string
 	attempts            int
 	cause               string
 	next                time.Time // zero: an attempt is under way or awaits its slot
@@ -91,7 +97,7 @@ func (d *delivery) view() deliveryView {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	view := deliveryView{
-		id: d.id, receiver: d.host(), attempts: d.attempts, cause: d.cause.Text,
+		origin: d.origin, receiver: d.host(), attempts: d.attempts, cause: d.cause.Text,
 		expires: d.expires,
 	}
 	switch {
@@ -112,9 +118,9 @@ func (v deliveryView) keys() string {
 		next = quoteTime(v.next)
 	}
 	return fmt.Sprintf(`"jobId":%s,"receiver":%s,"state":%s,"attempts":%d,"lastError":%s,`+
-		`"nextAttemptAt":%s,"expiresAt":%s`,
+		`"nextAttemptAt":%s,"expiresAt":%s%s`,
 		quoteJSON(v.id), quoteJSON(v.receiver), quoteJSON(v.state), v.attempts,
-		quoteJSON(v.cause), next, quoteTime(v.expires))
+		quoteJSON(v.cause), next, quoteTime(v.expires), v.origin.keys())
 }
 
 // hurry lets the next attempt begin now.

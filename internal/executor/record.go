@@ -37,9 +37,9 @@ func (r *jobRecords) maxKept() int64 { return r.ledger.Capacity() / 4 }
 // errRecorded if there is an earlier job with its id on disk.
 func (r *jobRecords) accept(j *job, keep bool) error {
 	promise := state.Promise{
-		ID: j.id, Accepted: j.acceptedAt, Keep: keep, Data: acceptedMeta{
+		ID: j.recordID(), Accepted: j.acceptedAt, Keep: keep, Data: acceptedMeta{
 			Contained: r.contained, Kept: keep, Remote: j.remote, Command: j.command,
-			Digest: j.digest[:],
+			Digest: j.digest[:], Action: j.action, Labels: j.labels,
 		}.encode(),
 	}
 	if j.callbackURL != nil {
@@ -57,11 +57,11 @@ func (r *jobRecords) accept(j *job, keep bool) error {
 
 // finish records the end of a job. It returns the report as it is read back from the disk, which
 // takes no memory, or an error, which is logged: then the report stays in memory only.
-func (r *jobRecords) finish(id string, end report) (report, error) {
-	stored, err := storeReport(r.ledger, id, end)
+func (r *jobRecords) finish(o origin, end report) (report, error) {
+	stored, err := storeReport(r.ledger, o.recordID(), end)
 	if err != nil {
 		r.log.Write(journal.Degraded(), fmt.Sprintf("A result is kept in memory only: %v", err),
-			journal.Fields{journal.JobID: id})
+			o.fields())
 	}
 	return stored, err
 }
@@ -93,7 +93,7 @@ func (r *jobRecords) endInterrupted(pending []state.Pending) {
 	var all sync.WaitGroup
 	for _, p := range pending {
 		if p.State != state.Finished {
-			all.Go(func() { _, _ = r.finish(p.Job.ID, leftReport(p)) })
+			all.Go(func() { _, _ = r.finish(originOf(p.Job), leftReport(p)) })
 		}
 	}
 	all.Wait()
@@ -105,8 +105,10 @@ type acceptedMeta struct {
 	Contained bool // see Callbacks.Contained
 	Kept      bool // see state.Promise.Keep
 	Remote    string
-	Command   string // the first maxListedCommand bytes
+	Command   string // see listedCommand
 	Digest    []byte // of requestDigest
+	Action    string `json:",omitzero"`
+	Labels    labels `json:",omitzero"`
 }
 
 func (m acceptedMeta) encode() []byte {
@@ -121,6 +123,14 @@ func acceptedMetaOf(j state.Promise) acceptedMeta {
 		return acceptedMeta{}
 	}
 	return meta
+}
+
+// originOf is the origin of a job that an earlier process accepted.
+func originOf(j state.Promise) origin {
+	meta := acceptedMetaOf(j)
+	return origin{
+		jobRef: parseRecordID(j.ID), remote: meta.Remote, action: meta.Action, labels: meta.Labels,
+	}
 }
 
 // requestDigest identifies what a request asks for: all that changes what runs or where the result
@@ -140,6 +150,9 @@ func requestDigest(r shellRequest) [sha256.Size]byte {
 		url = r.callbackURL.String()
 	}
 	add(r.command, r.workdir, url, r.timeout.String())
+	if r.action != "" {
+		add("action", r.action)
+	}
 	l := r.limits
 	add(fmt.Sprint(l.OpenFiles, l.Processes, l.Memory, int64(l.CPUTime)))
 	for _, v := range effectiveVariables(r.envs) {
@@ -177,14 +190,14 @@ func (t *jobTable) restore(pending []state.Pending) {
 		if p.State != state.Finished && p.Job.Keep { // else the entry about its callback says so
 			t.records.log.Write(journal.CommandEnded(),
 				"Command of a job from before the restart: "+j.report.state,
-				jobFields(j.id, j.remote))
+				j.fields())
 		}
 		kept = append(kept, j)
 	}
 	slices.SortFunc(kept, func(a, b *job) int { return a.endedAt.Compare(b.endedAt) })
 	t.mu.Lock()
 	for _, j := range kept {
-		t.byID[j.id] = j
+		t.byRef[j.jobRef] = j
 		t.enterKept(j)
 	}
 	released := t.evict()
@@ -198,7 +211,7 @@ func (t *jobTable) restoredJob(p state.Pending, meta acceptedMeta) *job {
 	t.records.ledger.Keep(p.Job.ID)
 	end := recoveredReport(t.records.ledger, p)
 	j := &job{
-		table: t, id: p.Job.ID, chosenID: true, remote: meta.Remote, command: meta.Command,
+		origin: originOf(p.Job), table: t, chosenID: true, command: meta.Command,
 		acceptedAt: p.Job.Accepted,
 		granted:    closedChannel(), decided: closedChannel(), ended: closedChannel(),
 		kept: true, claimed: true, onDisk: end.onDisk,

@@ -29,6 +29,8 @@ const (
 // shellRequest is the body of POST /shell (source: docs/protocol.md).
 type shellRequest struct {
 	command     string
+	action      string // instead of command
+	labels      labels
 	wait        bool
 	transient   bool   // the job is forgotten at its end
 	workdir     string // empty: the default
@@ -50,6 +52,8 @@ func decodeShell(body []byte) (shellRequest, error) {
 	}
 	err = o.decode([]member{
 		{"command", decodeTo(&r.command, "a string")},
+		{"action", decodeTo(&r.action, "a string")},
+		{"labels", r.labels.decode},
 		{"wait", decodeTo(&r.wait, "true or false")},
 		{"keep", decodeTo(&keep, "true or false")},
 		{"workdir", decodeTo(&r.workdir, "a string")},
@@ -63,7 +67,10 @@ func decodeShell(body []byte) (shellRequest, error) {
 		return r, err
 	}
 	r.transient = !keep
-	if r.command == "" {
+	switch {
+	case r.action != "" && r.command != "":
+		return r, errors.New("command and action are there both: send one of them")
+	case r.action == "" && r.command == "":
 		return r, errors.New(`command is missing or empty: send {"command":"hostname"}`)
 	}
 	return r, nil

@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net/url"
 
 	"dataflux-func-sidecar/internal/handover"
+	"dataflux-func-sidecar/internal/policy"
 	"dataflux-func-sidecar/internal/state"
 	"dataflux-func-sidecar/privsep/message"
 )
@@ -126,7 +128,8 @@ func (r *restoring) restoreJobs([]io.ReadWriteCloser) error {
 func (r *restoring) job(s jobRecord) (*job, error) {
 	t := r.Executor.jobs
 	j := &job{
-		table: t, id: s.ID, chosenID: s.ChosenID, remote: s.Remote, command: s.Command,
+		origin: originFrom(s.Key, s.ID, s.Remote, s.Action, s.Labels),
+		table: t, chosenID: s.ChosenID, command: s.Command,
 		wait: s.Wait, acceptedAt: s.AcceptedAt, promised: s.Promised, claimed: s.Claimed,
 		recorded: s.Recorded, kept: s.Kept, transient: s.Transient, onDisk: s.OnDisk,
 		hasSlot: s.HasSlot, reason: s.Reason, endedAt: s.EndedAt,
@@ -146,11 +149,11 @@ func (r *restoring) job(s jobRecord) (*job, error) {
 	}
 	copy(j.digest[:], s.Digest)
 	if j.kept {
-		t.records.ledger.Keep(j.id)
+		t.records.ledger.Keep(j.recordID())
 	}
 	if s.Reported {
 		report := recoveredReport(t.records.ledger, state.Pending{
-			Job: state.Promise{ID: j.id}, State: state.ResultLost,
+			Job: state.Promise{ID: j.recordID()}, State: state.ResultLost,
 		})
 		j.report = &report
 	}
@@ -168,6 +171,10 @@ func (r *restoring) job(s jobRecord) (*job, error) {
 	return j, nil
 }
 
+func originFrom(key, id, remote, action string, l labels) origin {
+	return origin{jobRef{cmp.Or(key, policy.DefaultKey), id}, remote, action, l}
+}
+
 func (r *restoring) call(s callState, remote string) (message.Call, error) {
 	body, err := r.reader.Bytes(s.Body)
 	return message.Call{
@@ -180,14 +187,14 @@ func (r *restoring) call(s callState, remote string) (message.Call, error) {
 func (r *restoring) enter(j *job, s jobRecord) {
 	t := r.Executor.jobs
 	if s.InTable {
-		t.byID[j.id] = j
+		t.byRef[j.jobRef] = j
 		j.readers.Add(1)
 	}
 	if j.state != jobQueued {
 		close(j.granted)
 	}
 	if j.hasSlot {
-		t.slots++
+		t.count(j, 1)
 	}
 	if j.state >= jobKept {
 		close(j.ended)
@@ -233,23 +240,23 @@ func (r *restoring) restoreStreams([]io.ReadWriteCloser) error {
 	}
 	for _, j := range r.jobs {
 		if j.state == jobForgotten && j.kept && j.readers.Load() == 0 {
-			r.Executor.jobs.records.forgetLater(j.id)
+			r.Executor.jobs.records.forgetLater(j.recordID())
 		}
 	}
 	return nil
 }
 
 func (r *restoring) restoreDeliveries([]io.ReadWriteCloser) error {
-	known := map[string]bool{}
+	known := map[jobRef]bool{}
 	for _, j := range r.jobs {
-		known[j.id] = true
+		known[j.jobRef] = true
 	}
 	for _, s := range r.state.Deliveries {
-		known[s.ID] = true
 		d, err := r.delivery(s)
 		if err != nil {
 			return err
 		}
+		known[d.jobRef] = true
 		r.callbacks.addPending(1)
 		r.callbacks.start(d)
 	}
@@ -262,11 +269,12 @@ func (r *restoring) delivery(s deliveryState) (*delivery, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot take the callback of job %s over: %w", s.ID, err)
 	}
-	report, err := r.report(s)
+	o := originFrom(s.Key, s.ID, s.Remote, s.Action, s.Labels)
+	report, err := r.report(o.recordID(), s.Report)
 	if err != nil {
 		return nil, err
 	}
-	d := r.callbacks.deliverer.newDelivery(s.ID, u, report, s.Expires)
+	d := r.callbacks.deliverer.newDelivery(o, u, report, s.Expires)
 	d.stored, d.attempts, d.next = s.Stored, s.Attempts, s.Next
 	d.cause = failure{s.Cause, s.Foreign}
 	d.refusedSince, d.short = s.Refused, s.Short
@@ -286,10 +294,9 @@ func (r *restoring) delivery(s deliveryState) (*delivery, error) {
 	return d, nil
 }
 
-func (r *restoring) report(d deliveryState) (report, error) {
-	s := d.Report
+func (r *restoring) report(recordID string, s reportState) (report, error) {
 	if s.InLedger {
-		loaded, err := loadReport(r.callbacks.records.ledger, d.ID)
+		loaded, err := loadReport(r.callbacks.records.ledger, recordID)
 		if err != nil {
 			return lostReport(), nil
 		}
@@ -332,7 +339,7 @@ func (r *restoring) goOn(j *job) {
 	case jobQueued, jobStarting:
 		r.runner.Go(func() {
 			if err := r.shell.runRestored(j, st); err != nil {
-				st.job = j.id
+				st.job, st.key = j.id, j.key
 				r.server.refuse(j.remote, st, asRefusal(err))
 			}
 		})
@@ -359,15 +366,19 @@ func (r *restoring) finishStream(st *stream, w *waiting) {
 		r.Executor.jobs.copyOutput(restOfBody(st), st, w.job, w.output)
 	}
 	if err != nil {
-		st.job = w.job.id
+		st.job, st.key = w.job.id, w.job.key
 		r.server.refuse(w.job.remote, st, asRefusal(err))
 	}
 }
 
 // runRestored is execute for a job that was queued, under the present keys and configuration.
 func (s *shell) runRestored(j *job, st *stream) error {
-	_, command, err := s.decode(j.call.Body)
-	if !s.jobs.verifier.IsSigned(signedPart(j.call), j.call.Signature) {
+	key := s.policy.Keys[j.key]
+	_, command, err := s.decode(j.call.Body, key)
+	if err == nil {
+		err = checkUse(key, j.remote)
+	}
+	if !s.jobs.isSigned(j) {
 		err = errKeyRemoved()
 	}
 	if err != nil {

@@ -2,12 +2,15 @@ package executor
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
+	"dataflux-func-sidecar/internal/policy"
 	"dataflux-func-sidecar/privsep/message"
 	"dataflux-func-sidecar/sign"
 )
@@ -15,14 +18,22 @@ import (
 // maxVerifying bounds how many MACs are computed at once.
 const maxVerifying = 64
 
-// handler answers one kind of request; id is that of the job in the path, or "". It sends an
-// answer, or returns an error, which is sent: a refusal as it is, any other with status 500.
-type handler func(call message.Call, id string, st *stream) error
+// verifiedCall is a request whose signature holds, from a caller that the key admits.
+type verifiedCall struct {
+	message.Call
+	key policy.Key // of the signer
+	job string     // the job in the path, ID or KEY:ID; empty: none
+}
+
+// handler answers one kind of request. It sends an answer, or returns an error, which is sent: a
+// refusal as it is, any other with status 500.
+type handler func(call verifiedCall, st *stream) error
 
 // server carries out the requests of all sessions: it verifies and routes them, and sends the
 // refusals.
 type server struct {
 	verifier     *sign.Verifier
+	policy       policy.Policy
 	routes       map[string]map[string]handler // by path and method
 	log          requestLog
 	unauthorized *unauthorizedLog
@@ -38,10 +49,11 @@ func newServer(
 	maxRecording int,
 ) *server {
 	return &server{
-		verifier: verifier, log: log, unauthorized: &unauthorizedLog{log: log}, gate: jobs.gate,
+		verifier: verifier, policy: s.policy, log: log, unauthorized: &unauthorizedLog{log: log}, gate: jobs.gate,
 		verifying: make(chan struct{}, maxVerifying), maxRecording: int64(maxRecording),
 		routes: map[string]map[string]handler{
 			"/shell":              {"POST": s.run},
+			"/actions":            {"GET": s.listActions},
 			"/jobs":               {"GET": jobs.list},
 			"/jobs/ID":            {"GET": jobs.show, "DELETE": jobs.cancel},
 			"/jobs/ID/output":     {"GET": jobs.streamOutput},
@@ -65,36 +77,53 @@ func (s *server) serve(call message.Call, st *stream) {
 	defer s.gate.Leave()
 	remote := callerAddress(call.Remote)
 	call.Remote = remote
-	err := s.verify(call)
+	key, err := s.verify(call)
 	if err == nil {
-		err = s.route(call, st)
+		st.key = key.Name
+		err = checkUse(key, remote)
+	}
+	if err == nil {
+		err = s.route(verifiedCall{Call: call, key: key}, st)
 	}
 	if err != nil {
 		s.refuse(remote, st, asRefusal(err))
 	}
 }
 
-// verify lets nothing pass but a request whose signature holds: only then is it looked at any
-// further. While the disk hangs, at most maxRecording requests wait for it. More can only be from
+// verify returns the key of a request whose signature holds: only then is it looked at any further.
+// While the disk hangs, at most maxRecording requests wait for it. More can only be from
 // callers who hung up and came back.
-func (s *server) verify(call message.Call) error {
+func (s *server) verify(call message.Call) (policy.Key, error) {
 	defer s.recording.Add(-1)
 	if s.recording.Add(1) > s.maxRecording {
 		<-s.verifying
-		return unavailablef(
+		return policy.Key{}, unavailablef(
 			"the state directory does not take the nonces of requests at present: try again later")
 	}
 	// The semaphore is released before the disk is used, so that the session goes on receiving
 	// while the disk hangs.
 	release := func() { <-s.verifying }
-	err := s.verifier.Verify(signedPart(call), call.Signature, release)
+	name, err := s.verifier.Verify(signedPart(call), call.Signature, release)
 	switch {
-	case err == nil:
-		return nil
 	case errors.Is(err, sign.ErrFull), errors.Is(err, sign.ErrLedger):
-		return unavailablef("%v", err)
+		return policy.Key{}, unavailablef("%v", err)
+	case err != nil:
+		return policy.Key{}, refusalf(statusUnauthorized, "%v", err)
 	}
-	return refusalf(statusUnauthorized, "%v", err)
+	key, known := s.policy.Keys[name]
+	if !known { // a fault of this program
+		return policy.Key{}, fmt.Errorf("the key %q has no policy", name)
+	}
+	return key, nil
+}
+
+// checkUse returns a refusal if the key has expired or is not accepted from the caller's address.
+func checkUse(key policy.Key, remote string) error {
+	address, _ := netip.ParseAddrPort(remote) // zero if it is unknown, which is in no network
+	if err := key.CheckUse(time.Now(), address.Addr(), remote == unixSocket); err != nil {
+		return refusalf(statusForbidden, "%v", err)
+	}
+	return nil
 }
 
 func signedPart(call message.Call) sign.Request {
@@ -105,18 +134,19 @@ func signedPart(call message.Call) sign.Request {
 }
 
 // route passes the request to the handler for its path and method.
-func (s *server) route(call message.Call, st *stream) error {
-	path, id := splitPath(call.Path)
+func (s *server) route(call verifiedCall, st *stream) error {
+	path, job := splitPath(call.Path)
 	methods, known := s.routes[path]
 	if !known {
 		return refusalf(statusNotFound,
-			"there is nothing at this path: commands go to POST /shell, "+
-				"/jobs lists them, and /callbacks what is owed")
+			"there is nothing at this path: commands go to POST /shell, /jobs lists them, "+
+				"/callbacks what is owed, and /actions what the key may run")
 	}
 	handle, known := methods[call.Method]
 	if known {
-		st.job = id
-		return handle(call, id, st)
+		_, st.job = splitAddress(job)
+		call.job = job
+		return handle(call, st)
 	}
 	allow := strings.Join(slices.Sorted(maps.Keys(methods)), ", ")
 	return &refusal{
@@ -124,24 +154,33 @@ func (s *server) route(call message.Call, st *stream) error {
 	}
 }
 
-// splitPath replaces the job id in a path by "ID". A path with an id of another form stays as it
-// is, and is not known.
-func splitPath(path string) (pattern, id string) {
+// splitPath replaces the job in a path, ID or KEY:ID, by "ID". A path with a job of another form
+// stays as it is, and is not known.
+func splitPath(path string) (pattern, job string) {
 	for _, prefix := range []string{"/jobs/", "/callbacks/"} {
 		rest, found := strings.CutPrefix(path, prefix)
 		if !found {
 			continue
 		}
-		id, tail, hasTail := strings.Cut(rest, "/")
+		job, tail, hasTail := strings.Cut(rest, "/")
+		key, id := splitAddress(job)
 		switch {
-		case !isJobID(id):
+		case !isJobID(id), id != job && !isJobID(key):
 			return path, ""
 		case hasTail:
-			return prefix + "ID/" + tail, id
+			return prefix + "ID/" + tail, job
 		}
-		return prefix + "ID", id
+		return prefix + "ID", job
 	}
 	return path, ""
+}
+
+// splitAddress returns the parts of KEY:ID; key is empty for an ID alone.
+func splitAddress(job string) (key, id string) {
+	if key, id, named := strings.Cut(job, ":"); named {
+		return key, id
+	}
+	return "", job
 }
 
 // refuse sends a refusal and logs it. Requests without a valid signature are logged as a sum, as
@@ -152,13 +191,18 @@ func (s *server) refuse(remote string, st *stream, r *refusal) {
 		s.unauthorized.add(remote, r.message)
 		return
 	}
-	s.log.refused(1, r.status, st.job, remote, r.message)
+	s.log.refused(refusedRequests{
+		count: 1, status: r.status, remote: remote, reason: r.message, key: st.key, job: st.job,
+	})
 }
+
+// unixSocket is the address of every caller on a Unix socket.
+const unixSocket = "unix socket"
 
 // callerAddress makes the address that the network role states fit for the journal: that role may
 // lie.
 func callerAddress(remote string) string {
-	if remote == "unix socket" {
+	if remote == unixSocket {
 		return remote
 	}
 	// A zone is free text; those of this host are the names of its interfaces.

@@ -195,7 +195,10 @@ func (s *Session) handleRefused(f message.Frame) error {
 			message.ErrProtocol, maxRefused, refusedWindow)
 	}
 	s.counters.answered(r.Status, r.Count)
-	s.server.log.refused(int(r.Count), int(r.Status), "", callerAddress(r.Remote), r.Reason)
+	s.server.log.refused(refusedRequests{
+		count: int(r.Count), status: int(r.Status), remote: callerAddress(r.Remote),
+		reason: r.Reason,
+	})
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"dataflux-func-sidecar/exec"
 	"dataflux-func-sidecar/internal/journal"
+	"dataflux-func-sidecar/internal/policy"
 	"dataflux-func-sidecar/privsep/message"
 )
 
@@ -23,6 +24,8 @@ type Commands struct {
 	Grace     time.Duration // from SIGTERM to SIGKILL
 	Limits    exec.Limits   // upper bounds; requests may ask for less
 	LogText   bool          // whether the journal shows commands
+	// AuditRequired: a command about which the journal takes no entry is not started.
+	AuditRequired bool
 	// EndBackground ends what a command leaves in the background together with its shell.
 	EndBackground bool
 	// Environment has variables for every command. They override those of Login; those of a request
@@ -33,6 +36,7 @@ type Commands struct {
 // shell runs the commands of POST /shell.
 type shell struct {
 	commands Commands
+	policy   policy.Policy
 	runner   *exec.Runner
 	jobs     *jobTable
 	journal  *journal.Log
@@ -41,8 +45,8 @@ type shell struct {
 }
 
 // run answers POST /shell. Once its job is accepted, the command does not depend on its caller.
-func (s *shell) run(call message.Call, _ string, st *stream) error {
-	request, command, err := s.decode(call.Body)
+func (s *shell) run(call verifiedCall, st *stream) error {
+	request, command, err := s.decode(call.Body, call.key)
 	if err != nil {
 		return err
 	}
@@ -51,14 +55,16 @@ func (s *shell) run(call message.Call, _ string, st *stream) error {
 		id = newJobID()
 	}
 	st.job = id
-	j := s.jobs.newJob(id, call, request)
+	j := s.jobs.newJob(origin{
+		jobRef{call.key.Name, id}, call.Remote, request.action, request.labels,
+	}, call.Call, request)
 	first, err := s.jobs.admit(j)
 	switch {
 	case err != nil:
 		return err
 	case first != j && first.digest != j.digest:
 		return refusalf(statusOtherRequest, "the job %q belongs to another request (command, "+
-			"workdir, envs, callbackURL, timeout or limits differ), and nothing was run: "+
+			"action, workdir, envs, callbackURL, timeout or limits differ), and nothing was run: "+
 			"use a fresh jobId", id)
 	case first != j:
 		return s.jobs.join(first, request.wait, st)
@@ -66,13 +72,17 @@ func (s *shell) run(call message.Call, _ string, st *stream) error {
 	return s.execute(j, command, call.Timestamp, st)
 }
 
-// decode returns the request of a body and its command, or a refusal.
-func (s *shell) decode(body []byte) (shellRequest, exec.Command, error) {
+// decode returns the request of a body and its command, or a refusal. A request for an action has
+// its name as action, also if the caller sent that as command.
+func (s *shell) decode(body []byte, key policy.Key) (shellRequest, exec.Command, error) {
 	request, err := decodeShell(body)
 	if err != nil {
 		return shellRequest{}, exec.Command{}, refusalf(statusBadRequest, "%v", err)
 	}
-	command, err := s.command(request)
+	if err := s.choose(key, &request); err != nil {
+		return shellRequest{}, exec.Command{}, err
+	}
+	command, err := s.command(request, key)
 	if err != nil {
 		return shellRequest{}, exec.Command{}, refusalf(statusBadRequest, "%v", err)
 	}
@@ -84,17 +94,26 @@ func (s *shell) decode(body []byte) (shellRequest, exec.Command, error) {
 func newJobID() string { return strings.ToLower(rand.Text()[:16]) }
 
 // command turns a request into a command, with the configured defaults.
-func (s *shell) command(r shellRequest) (exec.Command, error) {
-	env, err := exec.Environment(s.commands.Login, slices.Concat(s.commands.Environment, r.envs))
-	if err != nil {
-		return exec.Command{}, err
-	}
+func (s *shell) command(r shellRequest, key policy.Key) (exec.Command, error) {
 	c := exec.Command{
-		Shell: s.commands.Shell, Text: r.command, Dir: s.commands.Workdir, Env: env,
+		Shell: s.commands.Shell, Text: r.command, Dir: s.commands.Workdir,
 		MaxOutput: s.commands.MaxOutput, Timeout: s.commands.Timeout, Grace: s.commands.Grace,
 		EndWithShell: s.commands.EndBackground,
 	}
-	if c.Limits, err = boundLimits(r.limits, s.commands.Limits); err != nil {
+	bounds := policy.Lowest(s.commands.Limits, key.Limits)
+	if r.action != "" {
+		action := s.policy.Actions[r.action]
+		if err := applyAction(action, &r, &c); err != nil {
+			return exec.Command{}, err
+		}
+		bounds = policy.Lowest(bounds, action.Limits)
+	}
+	var err error
+	c.Env, err = exec.Environment(s.commands.Login, slices.Concat(s.commands.Environment, r.envs))
+	if err != nil {
+		return exec.Command{}, err
+	}
+	if c.Limits, err = boundLimits(r.limits, bounds); err != nil {
 		return exec.Command{}, err
 	}
 	switch {
@@ -117,7 +136,7 @@ func boundLimits(asked, configured exec.Limits) (limits exec.Limits, err error) 
 			return most
 		}
 		if asked > most && most > 0 && err == nil {
-			err = fmt.Errorf("limits: %s: at most %d is allowed here (%s)", name, most/unit, key)
+			err = fmt.Errorf("limits: %s: at most %d is allowed here (%s, or LIMITS of the key or action)", name, most/unit, key)
 		}
 		return asked
 	}
@@ -206,7 +225,7 @@ func (s *shell) runGranted(j *job, command exec.Command, accepted bool, st *stre
 	if err != nil {
 		j.finish(err)
 		if accepted {
-			s.log.commandNotStarted(j.id, j.remote, j.command, err)
+			s.log.commandNotStarted(j, err)
 		}
 		j.answered()
 		if accepted && !j.wait {
@@ -217,7 +236,7 @@ func (s *shell) runGranted(j *job, command exec.Command, accepted bool, st *stre
 	if !accepted && !j.wait {
 		sendAccepted(st, j.id, j.view().name(), "")
 	}
-	s.log.commandStarted(j.id, j.remote, process.PID(), command.Text)
+	s.log.commandStarted(j, process.PID(), command.Text)
 	process.Then(func() { s.complete(j, process, st) })
 	return nil
 }
@@ -228,18 +247,20 @@ func (s *shell) complete(j *job, process *exec.Process, st *stream) {
 	if j.wait {
 		sendResult(st, j.id, outcomeOf(process), "")
 	}
-	s.log.commandFinished(j.id, j.remote, j.command, process.Result())
+	s.log.commandFinished(j, process.Result())
 	j.answered()
 }
 
 // start runs the command, unless the job's end was requested while it was queued.
 func (s *shell) start(j *job, command exec.Command) (*exec.Process, error) {
+	if err := s.audit(j, command.Text); err != nil {
+		return nil, err
+	}
 	if err := j.checkStart(); err != nil {
 		return nil, err
 	}
 	// The key may have been removed since the request was verified, before it was in the queue.
-	v := s.jobs.verifier
-	if v.HasRevoked() && !v.IsSigned(signedPart(j.call), j.call.Signature) {
+	if s.jobs.verifier.HasRevoked() && !s.jobs.isSigned(j) {
 		return nil, errKeyRemoved()
 	}
 	j.call = message.Call{} // the process has what it needs
@@ -250,6 +271,22 @@ func (s *shell) start(j *job, command exec.Command) (*exec.Process, error) {
 	s.noteHome(process.Homeless())
 	j.start(process)
 	return process, nil
+}
+
+// audit waits outside of the gate until the journal has taken an entry about the command, if it has
+// to: AUDIT = "required".
+func (s *shell) audit(j *job, command string) error {
+	if !s.commands.AuditRequired {
+		return nil
+	}
+	s.jobs.gate.Leave()
+	err := s.log.accepted(j, command)
+	s.jobs.gate.Enter()
+	if err != nil {
+		return unavailablef("the command was not started, as the journal does not take an entry "+
+			"about it, and AUDIT is \"required\": %v", err)
+	}
+	return nil
 }
 
 // startRefusal tells faults of the request from those of the configuration and of the host.

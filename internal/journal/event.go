@@ -47,7 +47,10 @@ func RoleEnded() Event { return Event{"46e27be4553144eea1a96f5cde74a597", journa
 // ended.
 func RoleReplaced() Event { return Event{"52a3c69638b245239c91bc50a2a11fbb", journal.PriInfo} }
 
-// CommandStarted is the first entry of a command.
+// CommandAccepted says what is about to be started, with AUDIT = "required".
+func CommandAccepted() Event { return Event{"2b1bcf30aea6419d90c0b2d97cfe990b", journal.PriInfo} }
+
+// CommandStarted says that a command runs.
 func CommandStarted() Event { return Event{"2606ebd9a1b34c3d884000934704ae6c", journal.PriInfo} }
 
 // CommandFinished is the last entry of a command that ended by itself.

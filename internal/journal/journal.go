@@ -11,6 +11,7 @@ import (
 	"io"
 	"log/slog"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -35,7 +36,13 @@ const (
 	Status     = "SIDECAR_HTTP_STATUS"
 	Receiver   = "SIDECAR_CALLBACK_RECEIVER" // host and port of a callback's URL
 	Attempt    = "SIDECAR_CALLBACK_ATTEMPT"
+	Key        = "SIDECAR_KEY"    // the name of the key that signed the request
+	Action     = "SIDECAR_ACTION" // left out for a command that is no action
+	AcceptedAt = "SIDECAR_ACCEPTED_AT"
 )
+
+// Label is the field of a label; its name has lower-case letters, digits and '_'.
+func Label(name string) string { return "SIDECAR_LABEL_" + strings.ToUpper(name) }
 
 // Log writes entries. It is safe for concurrent use.
 type Log struct {
@@ -79,6 +86,19 @@ func (l *Log) Write(e Event, message string, fields Fields) {
 	l.queue.add(logged)
 }
 
+// WriteNow is Write, and waits until the journal has taken the entry, 5 s at most. After an error
+// the entry may be written later.
+func (l *Log) WriteNow(e Event, message string, fields Fields) error {
+	if id := fields[JobID]; id != "" {
+		message = "Job " + id + ": " + message
+	}
+	logged := entry{time.Now(), e, message, fields}
+	if l.queue == nil {
+		return l.write(logged)
+	}
+	return l.queue.addNow(logged)
+}
+
 // Flush waits until the entries before it are lost, or written and attributed to this process, but
 // no longer than within.
 func (l *Log) Flush(within time.Duration) {
@@ -91,7 +111,7 @@ func textWriter(w io.Writer) func(entry) error {
 	handler := slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})
 	return func(e entry) error {
 		record := slog.NewRecord(e.at, level(e.event.Priority), e.message, 0)
-		for _, name := range []string{JobID, Remote} { // the message has the others
+		for _, name := range []string{JobID, Remote, Key, Action} { // the message has the others
 			if value, found := e.fields[name]; found {
 				record.AddAttrs(slog.String(name, value))
 			}

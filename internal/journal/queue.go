@@ -27,9 +27,13 @@ type queue struct {
 	cause error // of the last failed write; nil if the queue was full only
 }
 
+// maxTaken is how long addNow waits.
+const maxTaken = 5 * time.Second
+
 // queued is an entry, or the channel of a flush, which is closed in its turn.
 type queued struct {
 	entry   entry
+	taken   chan<- error // gets the result, if it is not nil; has room for it
 	flushed chan struct{}
 	until   time.Time // of the flush
 }
@@ -64,7 +68,11 @@ func (q *queue) handle(next queued) {
 		close(next.flushed)
 		return
 	}
-	if err := q.write(next.entry); err != nil {
+	err := q.write(next.entry)
+	if next.taken != nil {
+		next.taken <- err
+	}
+	if err != nil {
 		q.lost++
 		q.cause = err
 		return
@@ -105,6 +113,24 @@ func (q *queue) add(e entry) {
 		q.dropped.Add(1)
 	}
 }
+
+// addNow waits until the entry is written, maxTaken at most.
+func (q *queue) addNow(e entry) error {
+	taken, late := make(chan error, 1), time.After(maxTaken)
+	select {
+	case q.entries <- queued{entry: e, taken: taken}:
+	case <-late:
+		return errNotTaken
+	}
+	select {
+	case err := <-taken:
+		return err
+	case <-late:
+		return errNotTaken
+	}
+}
+
+var errNotTaken = fmt.Errorf("it did not take the entry within %s", maxTaken)
 
 func (q *queue) flush(within time.Duration) {
 	late := time.After(within)

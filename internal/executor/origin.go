@@ -1,0 +1,137 @@
+package executor
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"dataflux-func-sidecar/internal/journal"
+	"dataflux-func-sidecar/internal/policy"
+)
+
+// jobRef identifies a job: an id that a caller chose is unique among the jobs of its key.
+type jobRef struct {
+	key string // the name of the key that signed the request
+	id  string
+}
+
+// recordID is the id of the job in the ledger. Those of the default key are as in releases that
+// knew no other.
+func (r jobRef) recordID() string {
+	if r.key == policy.DefaultKey {
+		return r.id
+	}
+	return r.key + "/" + r.id
+}
+
+// parseRecordID is the reverse of recordID.
+func parseRecordID(text string) jobRef {
+	if key, id, named := strings.Cut(text, "/"); named {
+		return jobRef{key, id}
+	}
+	return jobRef{policy.DefaultKey, text}
+}
+
+// claim is the name under which the verifier remembers the id.
+func (r jobRef) claim() string { return "job " + r.recordID() }
+
+// origin says who asked for a job, and for which action. It goes into each entry about the job.
+type origin struct {
+	jobRef
+	remote string
+	action string // empty: a command of the caller's own
+	labels labels
+}
+
+// fields are those of every entry about the job.
+func (o origin) fields() journal.Fields {
+	f := journal.Fields{journal.JobID: o.id, journal.Key: o.key}
+	if o.remote != "" {
+		f[journal.Remote] = o.remote
+	}
+	if o.action != "" {
+		f[journal.Action] = o.action
+	}
+	for name, value := range o.labels {
+		f[journal.Label(name)] = value
+	}
+	return f
+}
+
+// String is the caller for the text of an entry.
+func (o origin) String() string {
+	text := o.remote
+	if o.key != policy.DefaultKey {
+		text += " with the key " + o.key
+	}
+	for _, name := range slices.Sorted(maps.Keys(o.labels)) {
+		text += fmt.Sprintf(", %s %s", name, journal.Quote(o.labels[name], maxLabel*utf8.UTFMax))
+	}
+	return text
+}
+
+// keys are the part of a JSON object that says the same to callers.
+func (o origin) keys() string {
+	text := `,"key":` + quoteJSON(o.key)
+	if o.action != "" {
+		text += `,"action":` + quoteJSON(o.action)
+	}
+	if len(o.labels) > 0 {
+		list, _ := json.Marshal(o.labels) // texts always have a JSON form
+		text += `,"labels":` + string(list)
+	}
+	return text
+}
+
+// labels are names and values that a caller gives to a job for those who read the journal. They are
+// not passed to the command.
+type labels map[string]string
+
+const (
+	maxLabels    = 8
+	maxLabelName = 32  // characters
+	maxLabel     = 128 // characters of a value
+)
+
+func (l *labels) decode(raw json.RawMessage) error {
+	var texts map[string]string
+	if raw[0] != '{' || json.Unmarshal(raw, &texts) != nil {
+		return errors.New(`must be an object of strings such as {"user":"alice"}`)
+	}
+	if len(texts) > maxLabels {
+		return fmt.Errorf("has %d names, at most %d are possible", len(texts), maxLabels)
+	}
+	for _, name := range slices.Sorted(maps.Keys(texts)) {
+		value := texts[name]
+		switch n := utf8.RuneCountInString(value); {
+		case !isLabelName(name):
+			return fmt.Errorf("the name %.64q must be 1 to %d of a-z, 0-9 and _, beginning with "+
+				"a letter", name, maxLabelName)
+		case n < 1 || n > maxLabel:
+			return fmt.Errorf("the value of %s has %d characters, not 1 to %d", name, n, maxLabel)
+		case strings.ContainsFunc(value, unicode.IsControl):
+			return fmt.Errorf("the value of %s holds a line break or another control character: "+
+				"remove it", name)
+		}
+	}
+	*l = texts
+	return nil
+}
+
+func isLabelName(s string) bool {
+	return len(s) >= 1 && len(s) <= maxLabelName && s[0] >= 'a' && s[0] <= 'z' &&
+		strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789_") == ""
+}
+
+// listedCommand is how much of a command is remembered with its job, and says so where it was cut.
+func listedCommand(text string) string {
+	if short := journal.Cut(text, maxListedCommand); len(short) < len(text) {
+		return short + "…"
+	}
+	return strings.Clone(text) // which does not keep the whole body in memory
+}
