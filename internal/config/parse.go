@@ -77,13 +77,14 @@ func (d document) into(c *Config) error {
 		}
 	}
 	for _, s := range table {
-		if _, found := d.values[s.name]; !found && s.initial == nil {
+		_, found := d.values[s.name]
+		if _, named := d.values["KEY"]; !found && s.initial == nil && !named {
 			faults = append(faults, fmt.Errorf("%s: %s is missing: write %s, or run "+
 				"dataflux-func-sidecar configure to generate one", d.name, s.name, s.line()))
 		}
 	}
 	if len(faults) == 0 {
-		faults = append(d.checkTLS(c), d.checkMetrics(c)...)
+		faults = slices.Concat(d.checkTLS(c), d.checkMetrics(c), d.checkKeys(c))
 	}
 	return errors.Join(faults...)
 }
@@ -137,6 +138,15 @@ func (d document) checkMetrics(c *Config) (faults []error) {
 	return faults
 }
 
+// checkKeys returns the faults of keys and actions that are valid each for itself but not together.
+func (d document) checkKeys(c *Config) (faults []error) {
+	if len(c.Keys)+len(c.NamedKeys) == 0 {
+		faults = append(faults, fmt.Errorf("%s: there is no key: write SECRET_KEY, or a table "+
+			"[KEY.deploy]", d.name))
+	}
+	return faults
+}
+
 // names returns the keys in the order of the file.
 func (d document) names() []string {
 	names := make([]string, 0, len(d.values))
@@ -153,6 +163,9 @@ func (d document) names() []string {
 
 // errorsAt adds the position of the key to an error, or to each error of a variable its own.
 func (d document) errorsAt(name string, err error) []error {
+	if inner, ofTable := errors.AsType[tableErrors](err); ofTable {
+		return d.errorsIn(name, inner)
+	}
 	faults, ofVariables := errors.AsType[variableErrors](err)
 	if !ofVariables {
 		return []error{d.errorAt(name, err)}
@@ -170,6 +183,17 @@ func (d document) errorsAt(name string, err error) []error {
 	}
 	if len(faults) > 0 {
 		placed = append(placed, d.errorAt(name, fmt.Errorf("%s %w", name, faults)))
+	}
+	return placed
+}
+
+// errorsIn adds the positions to the faults in the tables of a key, and sorts them by these.
+func (d document) errorsIn(name string, faults tableErrors) []error {
+	offset := func(e tableError) int { return d.at(append([]string{name}, e.path...)).keyStart }
+	slices.SortStableFunc(faults, func(a, b tableError) int { return offset(a) - offset(b) })
+	placed := make([]error, len(faults))
+	for i, e := range faults {
+		placed[i] = d.errorAtOffset(offset(e), e.err)
 	}
 	return placed
 }
