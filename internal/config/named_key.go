@@ -15,9 +15,8 @@ import (
 )
 
 const (
-	maxNamedKeys   = 100
-	maxNamedSecret = 2 // of a key: the new one and the old one
-	maxSecretFile  = 4 << 10
+	maxNamedKeys    = 100
+	maxNamedSecrets = 2 // of a key: the new one and the old one
 )
 
 // NamedKey is a table [KEY.name].
@@ -151,8 +150,8 @@ func secretList(into *[]Key) kind {
 	store := k.store
 	k.must = "a text in double quotes, or an array of two such texts while the secret is rotated"
 	k.store = func(value any) error {
-		if list, ok := value.([]any); ok && (len(list) == 0 || len(list) > maxNamedSecret) {
-			return fmt.Errorf("must hold one secret or %d", maxNamedSecret)
+		if list, ok := value.([]any); ok && (len(list) == 0 || len(list) > maxNamedSecrets) {
+			return fmt.Errorf("must hold one secret or %d", maxNamedSecrets)
 		}
 		return store(value)
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"dataflux-func-sidecar/internal/policy"
 )
 
 // maxFile bounds the size of a configuration file in bytes.
@@ -139,12 +141,56 @@ func (d document) checkMetrics(c *Config) (faults []error) {
 }
 
 // checkKeys returns the faults of keys and actions that are valid each for itself but not together.
-func (d document) checkKeys(c *Config) (faults []error) {
-	if len(c.Keys)+len(c.NamedKeys) == 0 {
-		faults = append(faults, fmt.Errorf("%s: there is no key: write SECRET_KEY, or a table "+
-			"[KEY.deploy]", d.name))
+func (d document) checkKeys(c *Config) []error {
+	if len(c.Secrets()) == 0 && len(c.NamedKeys) == 0 {
+		return []error{fmt.Errorf("%s: there is no key: write SECRET_KEY, or a table [KEY.deploy]",
+			d.name)}
 	}
-	return faults
+	faults := c.equalSecrets()
+	var names []string
+	for _, a := range c.Actions {
+		names = append(names, a.Name)
+		if c.MaxQueued == 0 && (a.Concurrency == policy.Wait || a.Concurrency == policy.Replace) {
+			faults = append(faults, tableError{
+				[]string{"ACTION", a.Name, "ONE_AT_A_TIME"},
+				fmt.Errorf("ACTION.%s: ONE_AT_A_TIME lets requests wait, which needs MAX_QUEUED: "+
+					"write MAX_QUEUED = 10 above the first table", a.Name),
+			})
+		}
+	}
+	for _, k := range c.NamedKeys {
+		if err := checkActions(k.Actions, names); err != nil {
+			faults = append(faults, tableError{
+				[]string{"KEY", k.Name, "ACTIONS"}, fmt.Errorf("KEY.%s: ACTIONS %w", k.Name, err),
+			})
+		}
+	}
+	return d.place(faults)
+}
+
+// checkActions returns an error unless all actions are among names. It repeats one only if that is
+// close to a name: any other may be a misplaced secret.
+func checkActions(actions, names []string) error {
+	unknown := 0
+	for _, action := range actions {
+		if slices.Contains(names, action) {
+			continue
+		}
+		if meant := Closest(action, names); meant != "" {
+			return fmt.Errorf("has %s, and there is no such action: did you mean %s?", action,
+				meant)
+		}
+		unknown++
+	}
+	switch {
+	case unknown == 0:
+		return nil
+	case len(names) == 0:
+		return errors.New("is a list of names, and there is no action: write a table " +
+			"[ACTION.name] for each")
+	}
+	return fmt.Errorf("has %d of no action: write a table [ACTION.name] for each, or one of %s",
+		unknown, strings.Join(names, ", "))
 }
 
 // names returns the keys in the order of the file.
@@ -164,7 +210,7 @@ func (d document) names() []string {
 // errorsAt adds the position of the key to an error, or to each error of a variable its own.
 func (d document) errorsAt(name string, err error) []error {
 	if inner, ofTable := errors.AsType[tableErrors](err); ofTable {
-		return d.errorsIn(name, inner)
+		return d.place(inner.below(name))
 	}
 	faults, ofVariables := errors.AsType[variableErrors](err)
 	if !ofVariables {
@@ -187,9 +233,9 @@ func (d document) errorsAt(name string, err error) []error {
 	return placed
 }
 
-// errorsIn adds the positions to the faults in the tables of a key, and sorts them by these.
-func (d document) errorsIn(name string, faults tableErrors) []error {
-	offset := func(e tableError) int { return d.at(append([]string{name}, e.path...)).keyStart }
+// place adds their positions to faults, whose paths begin at the top level, and sorts them by these.
+func (d document) place(faults tableErrors) []error {
+	offset := func(e tableError) int { return d.at(e.path).keyStart }
 	slices.SortStableFunc(faults, func(a, b tableError) int { return offset(a) - offset(b) })
 	placed := make([]error, len(faults))
 	for i, e := range faults {

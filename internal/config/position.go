@@ -32,12 +32,13 @@ func scan(data []byte) []entry {
 	var table []string
 	for parser.NextExpression() {
 		node := parser.Expression()
-		found := locate(&parser, node, table)
 		if node.Kind != unstable.KeyValue {
+			found := locate(&parser, node, nil)
 			found.header, table = true, found.path
 			entries = append(entries, found)
 			continue
 		}
+		found := locate(&parser, node, table)
 		entries = append(entries, found)
 		entries = append(entries, inner(&parser, node, found.path)...)
 	}

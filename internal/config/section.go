@@ -31,13 +31,20 @@ type tableError struct {
 
 func (e tableErrors) Error() string { return fmt.Sprintf("has %d faults", len(e)) }
 
-// below returns the faults as those of the table that holds the table of a name.
-func (e tableErrors) below(name, prefix string) (moved tableErrors) {
+// below returns the faults as those of the table around, in which this one has a name.
+func (e tableErrors) below(name string) (moved tableErrors) {
 	for _, one := range e {
-		path := append([]string{name}, one.path...)
-		moved = append(moved, tableError{path, fmt.Errorf("%s: %w", prefix, one.err)})
+		moved = append(moved, tableError{append([]string{name}, one.path...), one.err})
 	}
 	return moved
+}
+
+// of puts a name before each text.
+func (e tableErrors) of(name string) (named tableErrors) {
+	for _, one := range e {
+		named = append(named, tableError{one.path, fmt.Errorf("%s: %w", name, one.err)})
+	}
+	return named
 }
 
 // leftOut is the default of a key of a table that has none.
@@ -74,7 +81,7 @@ func parseSection[T any](
 			continue
 		}
 		one, wrong := parse(name, table)
-		faults = append(faults, wrong.below(name, s.key+"."+name)...)
+		faults = append(faults, wrong.of(s.key+"."+name).below(name)...)
 		parsed = append(parsed, one)
 	}
 	if len(faults) > 0 {
@@ -96,7 +103,7 @@ func setTable(rows []setting, values map[string]any) (faults tableErrors) {
 		}
 		err := s.set(value)
 		if inner, ofTable := errors.AsType[tableErrors](err); ofTable {
-			faults = append(faults, inner.below(s.name, s.name)...)
+			faults = append(faults, inner.of(s.name).below(s.name)...)
 		} else if err != nil {
 			faults = append(faults, tableError{[]string{s.name}, err})
 		}
