@@ -13,6 +13,8 @@ import (
 	"net/netip"
 	"strconv"
 	"time"
+
+	"dataflux-func-sidecar/internal/policy"
 )
 
 //go:generate go test -run TestReference_IsGenerated -update
@@ -21,11 +23,21 @@ import (
 // Docker's default bridge reaches the host.
 const DefaultBind = "127.0.0.1:8099,172.17.0.1:8099"
 
+// Bounds of settings that a key or an action has too.
+const (
+	maxRunning   = 10_000
+	maxOpenFiles = 1 << 20
+	maxProcesses = 1 << 22
+	maxMemory    = 1 << 46
+	maxCPUTime   = 168 * time.Hour
+)
+
 // Config is a valid configuration. The table below describes each field.
 type Config struct {
 	Bind        []Address
 	MetricsBind []Address // none: no metrics, unless systemd hands over a socket for them
-	// Keys holds at least one key. The first signs callbacks; all verify.
+	// Keys are those of SECRET_KEY; none: there are NamedKeys only. The first signs callbacks; all
+	// verify.
 	Keys []Key
 	// Callers are the networks from which TCP addresses of Bind can be reached; none: all.
 	Callers []netip.Prefix
@@ -68,6 +80,12 @@ type Config struct {
 	EndBackground bool
 	AllowSudo     bool
 	LogCommands   bool
+
+	// AuditRequired: a command whose start the journal does not take is not run.
+	AuditRequired bool
+
+	NamedKeys []NamedKey      // in the order of their names
+	Actions   []policy.Action // in the order of their names
 }
 
 // StopTime returns how long a stop of the daemon takes at most.
@@ -202,7 +220,7 @@ func settings(c *Config) []setting {
 			dropped, and the answer says so.`,
 		},
 		{
-			"MAX_RUNNING", number(&c.MaxRunning, 1, 10_000), 1024, "",
+			"MAX_RUNNING", number(&c.MaxRunning, 1, maxRunning), 1024, "",
 			`How many commands may run at the same time. More of them wait, or are answered 503.`,
 		},
 		{
@@ -232,21 +250,21 @@ func settings(c *Config) []setting {
 			did not wait.`,
 		},
 		{
-			"LIMIT_OPEN_FILES", number(&c.LimitOpenFiles, 0, 1<<20), 0, "",
+			"LIMIT_OPEN_FILES", number(&c.LimitOpenFiles, 0, maxOpenFiles), 0, "",
 			`How many files each process of a command may have open. 0: as many as the service. A
 			request may ask for less, as with the next three.`,
 		},
 		{
-			"LIMIT_PROCESSES", number(&c.LimitProcesses, 0, 1<<22), 0, "",
+			"LIMIT_PROCESSES", number(&c.LimitProcesses, 0, maxProcesses), 0, "",
 			`How many processes and threads the run user may have in total when a command starts
 			another. 0: as many as the service.`,
 		},
 		{
-			"LIMIT_MEMORY", byteCount(&c.LimitMemory, 0, 1<<46), 0, "",
+			"LIMIT_MEMORY", byteCount(&c.LimitMemory, 0, maxMemory), 0, "",
 			`How much address space each process of a command may have. 0: as much as the service.`,
 		},
 		{
-			"LIMIT_CPU_TIME", duration(&c.LimitCPUTime, 0, 168*time.Hour), "0s", "",
+			"LIMIT_CPU_TIME", duration(&c.LimitCPUTime, 0, maxCPUTime), "0s", "",
 			`How much CPU time each process of a command may use, rounded up to full seconds. "0s":
 			as much as the service.`,
 		},
@@ -265,6 +283,27 @@ func settings(c *Config) []setting {
 			"LOG_COMMANDS", boolean(&c.LogCommands), true, "",
 			`Whether the journal shows the text of commands. It never shows their environment.`,
 		},
+		{
+			"AUDIT", choice(&c.AuditRequired, option[bool]{"best-effort", false},
+				option[bool]{"required", true}), "best-effort", "",
+			`Whether a command runs whose start cannot be written to the journal: "best-effort",
+			it does; "required", it does not, and its request is answered 503.`,
+		},
+		{
+			"KEY", namedKeys(&c.NamedKeys),
+			map[string]any{},
+			"{ deploy = { SECRET = \"a long random text\" } }",
+			`Keys with names, each a table [KEY.name] at the end of the file, 100 at most. A name
+			has 1 to 32 of a-z, 0-9, - and _, and begins with a letter; default, first and last
+			are taken. With one, SECRET_KEY may be left out.`,
+		},
+		{
+			"ACTION", actions(&c.Actions),
+			map[string]any{},
+			"{ deploy = { RUN = \"/opt/deploy\" } }",
+			`Commands that requests run by name, each a table [ACTION.name] at the end of the
+			file, 200 at most. A name is as that of a key.`,
+		},
 	}
 }
 
@@ -273,6 +312,8 @@ func (s setting) literal() string {
 	switch value := s.initial.(type) {
 	case nil:
 		return `""`
+	case leftOut:
+		return s.example
 	case string:
 		return strconv.Quote(value)
 	case map[string]any:
@@ -290,10 +331,11 @@ func (s setting) line() string {
 	return s.name + " = " + s.example
 }
 
-// IsKey reports whether name is a key of the configuration file.
+// IsKey reports whether name is a key of the configuration file that a line can set. KEY and ACTION
+// are not: they are tables of tables.
 func IsKey(name string) bool {
 	_, found := settingOf(name)
-	return found
+	return found && name != keySection().key && name != actionSection().key
 }
 
 func settingOf(name string) (setting, bool) {

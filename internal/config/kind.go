@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,7 +28,9 @@ var errUnsuitable = errors.New("unsuitable")
 // set stores a value. Its error says what the setting must be.
 func (s setting) set(value any) error {
 	err := s.store(value)
-	if _, ofVariables := errors.AsType[variableErrors](err); ofVariables || err == nil {
+	_, ofVariables := errors.AsType[variableErrors](err)
+	_, ofTable := errors.AsType[tableErrors](err)
+	if ofVariables || ofTable || err == nil {
 		return err
 	}
 	if errors.Is(err, errUnsuitable) {
@@ -183,7 +186,7 @@ func short(d time.Duration) string {
 	return text
 }
 
-func number(into *int, low, high int64) kind {
+func number[T integer](into *T, low, high int64) kind {
 	return kind{
 		must:   fmt.Sprintf("a whole number without quotes, from %d to %d", low, high),
 		bounds: fmt.Sprintf("A number from %d to %d.", low, high),
@@ -192,7 +195,7 @@ func number(into *int, low, high int64) kind {
 	}
 }
 
-func byteCount(into *int64, low, high int64) kind {
+func byteCount[T integer](into *T, low, high int64) kind {
 	return kind{
 		must:   fmt.Sprintf("a whole number of bytes without quotes, from %d to %d", low, high),
 		bounds: fmt.Sprintf("A number of bytes from %s to %s.", binary(low), binary(high)),
@@ -231,7 +234,10 @@ func binary(n int64) string {
 	return text
 }
 
-func storeNumber[T int | int64](into *T, low, high int64) func(any) error {
+// integer is the type of a field that holds a number from 0 on.
+type integer interface{ int | int64 | uint64 }
+
+func storeNumber[T integer](into *T, low, high int64) func(any) error {
 	return func(value any) error {
 		n, ok := value.(int64)
 		if initial, fromTable := value.(int); fromTable {
@@ -254,6 +260,32 @@ func boolean(into *bool) kind {
 				return errUnsuitable
 			}
 			*into = b
+			return nil
+		},
+	}
+}
+
+// option is a word of the file for a value.
+type option[T any] struct {
+	word  string
+	value T
+}
+
+// choice is the kind of a setting with a few possible words.
+func choice[T any](into *T, options ...option[T]) kind {
+	words := make([]string, len(options))
+	for i, o := range options {
+		words[i] = strconv.Quote(o.word)
+	}
+	last := len(words) - 1
+	return kind{
+		must: strings.Join(words[:last], ", ") + " or " + words[last],
+		store: func(value any) error {
+			at := slices.IndexFunc(options, func(o option[T]) bool { return o.word == value })
+			if at < 0 {
+				return errUnsuitable
+			}
+			*into = options[at].value
 			return nil
 		},
 	}

@@ -12,7 +12,7 @@ import (
 // DefaultPath is the configuration of an installed service.
 const DefaultPath = "/etc/dataflux-func-sidecar"
 
-// Load reads the configuration for the daemon. Besides what Parse checks, the file must be regular,
+// Load reads the configuration for the daemon, and the files of secrets that it names. Besides what Parse checks, the file must be regular,
 // belong to root or the user of this process, and have no mode bits for group and others: the
 // right to write it, or to read its key, is the right to run commands.
 func Load(path string) (Config, error) {
@@ -27,6 +27,9 @@ func LoadText(path string) (Config, []byte, error) {
 		return Config{}, nil, err
 	}
 	c, err := Parse(path, data)
+	if err == nil {
+		err = c.readSecretFiles(path)
+	}
 	if err := errors.Join(CheckOwner(path, info), CheckMode(path, info), err); err != nil {
 		return Config{}, nil, err
 	}

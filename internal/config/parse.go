@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"dataflux-func-sidecar/internal/policy"
 )
 
 // maxFile bounds the size of a configuration file in bytes.
@@ -77,13 +79,14 @@ func (d document) into(c *Config) error {
 		}
 	}
 	for _, s := range table {
-		if _, found := d.values[s.name]; !found && s.initial == nil {
+		_, found := d.values[s.name]
+		if _, named := d.values["KEY"]; !found && s.initial == nil && !named {
 			faults = append(faults, fmt.Errorf("%s: %s is missing: write %s, or run "+
 				"dataflux-func-sidecar configure to generate one", d.name, s.name, s.line()))
 		}
 	}
 	if len(faults) == 0 {
-		faults = append(d.checkTLS(c), d.checkMetrics(c)...)
+		faults = slices.Concat(d.checkTLS(c), d.checkMetrics(c), d.checkKeys(c))
 	}
 	return errors.Join(faults...)
 }
@@ -137,6 +140,59 @@ func (d document) checkMetrics(c *Config) (faults []error) {
 	return faults
 }
 
+// checkKeys returns the faults of keys and actions that are valid each for itself but not together.
+func (d document) checkKeys(c *Config) []error {
+	if len(c.Secrets()) == 0 && len(c.NamedKeys) == 0 {
+		return []error{fmt.Errorf("%s: there is no key: write SECRET_KEY, or a table [KEY.deploy]",
+			d.name)}
+	}
+	faults := c.equalSecrets()
+	var names []string
+	for _, a := range c.Actions {
+		names = append(names, a.Name)
+		if c.MaxQueued == 0 && (a.Concurrency == policy.Wait || a.Concurrency == policy.Replace) {
+			faults = append(faults, tableError{
+				[]string{"ACTION", a.Name, "ONE_AT_A_TIME"},
+				fmt.Errorf("ACTION.%s: ONE_AT_A_TIME lets requests wait, which needs MAX_QUEUED: "+
+					"write MAX_QUEUED = 10 above the first table", a.Name),
+			})
+		}
+	}
+	for _, k := range c.NamedKeys {
+		if err := checkActions(k.Actions, names); err != nil {
+			faults = append(faults, tableError{
+				[]string{"KEY", k.Name, "ACTIONS"}, fmt.Errorf("KEY.%s: ACTIONS %w", k.Name, err),
+			})
+		}
+	}
+	return d.place(faults)
+}
+
+// checkActions returns an error unless all actions are among names. It repeats one only if that is
+// close to a name: any other may be a misplaced secret.
+func checkActions(actions, names []string) error {
+	unknown := 0
+	for _, action := range actions {
+		if slices.Contains(names, action) {
+			continue
+		}
+		if meant := Closest(action, names); meant != "" {
+			return fmt.Errorf("has %s, and there is no such action: did you mean %s?", action,
+				meant)
+		}
+		unknown++
+	}
+	switch {
+	case unknown == 0:
+		return nil
+	case len(names) == 0:
+		return errors.New("is a list of names, and there is no action: write a table " +
+			"[ACTION.name] for each")
+	}
+	return fmt.Errorf("has %d of no action: write a table [ACTION.name] for each, or one of %s",
+		unknown, strings.Join(names, ", "))
+}
+
 // names returns the keys in the order of the file.
 func (d document) names() []string {
 	names := make([]string, 0, len(d.values))
@@ -153,6 +209,9 @@ func (d document) names() []string {
 
 // errorsAt adds the position of the key to an error, or to each error of a variable its own.
 func (d document) errorsAt(name string, err error) []error {
+	if inner, ofTable := errors.AsType[tableErrors](err); ofTable {
+		return d.place(inner.below(name))
+	}
 	faults, ofVariables := errors.AsType[variableErrors](err)
 	if !ofVariables {
 		return []error{d.errorAt(name, err)}
@@ -170,6 +229,17 @@ func (d document) errorsAt(name string, err error) []error {
 	}
 	if len(faults) > 0 {
 		placed = append(placed, d.errorAt(name, fmt.Errorf("%s %w", name, faults)))
+	}
+	return placed
+}
+
+// place adds their positions to faults, whose paths begin at the top level, and sorts them by these.
+func (d document) place(faults tableErrors) []error {
+	offset := func(e tableError) int { return d.at(e.path).keyStart }
+	slices.SortStableFunc(faults, func(a, b tableError) int { return offset(a) - offset(b) })
+	placed := make([]error, len(faults))
+	for i, e := range faults {
+		placed[i] = d.errorAtOffset(offset(e), e.err)
 	}
 	return placed
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/pelletier/go-toml/v2/unstable"
 )
@@ -31,17 +32,26 @@ func scan(data []byte) []entry {
 	var table []string
 	for parser.NextExpression() {
 		node := parser.Expression()
-		found := locate(&parser, node, table)
 		if node.Kind != unstable.KeyValue {
+			found := locate(&parser, node, nil)
 			found.header, table = true, found.path
 			entries = append(entries, found)
 			continue
 		}
+		found := locate(&parser, node, table)
 		entries = append(entries, found)
-		for child := node.Value().Children(); child.Next(); {
-			if pair := child.Node(); pair.Kind == unstable.KeyValue {
-				entries = append(entries, locate(&parser, pair, found.path))
-			}
+		entries = append(entries, inner(&parser, node, found.path)...)
+	}
+	return entries
+}
+
+// inner returns the entries of the inline tables that are the value of a node.
+func inner(parser *unstable.Parser, node *unstable.Node, table []string) (entries []entry) {
+	for child := node.Value().Children(); child.Next(); {
+		if pair := child.Node(); pair.Kind == unstable.KeyValue {
+			found := locate(parser, pair, table)
+			entries = append(entries, found)
+			entries = append(entries, inner(parser, pair, found.path)...)
 		}
 	}
 	return entries
@@ -75,6 +85,18 @@ func locate(parser *unstable.Parser, node *unstable.Node, table []string) entry 
 		found.items = append(found.items, span{int(raw.Offset), int(raw.Offset + raw.Length)})
 	}
 	return found
+}
+
+// at returns the first entry of the longest part of a path that has one.
+func (d document) at(path []string) entry {
+	for n := len(path); n > 1; n-- {
+		for _, e := range d.entries {
+			if len(e.path) >= n && slices.Equal(e.path[:n], path[:n]) {
+				return e
+			}
+		}
+	}
+	return d.entry(path[0])
 }
 
 // entry returns the first entry of a key of the top level.

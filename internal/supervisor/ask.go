@@ -11,7 +11,7 @@ import (
 )
 
 // Reload asks the daemon of a state directory to go on as this program, with the configuration at
-// path and the TLS pair that it names. It returns the daemon's answer, one line. It returns
+// path, and the TLS pair and the files of secrets that it names. It returns the daemon's answer, one line. It returns
 // ErrNoDaemon if there is none, and takes a minute at most.
 func Reload(path, stateDir string) (string, error) {
 	read := time.Now()
@@ -37,7 +37,8 @@ func readForReload(path string) (r request, err error) {
 		return r, err
 	}
 	r = request{
-		Path: path, Config: string(text), Keys: rawKeys(settings.Keys),
+		Path: path, Config: string(text),
+		Keys: rawKeys(settings.Secrets()), SecretFiles: settings.FileSecrets(),
 		Bind: config.Texts(settings.Bind), MetricsBind: config.Texts(settings.MetricsBind),
 	}
 	if settings.TLSCertificate != "" {

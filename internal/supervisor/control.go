@@ -37,11 +37,14 @@ type request struct {
 	Config      string // its text
 	Certificate []byte // PEM; empty without TLS
 	Key         []byte // PEM
+	// SecretFiles are the secrets of the keys that have a SECRET_FILE, by the name of the key: the
+	// program that takes over is not root.
+	SecretFiles map[string][][]byte
 
 	// From the text, for a daemon of another release, whose configuration has other keys.
 	Bind        []string
 	MetricsBind []string
-	Keys        [][]byte
+	Keys        [][]byte // all secrets
 }
 
 // answer is what `reload` prints. Text may have a hint.

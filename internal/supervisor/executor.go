@@ -29,7 +29,7 @@ func newExecutor(version string, r resources, log *journal.Log) (*executor.Execu
 	s := r.settings
 	nonces := sign.NewNonceCache(s.TimeWindow, maxNonces, time.Now, r.state.nonces)
 	r.state.restore(nonces, log)
-	verifier, err := sign.NewVerifier(rawKeys(s.Keys), s.TimeWindow, time.Now, nonces)
+	verifier, err := sign.NewVerifier(rawKeys(s.Secrets()), s.TimeWindow, time.Now, nonces)
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +42,7 @@ func newExecutor(version string, r resources, log *journal.Log) (*executor.Execu
 			KeepTime: s.KeepTime, KeepCount: s.KeepJobs, KeepBytes: s.KeepBytes,
 		},
 		Callbacks: executor.Callbacks{
-			Key: s.Keys[0], Expiry: s.CallbackExpiry, MaxPending: s.MaxCallbacks,
+			Key: s.Secrets()[0].Key, Expiry: s.CallbackExpiry, MaxPending: s.MaxCallbacks,
 			Ledger: r.state.deliveries, Found: r.state.foundDeliveries,
 			Contained: contained(os.Getpid(), os.Getppid(), os.Getenv),
 		},
@@ -102,10 +102,10 @@ func confineCommands(e *executor.Executor, r resources, log *journal.Log) error 
 	return nil
 }
 
-func rawKeys(keys []config.Key) [][]byte {
+func rawKeys(secrets []config.NamedSecret) [][]byte {
 	var raw [][]byte
-	for _, k := range keys {
-		raw = append(raw, k)
+	for _, s := range secrets {
+		raw = append(raw, s.Key)
 	}
 	return raw
 }

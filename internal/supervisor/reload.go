@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
 	"slices"
@@ -49,24 +50,26 @@ const (
 
 // document is what the daemon tells its successor, besides what the parts write themselves.
 type document struct {
-	Version    string  // of the program that wrote it
-	Began      int64   // when the request came, nanoseconds of CLOCK_MONOTONIC
-	Request    request // from which the successor takes its settings
-	Before     string  // the text of the configuration so far
-	Renewed    bool    // the TLS pair is another one
-	AsRoot     bool
-	Announced  bool
-	Principals privsep.Principals
-	Control    int // descriptors, -1: none
-	Client     int
-	Trigger    int // descriptor of the file of the reloadTrigger, 0: none
-	Sockets    []socketState
-	Cgroups    *exec.CgroupsState // nil: commands have none
-	NoCgroups  string             // why
-	State      state.DirState
-	Roles      []roleState
-	Accepting  bool // the first role accepts callers; the others drain
-	Executor   handover.Blob
+	Version string  // of the program that wrote it
+	Began   int64   // when the request came, nanoseconds of CLOCK_MONOTONIC
+	Request request // from which the successor takes its settings
+	Before  string  // the text of the configuration so far
+	Renewed bool    // the TLS pair is another one
+	// RenewedKeys are the names of the keys with other secrets in the same SECRET_FILE.
+	RenewedKeys []string
+	AsRoot      bool
+	Announced   bool
+	Principals  privsep.Principals
+	Control     int // descriptors, -1: none
+	Client      int
+	Trigger     int // descriptor of the file of the reloadTrigger, 0: none
+	Sockets     []socketState
+	Cgroups     *exec.CgroupsState // nil: commands have none
+	NoCgroups   string             // why
+	State       state.DirState
+	Roles       []roleState
+	Accepting   bool // the first role accepts callers; the others drain
+	Executor    handover.Blob
 }
 
 // socketState is a listening socket.
@@ -147,12 +150,13 @@ func (s *supervisor) revoke(keys [][]byte) (revoked bool) {
 		stay[string(k)] = true
 	}
 	var valid [][]byte
-	for _, k := range s.settings.Keys {
+	secrets := rawKeys(s.settings.Secrets())
+	for _, k := range secrets {
 		if stay[string(k)] {
 			valid = append(valid, k)
 		}
 	}
-	if len(valid) == len(s.settings.Keys) {
+	if len(valid) == len(secrets) {
 		return false
 	}
 	s.executor.Revoke(valid)
@@ -223,7 +227,8 @@ func (s *supervisor) write(w *handover.Writer, q *reloadRequest) (*os.File, erro
 	d := document{
 		Version: s.version, Began: q.began, Request: q.request,
 		Before: s.text, Renewed: s.renews(q.request),
-		AsRoot: s.asRoot, Announced: s.announced, Principals: s.principals,
+		RenewedKeys: s.renewedKeys(q.request),
+		AsRoot:      s.asRoot, Announced: s.announced, Principals: s.principals,
 		Control: -1, Client: -1, Accepting: s.current != nil,
 	}
 	if s.control != nil {
@@ -310,6 +315,18 @@ func (s *supervisor) inheritedOpenFiles() (uint64, error) {
 func (s *supervisor) renews(q request) bool {
 	return s.identity != nil && !(bytes.Equal(s.identity.Certificate, q.Certificate) &&
 		bytes.Equal(s.identity.Key, q.Key))
+}
+
+// renewedKeys returns the names of the keys that keep a SECRET_FILE, and get other secrets from it.
+func (s *supervisor) renewedKeys(q request) (names []string) {
+	before := s.settings.FileSecrets()
+	for _, name := range slices.Sorted(maps.Keys(before)) {
+		after, stays := q.SecretFiles[name]
+		if stays && !slices.EqualFunc(before[name], after, bytes.Equal) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // descriptorOf avoids File.Fd, which may make a descriptor blocking that is shared.

@@ -105,6 +105,9 @@ func (d document) settings() (r received, err error) {
 	if r.settings, err = config.Parse(d.Request.Path, []byte(d.Request.Config)); err != nil {
 		return r, err
 	}
+	if err = r.settings.SetFileSecrets(d.Request.SecretFiles); err != nil {
+		return r, err
+	}
 	for _, l := range d.Sockets {
 		addresses, err := config.ParseBind(l.Address)
 		if err != nil || len(addresses) != 1 {
@@ -273,6 +276,9 @@ func (s *supervisor) reportReload() {
 	if s.current != nil && s.current.setup != s.setup {
 		problem = "; the former network role goes on, as no new one could be started: see the " +
 			"entries before"
+	}
+	for _, name := range d.RenewedKeys {
+		changed = append(changed, "the SECRET_FILE of KEY."+name)
 	}
 	if d.Renewed {
 		changed = append(changed, "the TLS certificate")
