@@ -18,8 +18,8 @@ const maxUnstored = 256 << 20
 // Callbacks says how results are delivered.
 type Callbacks struct {
 	Keys       map[string][]byte // by name; each signs the deliveries of its jobs
-	Expiry     time.Duration // how long delivery is tried, from the acceptance on
-	MaxPending int           // callbacks that are owed, those of running commands included
+	Expiry     time.Duration     // how long delivery is tried, from the acceptance on
+	MaxPending int               // callbacks that are owed, those of running commands included
 	Ledger     *state.Deliveries
 	Found      state.FoundDeliveries // what an earlier process promised
 	Contained  bool                  // the end of this process ends its commands too

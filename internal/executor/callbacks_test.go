@@ -213,7 +213,7 @@ func TestCallback_RefusedSince(t *testing.T) {
 	r := newRig(t, nil)
 	v := r.executor.callbacks.deliverer
 	start := time.Now()
-	d := v.newDelivery("it", &url.URL{Scheme: "http", Host: "h:1"}, report{}, start.Add(time.Hour))
+	d := v.newDelivery(ofDefault("it"), &url.URL{Scheme: "http", Host: "h:1"}, report{}, start.Add(time.Hour))
 	for i, step := range []struct {
 		answer answer
 		want   time.Duration // after the start; negative: no time
@@ -273,7 +273,7 @@ func TestCallback_SignedPath(t *testing.T) {
 func TestCallback_ExpiredDoesNotWaitForASlot(t *testing.T) {
 	r := newRig(t, nil)
 	v := r.executor.callbacks.deliverer
-	d := v.newDelivery("late", &url.URL{Scheme: "http", Host: "busy:1"}, report{},
+	d := v.newDelivery(ofDefault("late"), &url.URL{Scheme: "http", Host: "busy:1"}, report{},
 		time.Now().Add(50*time.Millisecond))
 	d.attempts = 1
 	for range 100 { // a slot that is free is used: the last attempt is made when the time is up
@@ -299,7 +299,7 @@ func TestCallback_AttemptsOfAHostAreBounded(t *testing.T) {
 	v := r.executor.callbacks.deliverer
 	attempt := func(host string, n int) error {
 		u := &url.URL{Scheme: "http", Host: host, Path: fmt.Sprintf("/%d", n)}
-		d := v.newDelivery("it", u, report{}, time.Now())
+		d := v.newDelivery(ofDefault("it"), u, report{}, time.Now())
 		d.attempts = 1
 		_, err := v.awaitSlots(d)
 		return err
@@ -322,7 +322,7 @@ func TestCallback_TooLongForTheChannel(t *testing.T) {
 	r := newRig(t, nil)
 	v := r.executor.callbacks.deliverer
 	u := &url.URL{Scheme: "http", Host: "h", Path: "/" + strings.Repeat("x", message.MaxHead)}
-	d := v.newDelivery("long", u, notStartedReport(refusalf(400, "x")), time.Now().Add(time.Hour))
+	d := v.newDelivery(ofDefault("long"), u, notStartedReport(refusalf(400, "x")), time.Now().Add(time.Hour))
 	if _, err := v.attempt(d); err == nil ||
 		!strings.Contains(err.Error(), "at most 24576 are allowed") {
 		t.Errorf("got %v, want an error that names the bound", err)

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"dataflux-func-sidecar/internal/policy"
 	"dataflux-func-sidecar/sign"
 )
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"dataflux-func-sidecar/internal/handover"
+	"dataflux-func-sidecar/internal/policy"
 	"dataflux-func-sidecar/internal/state"
 	"dataflux-func-sidecar/privsep/message"
 )
@@ -104,7 +105,7 @@ func TestHandOver_JobsAndCallers(t *testing.T) {
 	r.awaitJobs(func() bool {
 		r.executor.jobs.mu.Lock()
 		defer r.executor.jobs.mu.Unlock()
-		return r.executor.jobs.byID["waits"].readers.Load() == 3
+		return r.executor.jobs.byRef[ofDefault("waits").jobRef].readers.Load() == 3
 	})
 
 	r.awaitJobs(func() bool { return strings.Count(r.jobs(), `"state":"running"`) == 3 })
@@ -314,7 +315,8 @@ func TestRevoke_VerifiedBefore(t *testing.T) {
 	r.executor.Revoke([][]byte{[]byte("another")})
 	for _, body := range []string{`{"command":"true"}`, `{"command":"true","jobId":"chosen"}`} {
 		call := signed("POST", "/shell", "nonce-of-before", body)
-		err := r.executor.shell.run(call, "", goneStream(newChannel(nil, 0, r.executor.counters)))
+		err := r.executor.shell.run(verifiedCall{Call: call, key: policy.Default()},
+			goneStream(newChannel(nil, 0, r.executor.counters)))
 		if err == nil || asRefusal(err).status != statusUnauthorized {
 			t.Errorf("%s: got %v, want a refusal with status 401", body, err)
 		}

@@ -11,6 +11,7 @@ import (
 
 	"dataflux-func-sidecar/exec"
 	"dataflux-func-sidecar/internal/journal"
+	"dataflux-func-sidecar/internal/policy"
 	"dataflux-func-sidecar/internal/state"
 	"dataflux-func-sidecar/privsep/message"
 	"dataflux-func-sidecar/sign"
@@ -70,7 +71,7 @@ func testOptions(t *testing.T, log *lockedBuffer) Options {
 		t.Fatal(err)
 	}
 	return Options{
-		Verifier: verifier,
+		Verifier: verifier, Policy: policy.New([]policy.Key{policy.Default()}, nil),
 		Commands: Commands{
 			Shell: "/bin/sh", Workdir: "/", Login: exec.Login{Name: "t", Home: "/", Shell: "/bin/sh"},
 			MaxOutput: 8 << 20, Grace: time.Second, LogText: true,
@@ -79,7 +80,7 @@ func testOptions(t *testing.T, log *lockedBuffer) Options {
 			Load: func(int) {}, MaxRunning: 50, KeepCount: 100, KeepTime: time.Hour, KeepBytes: 64 << 20,
 		},
 		Callbacks: Callbacks{
-			Key: []byte(testKey), Expiry: time.Minute, MaxPending: 50, Ledger: ledger, Found: found,
+			Keys: map[string][]byte{policy.DefaultKey: []byte(testKey)}, Expiry: time.Minute, MaxPending: 50, Ledger: ledger, Found: found,
 		},
 		Limits: message.Limits{
 			MaxBody: 1 << 20, MaxConnections: 100, CallbackTimeout: time.Second,
@@ -238,12 +239,25 @@ func newTestTable(bounds Jobs) *jobTable {
 	if bounds.Load == nil {
 		bounds.Load = func(int) {}
 	}
-	return newJobTable(bounds, &jobRecords{}, nil, nil, newCounters(""), noGate{})
+	return newJobTable(bounds, policy.New([]policy.Key{policy.Default()}, nil), &jobRecords{}, nil, nil, newCounters(""), noGate{})
+}
+
+// ofDefault is the origin of a job of the default key.
+func ofDefault(id string) origin {
+	return origin{jobRef: jobRef{policy.DefaultKey, id}, remote: "test"}
+}
+
+// mustFind is for look-ups that cannot be ambiguous.
+func mustFind[T any](found T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return found
 }
 
 func admitted(t *testing.T, table *jobTable, id string) *job {
 	t.Helper()
-	j := table.newJob(id, message.Call{Remote: "test"}, shellRequest{})
+	j := table.newJob(ofDefault(id), message.Call{}, shellRequest{})
 	if first, err := table.admit(j); first != j || err != nil {
 		t.Errorf("job %s was not admitted: %v", id, err)
 	}

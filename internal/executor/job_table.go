@@ -45,8 +45,8 @@ type jobTable struct {
 	slots      int            // in use
 	ofKey      map[string]int // of those, by key
 	ofAction   map[string]int // of those, by action; "": commands
-	queue      []*job // oldest first
-	kept       []*job // oldest end first
+	queue      []*job         // oldest first
+	kept       []*job         // oldest end first
 	keptBytes  int64
 	keptOnDisk int64         // bytes of output on disk
 	finished   int           // since the start

@@ -86,11 +86,11 @@ func (q *callbackQueue) views(key policy.Key) []deliveryView {
 // the journal.
 type deliveryView struct {
 	origin
-	receiver, state     string
-	attempts            int
-	cause               string
-	next                time.Time // zero: an attempt is under way or awaits its slot
-	expires             time.Time
+	receiver, state string
+	attempts        int
+	cause           string
+	next            time.Time // zero: an attempt is under way or awaits its slot
+	expires         time.Time
 }
 
 func (d *delivery) view() deliveryView {

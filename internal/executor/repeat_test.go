@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"dataflux-func-sidecar/exec"
+	"dataflux-func-sidecar/internal/policy"
 	"dataflux-func-sidecar/privsep/message"
 )
 
@@ -74,7 +75,7 @@ func TestJob_RetryOfARefusedJobStaysInTheTable(t *testing.T) {
 		first.answered()
 		table.bounds.KeepCount = 0
 		table.tidy()
-		if got := table.find("same"); got != second {
+		if got := mustFind(table.find(policy.Default(), "same")); got != second {
 			t.Errorf("%s: got %p, want the second job %p", name, got, second)
 		}
 		second.release() // find's

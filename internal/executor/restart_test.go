@@ -273,8 +273,8 @@ func TestRestart_ForgottenJobsStayForgotten(t *testing.T) {
 	}
 	r.executor.Tidy()
 	die()
-	if r, _ = lifeWith(t, path, nil); len(r.executor.jobs.byID) != 0 {
-		t.Errorf("got %d jobs, want none", len(r.executor.jobs.byID))
+	if r, _ = lifeWith(t, path, nil); len(r.executor.jobs.byRef) != 0 {
+		t.Errorf("got %d jobs, want none", len(r.executor.jobs.byRef))
 	}
 }
 

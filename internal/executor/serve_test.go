@@ -8,7 +8,7 @@ import (
 
 func TestRoute_OtherMethod(t *testing.T) {
 	s := server{routes: map[string]map[string]handler{"/x": {"PUT": nil, "GET": nil}}}
-	got := asRefusal(s.route(message.Call{Method: "POST", Path: "/x"}, nil))
+	got := asRefusal(s.route(verifiedCall{Call: message.Call{Method: "POST", Path: "/x"}}, nil))
 	want := refusal{
 		status: statusMethodNotAllowed, message: "this path takes GET, PUT only", allow: "GET, PUT",
 	}

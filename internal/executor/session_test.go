@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"dataflux-func-sidecar/internal/policy"
 	"dataflux-func-sidecar/privsep/message"
 	"dataflux-func-sidecar/sign"
 )

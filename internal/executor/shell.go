@@ -113,7 +113,7 @@ func (s *shell) command(r shellRequest, key policy.Key) (exec.Command, error) {
 	if err != nil {
 		return exec.Command{}, err
 	}
-	if c.Limits, err = boundLimits(r.limits, bounds); err != nil {
+	if c.Limits, err = boundLimits(r.limits, bounds, s.commands.Limits); err != nil {
 		return exec.Command{}, err
 	}
 	switch {
@@ -128,24 +128,29 @@ func (s *shell) command(r shellRequest, key policy.Key) (exec.Command, error) {
 	return c, c.Validate()
 }
 
-// boundLimits returns the limits asked for, and the configured one where none was. None may be
-// above the configured one.
-func boundLimits(asked, configured exec.Limits) (limits exec.Limits, err error) {
-	bound := func(name, key string, asked, most, unit uint64) uint64 {
+// boundLimits returns the limits asked for, and the bound where none was. None may be above its
+// bound, which is the configured one, or a lower one of the key or the action.
+func boundLimits(asked, bounds, configured exec.Limits) (limits exec.Limits, err error) {
+	bound := func(name, setting string, asked, most, configured, unit uint64) uint64 {
 		if asked == 0 {
 			return most
 		}
+		if most != configured {
+			setting = "LIMITS of the key or the action"
+		}
 		if asked > most && most > 0 && err == nil {
-			err = fmt.Errorf("limits: %s: at most %d is allowed here (%s, or LIMITS of the key or action)", name, most/unit, key)
+			err = fmt.Errorf("limits: %s: at most %d is allowed here (%s)", name, most/unit, setting)
 		}
 		return asked
 	}
 	limits = exec.Limits{
-		OpenFiles: bound("openFiles", "LIMIT_OPEN_FILES", asked.OpenFiles, configured.OpenFiles, 1),
-		Processes: bound("processes", "LIMIT_PROCESSES", asked.Processes, configured.Processes, 1),
-		Memory:    bound("memory", "LIMIT_MEMORY", asked.Memory, configured.Memory, 1),
+		OpenFiles: bound("openFiles", "LIMIT_OPEN_FILES", asked.OpenFiles, bounds.OpenFiles,
+			configured.OpenFiles, 1),
+		Processes: bound("processes", "LIMIT_PROCESSES", asked.Processes, bounds.Processes,
+			configured.Processes, 1),
+		Memory: bound("memory", "LIMIT_MEMORY", asked.Memory, bounds.Memory, configured.Memory, 1),
 		CPUTime: time.Duration(bound("cpuTime", "LIMIT_CPU_TIME", uint64(asked.CPUTime),
-			uint64(configured.CPUTime), uint64(time.Second))),
+			uint64(bounds.CPUTime), uint64(configured.CPUTime), uint64(time.Second))),
 	}
 	return limits, err
 }

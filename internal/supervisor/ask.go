@@ -11,8 +11,8 @@ import (
 )
 
 // Reload asks the daemon of a state directory to go on as this program, with the configuration at
-// path, and the TLS pair and the files of secrets that it names. It returns the daemon's answer, one line. It returns
-// ErrNoDaemon if there is none, and takes a minute at most.
+// path, and the TLS pair and the files of secrets that it names. It returns the daemon's answer,
+// one line, or ErrNoDaemon if there is none, and takes a minute at most.
 func Reload(path, stateDir string) (string, error) {
 	read := time.Now()
 	r, err := readForReload(path)

@@ -11,6 +11,7 @@ import (
 	"dataflux-func-sidecar/internal/config"
 	"dataflux-func-sidecar/internal/executor"
 	"dataflux-func-sidecar/internal/journal"
+	"dataflux-func-sidecar/internal/policy"
 	"dataflux-func-sidecar/privsep/message"
 	"dataflux-func-sidecar/sign"
 )
@@ -29,12 +30,12 @@ func newExecutor(version string, r resources, log *journal.Log) (*executor.Execu
 	s := r.settings
 	nonces := sign.NewNonceCache(s.TimeWindow, maxNonces, time.Now, r.state.nonces)
 	r.state.restore(nonces, log)
-	verifier, err := sign.NewVerifier(rawKeys(s.Secrets()), s.TimeWindow, time.Now, nonces)
+	verifier, err := sign.NewVerifier(signingKeys(s), s.TimeWindow, time.Now, nonces)
 	if err != nil {
 		return nil, err
 	}
 	e, err := executor.New(executor.Options{
-		Verifier: verifier,
+		Verifier: verifier, Policy: policyOf(s),
 		Commands: commandsOf(s, r.principals.Run.Name, r.principals.Run.Home),
 		Jobs: executor.Jobs{
 			Load:       newProcessors(defaultMaxProcs()).setRunning,
@@ -42,7 +43,7 @@ func newExecutor(version string, r resources, log *journal.Log) (*executor.Execu
 			KeepTime: s.KeepTime, KeepCount: s.KeepJobs, KeepBytes: s.KeepBytes,
 		},
 		Callbacks: executor.Callbacks{
-			Key: s.Secrets()[0].Key, Expiry: s.CallbackExpiry, MaxPending: s.MaxCallbacks,
+			Keys: callbackKeys(s), Expiry: s.CallbackExpiry, MaxPending: s.MaxCallbacks,
 			Ledger: r.state.deliveries, Found: r.state.foundDeliveries,
 			Contained: contained(os.Getpid(), os.Getppid(), os.Getenv),
 		},
@@ -72,7 +73,7 @@ func commandsOf(s config.Config, user, home string) executor.Commands {
 		Shell: s.Shell, Workdir: s.Workdir,
 		Login:     exec.Login{Name: user, Home: home, Shell: s.Shell, Lang: language()},
 		MaxOutput: s.MaxOutput, Timeout: s.CommandTimeout, Grace: s.KillGrace,
-		LogText: s.LogCommands, EndBackground: s.EndBackground,
+		LogText: s.LogCommands, AuditRequired: s.AuditRequired, EndBackground: s.EndBackground,
 		Limits: exec.Limits{
 			OpenFiles: uint64(s.LimitOpenFiles), Processes: uint64(s.LimitProcesses),
 			Memory: uint64(s.LimitMemory), CPUTime: s.LimitCPUTime,
@@ -108,6 +109,35 @@ func rawKeys(secrets []config.NamedSecret) [][]byte {
 		raw = append(raw, s.Key)
 	}
 	return raw
+}
+
+func signingKeys(s config.Config) (keys []sign.Key) {
+	for _, secret := range s.Secrets() {
+		keys = append(keys, sign.Key{Name: secret.Name, Secret: secret.Key})
+	}
+	return keys
+}
+
+// callbackKeys are the secrets that sign callbacks: the first of each key.
+func callbackKeys(s config.Config) map[string][]byte {
+	keys := map[string][]byte{}
+	for _, secret := range s.Secrets() {
+		if _, later := keys[secret.Name]; !later {
+			keys[secret.Name] = secret.Key
+		}
+	}
+	return keys
+}
+
+func policyOf(s config.Config) policy.Policy {
+	var keys []policy.Key
+	if len(s.Keys) > 0 {
+		keys = append(keys, policy.Default())
+	}
+	for _, k := range s.NamedKeys {
+		keys = append(keys, k.Key)
+	}
+	return policy.New(keys, s.Actions)
 }
 
 // variables are those of ENVIRONMENT, sorted by name.
