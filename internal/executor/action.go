@@ -35,7 +35,7 @@ func mayRunInstead(key policy.Key) string {
 	if len(key.Actions) == 0 {
 		return key.Describe()
 	}
-	return key.Describe() + `: send the name of one as "command" or "action"`
+	return key.Describe() + `: send the name of one as command or action`
 }
 
 func listNames(actions []policy.Action) string {
@@ -53,10 +53,10 @@ func listNames(actions []policy.Action) string {
 // and its variables are checked.
 func applyAction(a policy.Action, r *shellRequest, c *exec.Command) (err error) {
 	if r.workdir != "" {
-		return fmt.Errorf("workdir: the action %q has its own: leave it out", a.Name)
+		return fmt.Errorf("workdir: the action %s has its own: leave it out", a.Name)
 	}
 	if a.Timeout > 0 && r.timeout > a.Timeout {
-		return fmt.Errorf("timeout: at most %g seconds are allowed for the action %q",
+		return fmt.Errorf("timeout: at most %g seconds are allowed for the action %s",
 			a.Timeout.Seconds(), a.Name)
 	}
 	if r.envs, err = a.Environment(r.envs); err != nil {

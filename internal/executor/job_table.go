@@ -90,7 +90,7 @@ func (t *jobTable) enter(j *job) (_ *job, replaced []*exec.Process, err error) {
 	concurrency := t.policy.Actions[j.action].Concurrency
 	switch {
 	case concurrency == policy.Refuse && t.isBusy(j.action):
-		return nil, nil, refusalf(statusConflict, "the action %q is running or queued, and runs "+
+		return nil, nil, refusalf(statusConflict, "the action %s is running or queued, and runs "+
 			"once at a time (ONE_AT_A_TIME): nothing was run", j.action)
 	case t.mayStart(j):
 		j.grant(true)
@@ -155,7 +155,7 @@ func (t *jobTable) full(j *job) error {
 	if t.slots < most {
 		most, bound = t.policy.Keys[j.key].MaxRunning, "commands of this key may run (its MAX_RUNNING)"
 		if most == 0 || t.ofKey[j.key] < most {
-			most, bound = 1, fmt.Sprintf("run of the action %q is possible (its ONE_AT_A_TIME)",
+			most, bound = 1, fmt.Sprintf("run of the action %s is possible (its ONE_AT_A_TIME)",
 				j.action)
 		}
 	}

@@ -86,7 +86,7 @@ func TestCatalog_HeadersAndWidth(t *testing.T) {
 // terminal's escapes, and in a line that is there to be pasted, a command; and of more than 256
 // bytes it is left out.
 func TestCatalog_NamesOnlyHarmlessFields(t *testing.T) {
-	harmless := []string{JobID, Remote, CommandPID, DurationMS, CPUMS, Status, Attempt}
+	harmless := []string{JobID, Key, Action, Remote, CommandPID, DurationMS, CPUMS, Status, Attempt}
 	pasted := []string{JobID, CommandPID}
 	for _, e := range explanations(t) {
 		for line := range strings.Lines(e.headers + "\n" + e.text) {

@@ -14,7 +14,7 @@ import (
 func (a Action) Environment(given []exec.Variable) ([]exec.Variable, error) {
 	for i, v := range given {
 		if a.variable(v.Name) == nil {
-			return nil, fmt.Errorf("envs: the action %q has no variable %.64q: %s", a.Name, v.Name,
+			return nil, fmt.Errorf("envs: the action %s has no variable %.64q: %s", a.Name, v.Name,
 				a.describeVariables())
 		}
 		if slices.ContainsFunc(given[:i], func(w exec.Variable) bool { return w.Name == v.Name }) {
@@ -59,7 +59,7 @@ func (v Variable) value(action string, given []exec.Variable) (string, error) {
 	case at < 0 && v.HasDefault:
 		return v.Default, nil
 	case at < 0:
-		return "", fmt.Errorf("envs: the action %q needs the variable %s: send a value that "+
+		return "", fmt.Errorf("envs: the action %s needs the variable %s: send a value that "+
 			"matches %s", action, v.Name, v.Pattern)
 	case len(given[at].Value) > MaxValue:
 		return "", fmt.Errorf("envs: the value of %s has %d bytes, at most %d are possible",

@@ -54,7 +54,7 @@ func (k Key) Sees(owner string) bool { return k.AllJobs || k.Name == owner }
 // is not in its networks: an IP address, or the zero Addr with isUnix for a Unix socket.
 func (k Key) CheckUse(now time.Time, caller netip.Addr, isUnix bool) error {
 	if k.HasExpired(now) {
-		return fmt.Errorf("the key %q expired at %s: ask for a new one", k.Name,
+		return fmt.Errorf("the key %s expired at %s: ask for a new one", k.Name,
 			k.Expires.UTC().Format(time.RFC3339))
 	}
 	if len(k.From) == 0 && !k.FromUnix || k.FromUnix && isUnix {
@@ -64,7 +64,7 @@ func (k Key) CheckUse(now time.Time, caller netip.Addr, isUnix bool) error {
 	if !isUnix && slices.ContainsFunc(k.From, func(n netip.Prefix) bool { return n.Contains(caller) }) {
 		return nil
 	}
-	return fmt.Errorf("the key %q is accepted from %s only", k.Name, k.origins())
+	return fmt.Errorf("the key %s is accepted from %s only", k.Name, k.origins())
 }
 
 // HasExpired reports whether the key is refused at that time.
@@ -87,9 +87,9 @@ func (k Key) origins() string {
 func (k Key) Describe() string {
 	switch {
 	case k.AnyCommand:
-		return fmt.Sprintf("the key %q may run any command", k.Name)
+		return fmt.Sprintf("the key %s may run any command", k.Name)
 	case len(k.Actions) == 0:
-		return fmt.Sprintf("the key %q may run nothing", k.Name)
+		return fmt.Sprintf("the key %s may run nothing", k.Name)
 	}
-	return fmt.Sprintf("the key %q may run the actions %s", k.Name, strings.Join(k.Actions, ", "))
+	return fmt.Sprintf("the key %s may run the actions %s", k.Name, strings.Join(k.Actions, ", "))
 }
