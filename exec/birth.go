@@ -282,7 +282,8 @@ func programError(c Command, err error) error {
 			"the command and its environment are too long together: put parts of them into a file")
 	case syscall.ENOENT, syscall.EACCES, syscall.EPERM, syscall.ENOTDIR, syscall.EISDIR,
 		syscall.ELOOP, syscall.ENAMETOOLONG, syscall.ENOEXEC, syscall.ELIBBAD:
-		return configurationFault(err, "cannot run the %s %s: set one that exists and may be executed",
+		return configurationFault(err,
+			"cannot run the %s %s: set one that exists and may be executed",
 			c.kindOfProgram(), quote(c.program()))
 	}
 	return hostError(err)

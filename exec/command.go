@@ -11,7 +11,7 @@ import (
 type Command struct {
 	Shell     string        // absolute path of the shell
 	Text      string        // the shell's program
-	Argv      []string      // instead of Shell and Text: a program by its absolute path, and arguments
+	Argv      []string      // instead of Shell and Text: the path of a program, and arguments
 	Dir       string        // working directory, absolute
 	Env       []string      // the whole environment, as made by Environment
 	MaxOutput int64         // bytes kept of each stream; the rest is counted and dropped

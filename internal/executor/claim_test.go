@@ -23,7 +23,7 @@ func (l *flakyLedger) Add([16]byte, int64) error {
 
 func withLedger(t *testing.T, l sign.Ledger) func(*Options) {
 	t.Helper()
-	verifier, err := sign.NewVerifier([]sign.Key{{policy.DefaultKey, []byte(testKey)}}, 300*time.Second, time.Now,
+	verifier, err := sign.NewVerifier([]sign.Key{{Name: policy.DefaultKey, Secret: []byte(testKey)}}, 300*time.Second, time.Now,
 		sign.NewNonceCache(300*time.Second, 1000, time.Now, l))
 	if err != nil {
 		t.Fatal(err)

@@ -40,7 +40,7 @@ func (g *gatekeeper) start() {
 		cache.Restore(n.Fingerprint, n.Timestamp)
 	}
 	cache.RefuseUpTo(found.Floor)
-	if g.verifier, err = sign.NewVerifier([]sign.Key{{policy.DefaultKey, []byte(testKey)}}, window, g.now,
+	if g.verifier, err = sign.NewVerifier([]sign.Key{{Name: policy.DefaultKey, Secret: []byte(testKey)}}, window, g.now,
 		cache); err != nil {
 		g.t.Fatal(err)
 	}

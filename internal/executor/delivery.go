@@ -95,8 +95,8 @@ type deliverer struct {
 }
 
 func newDeliverer(
-	keys map[string][]byte, expiry time.Duration, channels *channelRef, log *journal.Log, counters *counters,
-	g gate,
+	keys map[string][]byte, expiry time.Duration, channels *channelRef, log *journal.Log,
+	counters *counters, g gate,
 ) *deliverer {
 	stopped, stop := context.WithCancel(context.Background())
 	return &deliverer{

@@ -110,7 +110,8 @@ func New(o Options) (*Executor, error) {
 	jobs := newJobTable(o.Jobs, o.Policy, records, callbacks, o.Verifier, counters, runner)
 	log := requestLog{journal: o.Log, showCommands: o.Commands.LogText}
 	sh := &shell{
-		commands: o.Commands, policy: o.Policy, runner: runner, jobs: jobs, journal: o.Log, log: log,
+		commands: o.Commands, policy: o.Policy, runner: runner, jobs: jobs, journal: o.Log,
+		log: log,
 	}
 	e := &Executor{
 		verifier: o.Verifier, commands: o.Commands, limits: o.Limits, log: o.Log,

@@ -57,7 +57,7 @@ type rig struct {
 
 func testOptions(t *testing.T, log *lockedBuffer) Options {
 	t.Helper()
-	verifier, err := sign.NewVerifier([]sign.Key{{policy.DefaultKey, []byte(testKey)}}, 300*time.Second, time.Now,
+	verifier, err := sign.NewVerifier([]sign.Key{{Name: policy.DefaultKey, Secret: []byte(testKey)}}, 300*time.Second, time.Now,
 		sign.NewNonceCache(300*time.Second, 10000, time.Now, nil))
 	if err != nil {
 		t.Fatal(err)

@@ -136,7 +136,8 @@ func (t *jobTable) isBusy(action string) bool {
 		slices.ContainsFunc(t.queue, func(j *job) bool { return j.action == action })
 }
 
-// cancelAction needs mu. It requests the end of all jobs of the action, and returns their processes.
+// cancelAction needs mu. It requests the end of all jobs of the action, and returns their
+// processes.
 func (t *jobTable) cancelAction(action string) (processes []*exec.Process) {
 	for _, j := range t.byRef {
 		if j.action != action {
@@ -152,12 +153,14 @@ func (t *jobTable) cancelAction(action string) (processes []*exec.Process) {
 // full is the refusal of a job for which there is neither a slot nor a place in the queue.
 func (t *jobTable) full(j *job) error {
 	most, bound := t.bounds.MaxRunning, "commands may run (MAX_RUNNING)"
-	if t.slots < most {
-		most, bound = t.policy.Keys[j.key].MaxRunning, "commands of this key may run (its MAX_RUNNING)"
-		if most == 0 || t.ofKey[j.key] < most {
-			most, bound = 1, fmt.Sprintf("run of the action %s is possible (its ONE_AT_A_TIME)",
-				j.action)
-		}
+	ofKey := t.policy.Keys[j.key].MaxRunning
+	switch {
+	case t.slots >= most:
+	case ofKey > 0 && t.ofKey[j.key] >= ofKey:
+		most, bound = ofKey, "commands of this key may run (its MAX_RUNNING)"
+	default:
+		most, bound = 1, fmt.Sprintf("run of the action %s is possible (its ONE_AT_A_TIME)",
+			j.action)
 	}
 	return unavailablef("no more than %d %s and %d wait (MAX_QUEUED) at the same time: "+
 		"try again later", most, bound, t.bounds.MaxQueued)

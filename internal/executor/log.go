@@ -107,7 +107,8 @@ func (l requestLog) failed(j *job) string {
 
 // commandNotStarted is for a job whose caller was told before that it was accepted.
 func (l requestLog) commandNotStarted(j *job, cause error) {
-	text := "Command was not started: " + journal.Quote(cause.Error(), maxLoggedReason) + l.failed(j)
+	text := "Command was not started: " + journal.Quote(cause.Error(), maxLoggedReason) +
+		l.failed(j)
 	l.journal.Write(journal.CommandEnded(), text, l.auditFields(j))
 }
 

@@ -49,7 +49,8 @@ func newServer(
 	maxRecording int,
 ) *server {
 	return &server{
-		verifier: verifier, policy: s.policy, log: log, unauthorized: &unauthorizedLog{log: log}, gate: jobs.gate,
+		verifier: verifier, policy: s.policy, log: log,
+		unauthorized: &unauthorizedLog{log: log}, gate: jobs.gate,
 		verifying: make(chan struct{}, maxVerifying), maxRecording: int64(maxRecording),
 		routes: map[string]map[string]handler{
 			"/shell":              {"POST": s.run},

@@ -219,7 +219,7 @@ func TestVerify_HangingDiskIsBounded(t *testing.T) {
 
 func verifierOn(t *testing.T, ledger sign.Ledger) *sign.Verifier {
 	t.Helper()
-	verifier, err := sign.NewVerifier([]sign.Key{{policy.DefaultKey, []byte(testKey)}}, 300*time.Second, time.Now,
+	verifier, err := sign.NewVerifier([]sign.Key{{Name: policy.DefaultKey, Secret: []byte(testKey)}}, 300*time.Second, time.Now,
 		sign.NewNonceCache(300*time.Second, 10000, time.Now, ledger))
 	if err != nil {
 		t.Fatal(err)

@@ -139,7 +139,8 @@ func boundLimits(asked, bounds, configured exec.Limits) (limits exec.Limits, err
 			setting = "LIMITS of the key or the action"
 		}
 		if asked > most && most > 0 && err == nil {
-			err = fmt.Errorf("limits: %s: at most %d is allowed here (%s)", name, most/unit, setting)
+			err = fmt.Errorf("limits: %s: at most %d is allowed here (%s)", name, most/unit,
+				setting)
 		}
 		return asked
 	}

@@ -94,8 +94,8 @@ func dialJournal(path string) (*net.UnixConn, error) {
 	return net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
 }
 
-// maxValue bounds the value of a field in bytes. Of the fields of an entry one can be that long, and
-// fewer than 30 are shorter than 4 KiB, so it fits into a datagram of 208 KiB, the default of
+// maxValue bounds the value of a field in bytes. Few fields of an entry can be that long, and fewer
+// than 30 are shorter than 4 KiB, so it fits into a datagram of 208 KiB, the default of
 // net.core.wmem_default, and needs no memfd.
 const maxValue = 16 << 10
 

@@ -61,7 +61,8 @@ func (k Key) CheckUse(now time.Time, caller netip.Addr, isUnix bool) error {
 		return nil
 	}
 	caller = caller.Unmap().WithZone("")
-	if !isUnix && slices.ContainsFunc(k.From, func(n netip.Prefix) bool { return n.Contains(caller) }) {
+	contains := func(n netip.Prefix) bool { return n.Contains(caller) }
+	if !isUnix && slices.ContainsFunc(k.From, contains) {
 		return nil
 	}
 	return fmt.Errorf("the key %s is accepted from %s only", k.Name, k.origins())

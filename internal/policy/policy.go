@@ -68,5 +68,5 @@ const (
 	Parallel Concurrency = iota // not set: it runs too
 	Refuse                      // 409
 	Wait                        // it is queued
-	Replace                     // the jobs before it are cancelled, and it is queued until they have ended
+	Replace                     // those before it are cancelled, and it waits for their end
 )
