@@ -25,7 +25,9 @@ const (
 )
 
 func actionSection() section {
-	return section{key: "ACTION", what: "an action", most: maxActions}
+	return section{
+		key: "ACTION", what: "an action", most: maxActions, rows: actionSettings(&policy.Action{}),
+	}
 }
 
 // actionSettings is the table of the keys of [ACTION.name].
@@ -103,8 +105,13 @@ func limitSettings(l *exec.Limits) []setting {
 }
 
 func limitTable(into *exec.Limits) kind {
+	var bounds []string
+	for _, s := range limitSettings(into) {
+		bounds = append(bounds, s.name+": "+strings.ToLower(s.bounds[:1])+s.bounds[1:])
+	}
 	return kind{
-		must: "a table of limits",
+		must:   "a table of limits",
+		bounds: strings.Join(bounds, " "),
 		store: func(value any) error {
 			table, ok := value.(map[string]any)
 			if !ok {

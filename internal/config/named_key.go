@@ -51,7 +51,7 @@ func (c Config) Secrets() (all []NamedSecret) {
 func keySection() section {
 	return section{
 		key: "KEY", what: "a key", most: maxNamedKeys,
-		reserved: []string{policy.DefaultKey, "first", "last"},
+		reserved: []string{policy.DefaultKey, "first", "last"}, rows: keySettings(&NamedKey{}),
 	}
 }
 
