@@ -34,7 +34,7 @@ func actionSection() section {
 func actionSettings(a *policy.Action) []setting {
 	return []setting{
 		{
-			"RUN", run(a), nil, `'systemctl --user restart web'`,
+			"RUN", run(a), nil, `'/opt/deploy "$VERSION"'`,
 			`What the action runs: a text for SHELL, or an array of the absolute path of a program
 			and its arguments. Nothing of a request becomes a part of it.`,
 		},
