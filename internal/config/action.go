@@ -127,7 +127,7 @@ func limitTable(into *exec.Limits) kind {
 
 func actions(into *[]policy.Action) kind {
 	return kind{
-		must: "a table for each action: write [ACTION.deploy], and its keys on the lines below",
+		must: "a table for each action, such as [ACTION.deploy]",
 		store: func(value any) (err error) {
 			*into, err = parseSection(actionSection(), value, parseAction)
 			return err

@@ -121,7 +121,7 @@ func keySettings(k *NamedKey) []setting {
 
 func namedKeys(into *[]NamedKey) kind {
 	return kind{
-		must: "a table for each key: write [KEY.deploy], and its keys on the lines below",
+		must: "a table for each key, such as [KEY.deploy]",
 		store: func(value any) (err error) {
 			*into, err = parseSection(keySection(), value, parseNamedKey)
 			return err
