@@ -25,14 +25,16 @@ const (
 )
 
 func actionSection() section {
-	return section{key: "ACTION", what: "an action", most: maxActions}
+	return section{
+		key: "ACTION", what: "an action", most: maxActions, rows: actionSettings(&policy.Action{}),
+	}
 }
 
 // actionSettings is the table of the keys of [ACTION.name].
 func actionSettings(a *policy.Action) []setting {
 	return []setting{
 		{
-			"RUN", run(a), nil, `'systemctl --user restart web'`,
+			"RUN", run(a), nil, `'/opt/deploy "$VERSION"'`,
 			`What the action runs: a text for SHELL, or an array of the absolute path of a program
 			and its arguments. Nothing of a request becomes a part of it.`,
 		},
@@ -103,8 +105,13 @@ func limitSettings(l *exec.Limits) []setting {
 }
 
 func limitTable(into *exec.Limits) kind {
+	var bounds []string
+	for _, s := range limitSettings(into) {
+		bounds = append(bounds, s.name+": "+strings.ToLower(s.bounds[:1])+s.bounds[1:])
+	}
 	return kind{
-		must: "a table of limits",
+		must:   "a table of limits",
+		bounds: strings.Join(bounds, " "),
 		store: func(value any) error {
 			table, ok := value.(map[string]any)
 			if !ok {
@@ -120,7 +127,7 @@ func limitTable(into *exec.Limits) kind {
 
 func actions(into *[]policy.Action) kind {
 	return kind{
-		must: "a table for each action: write [ACTION.deploy], and its keys on the lines below",
+		must: "a table for each action, such as [ACTION.deploy]",
 		store: func(value any) (err error) {
 			*into, err = parseSection(actionSection(), value, parseAction)
 			return err

@@ -21,6 +21,16 @@ func TestChanges_NamesOfKeys(t *testing.T) {
 			[]string{"MAX_RUNNING", "MAX_QUEUED", "KEEP_TIME"},
 		},
 		{"a variable", key + `ENVIRONMENT = { A = "1" }`, key + "[ENVIRONMENT]\nA = \"2\"", []string{"ENVIRONMENT"}},
+		{
+			"tables", key + "[KEY.a]\nSECRET='1'\n[KEY.b]\nSECRET='2'\n[KEY.c]\nSECRET='3'\n[ACTION.x]\nRUN='x'",
+			key + "AUDIT='required'\n[KEY.d]\nSECRET='4'\n[KEY.c]\nSECRET='3'\n[KEY.b]\nSECRET='2'\nJOBS='all'\n" +
+				"[ACTION.x]\nRUN='x'\nENVS={A='a|b'}\n[ACTION.y]\nRUN='y'",
+			[]string{"AUDIT", "KEY.a", "KEY.b", "KEY.d", "ACTION.x", "ACTION.y"},
+		},
+		{
+			"another form of the same tables", key + "[KEY.a]\nSECRET='1'\n[ACTION.x]\nRUN='x'\nENVS={A='a|b'}",
+			"ACTION = { x = { RUN = \"x\", ENVS.A = 'a|b' } }\n" + key + "[KEY]\na.SECRET=['1']\na.JOBS='own'", nil,
+		},
 	} {
 		if got := Changes([]byte(test.before), []byte(test.after)); !slices.Equal(got, test.want) {
 			t.Errorf("%s: got %q, want %q", test.name, got, test.want)

@@ -335,7 +335,7 @@ func (s setting) line() string {
 // are not: they are tables of tables.
 func IsKey(name string) bool {
 	_, found := settingOf(name)
-	return found && name != keySection().key && name != actionSection().key
+	return found && name != "KEY" && name != "ACTION"
 }
 
 func settingOf(name string) (setting, bool) {

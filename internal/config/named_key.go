@@ -51,7 +51,7 @@ func (c Config) Secrets() (all []NamedSecret) {
 func keySection() section {
 	return section{
 		key: "KEY", what: "a key", most: maxNamedKeys,
-		reserved: []string{policy.DefaultKey, "first", "last"},
+		reserved: []string{policy.DefaultKey, "first", "last"}, rows: keySettings(&NamedKey{}),
 	}
 }
 
@@ -121,7 +121,7 @@ func keySettings(k *NamedKey) []setting {
 
 func namedKeys(into *[]NamedKey) kind {
 	return kind{
-		must: "a table for each key: write [KEY.deploy], and its keys on the lines below",
+		must: "a table for each key, such as [KEY.deploy]",
 		store: func(value any) (err error) {
 			*into, err = parseSection(keySection(), value, parseNamedKey)
 			return err

@@ -78,9 +78,11 @@ func (d document) into(c *Config) error {
 			faults = append(faults, d.errorsAt(name, err)...)
 		}
 	}
+	keys, isTable := d.values["KEY"].(map[string]any)
+	named := isTable && len(keys) > 0
 	for _, s := range table {
 		_, found := d.values[s.name]
-		if _, named := d.values["KEY"]; !found && s.initial == nil && !named {
+		if !found && s.initial == nil && !named {
 			faults = append(faults, fmt.Errorf("%s: %s is missing: write %s, or run "+
 				"dataflux-func-sidecar configure to generate one", d.name, s.name, s.line()))
 		}
@@ -142,10 +144,6 @@ func (d document) checkMetrics(c *Config) (faults []error) {
 
 // checkKeys returns the faults of keys and actions that are valid each for itself but not together.
 func (d document) checkKeys(c *Config) []error {
-	if len(c.Secrets()) == 0 && len(c.NamedKeys) == 0 {
-		return []error{fmt.Errorf("%s: there is no key: write SECRET_KEY, or a table [KEY.deploy]",
-			d.name)}
-	}
 	faults := c.equalSecrets()
 	var names []string
 	for _, a := range c.Actions {

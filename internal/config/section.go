@@ -15,7 +15,11 @@ type section struct {
 	what     string // one of its tables, in words
 	most     int    // tables
 	reserved []string
+	rows     []setting // for documents and messages
 }
+
+// sections is the list of all sections, in the order of docs/reference.toml.
+func sections() []section { return []section{keySection(), actionSection()} }
 
 var sectionName = regexp.MustCompile(`\A[a-z][a-z0-9_-]{0,31}\z`)
 
@@ -121,6 +125,10 @@ func setTable(rows []setting, values map[string]any) (faults tableErrors) {
 func unknownIn(names []string, name string) error {
 	if meant := Closest(name, names); meant != "" {
 		return fmt.Errorf("%s is not a key of this table: did you mean %s?", name, meant)
+	}
+	if IsKey(name) {
+		return fmt.Errorf("%s is no key of this table: write it above the first line in brackets",
+			name)
 	}
 	return errors.New("this key is unknown in this table: remove it, or write one of " +
 		strings.Join(names, ", "))
