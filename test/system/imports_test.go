@@ -45,8 +45,8 @@ var allowedImports = []importRule{
 	},
 	{
 		"internal/config",
-		[]string{"privsep/message"},
-		"parses the configuration and its TLS pair, within the bounds of the channel",
+		[]string{"exec", "internal/policy", "privsep/message"},
+		"parses the configuration and its TLS pair, within the bounds of the channel and of commands",
 	},
 	{
 		"internal/config/legacy",
@@ -57,8 +57,8 @@ var allowedImports = []importRule{
 	{
 		"internal/executor",
 		[]string{
-			"exec", "internal/handover", "internal/journal", "internal/state", "privsep/message",
-			"sign",
+			"exec", "internal/handover", "internal/journal", "internal/policy", "internal/state",
+			"privsep/message", "sign",
 		},
 		"the executor role: no HTTP, no configuration file",
 	},
@@ -70,12 +70,14 @@ var allowedImports = []importRule{
 		"reads addresses and listeners from /proc",
 	},
 	{"internal/journal", nil, "writes log entries; knows no event's origin"},
+	{"internal/policy", []string{"exec"}, "decides what a key may do; knows no secret and no request"},
 	{"internal/state", []string{"internal/handover"}, "stores bytes; knows no meaning of them"},
 	{
 		"internal/supervisor",
 		[]string{
 			"exec", "internal/config", "internal/executor", "internal/handover",
-			"internal/journal", "internal/state", "listener", "privsep", "privsep/message",
+			"internal/journal", "internal/policy", "internal/state", "listener", "privsep",
+			"privsep/message",
 			"sign", "units",
 		},
 		"starts, watches and drains both roles: the one package that knows both",
