@@ -12,9 +12,10 @@ import (
 func TestKey_NeverPrints(t *testing.T) {
 	c := Default()
 	c.Keys, c.Environment = []Key{Key(canary)}, Environment{"TOKEN": canary}
+	c.NamedKeys = []NamedKey{{Secrets: []Key{Key(canary)}}}
 	var log bytes.Buffer
 	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "key", c.Keys[0], "keys", c.Keys, "value",
-		c.Environment["TOKEN"], "environment", c.Environment, "config", c)
+		c.Environment["TOKEN"], "environment", c.Environment, "config", c, "named", c.NamedKeys, "secrets", c.Secrets())
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "key", c.Keys[0], "config", c)
 	encoded, err := json.Marshal(c)
 	if err != nil {
@@ -22,8 +23,8 @@ func TestKey_NeverPrints(t *testing.T) {
 	}
 	log.Write(encoded)
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%b", "%c", "%U", "% x"} {
-		fmt.Fprintf(&log, verb+verb+verb+verb+verb+verb+"\n", c, &c, c.Keys, c.Keys[0],
-			c.Environment, c.Environment["TOKEN"])
+		fmt.Fprintf(&log, strings.Repeat(verb, 8)+"\n", c, &c, c.Keys, c.Keys[0],
+			c.Environment, c.Environment["TOKEN"], c.NamedKeys, c.Secrets())
 	}
 	for _, form := range []string{canary, fmt.Sprintf("%x", canary), fmt.Sprintf("%X", canary), fmt.Sprint([]byte(canary)), "S2FuYXJp"} {
 		if strings.Contains(log.String(), form) {

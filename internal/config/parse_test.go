@@ -276,6 +276,11 @@ func FuzzParse(f *testing.F) {
 		{"BIND=\"\\u00e9", "\\"},
 		{"A.B.C=[", "]"},
 		{"=", "\xff"},
+		{"", "\n[KEY.deploy]\nSECRET=\"a\"\nACTIONS=['x']\nFROM=['unix','10.0.0.0/8']\nEXPIRES=2027-06-30\n[ACTION.x]\nRUN='x'"},
+		{"[KEY.deploy]\nSECRET=[\"a\",\"", "\"]\nLIMITS={MEMORY=1,CPU_TIME='1s'}"},
+		{"KEY={a={SECRET='x',JOBS=\"all\"}}\n", "\nACTION.a.RUN=['/x','y']\nACTION.a.ENVS.V='[a-z]+'\nACTION.a.DEFAULTS.V=''"},
+		{"[ACTION.a]\nRUN='x'\nENVS={V='a)|(b'}\n[KEY.", ".a]\nSECRET_FILE='x'"},
+		{"AUDIT='required'\nMAX_QUEUED=1\n", "\n[ACTION.a]\nRUN='x'\nONE_AT_A_TIME='wait'\n[ACTION.a]"},
 	} {
 		f.Add(seed[0], seed[1])
 	}
@@ -286,12 +291,48 @@ func FuzzParse(f *testing.F) {
 		if strings.Contains(shown, canary) {
 			t.Errorf("%q shows the key: %s", text, shown)
 		}
-		if err == nil && (len(c.Keys) == 0 || len(c.Bind) == 0 || !strings.HasPrefix(c.Shell,
+		if err == nil && (len(c.Keys) == 0 && len(c.NamedKeys) == 0 || len(c.Bind) == 0 || !strings.HasPrefix(c.Shell,
 			"/")) {
 			t.Errorf("%q: got the unusable %+v", text, c)
 		}
+		if err == nil {
+			checkTables(t, text, c)
+		}
 		checkEdit(t, []byte(text), err)
 	})
+}
+
+// checkTables: whatever is accepted can be served.
+func checkTables(t *testing.T, text string, c Config) {
+	seen := map[string]bool{}
+	for _, s := range c.Secrets() {
+		if len(s.Key) == 0 || seen[string(s.Key)] {
+			t.Errorf("%q: %s has an empty secret, or that of another", text, s.Name)
+		}
+		seen[string(s.Key)] = true
+	}
+	actions := map[string]bool{}
+	for _, a := range c.Actions {
+		actions[a.Name] = true
+		if !sectionName.MatchString(a.Name) || (a.Text == "") == (len(a.Argv) == 0) {
+			t.Errorf("%q: got the unusable action %+v", text, a)
+		}
+		for _, v := range a.Variables {
+			if interpreted(v.Name) || !variableName.MatchString(v.Name) || v.Pattern.String() == "" {
+				t.Errorf("%q: got the unusable variable %+v", text, v)
+			}
+		}
+	}
+	for _, k := range c.NamedKeys {
+		if !sectionName.MatchString(k.Name) || k.Name == "default" || (k.SecretFile == "") == (len(k.Secrets) == 0) {
+			t.Errorf("%q: got the unusable key %+v", text, k)
+		}
+		for _, action := range k.Actions {
+			if !actions[action] || k.AnyCommand {
+				t.Errorf("%q: %s may run %s", text, k.Name, action)
+			}
+		}
+	}
 }
 
 // checkEdit: whatever Set accepts to edit says afterwards what was asked for.
