@@ -273,7 +273,7 @@ class StockConnector(KeyCase):
     """Func's own connector, unchanged, with a restricted key."""
 
     def stock(self, name, kind=standin.FormerStockHelper):
-        return kind(test_func.settings(secretKey=rig.key(name)))
+        return kind(test_func.settings(secretKey=rig.key(name), timeout=10))
 
     def call(self, method, *arguments, **named):
         """Returns status and answer, also of a refusal."""
