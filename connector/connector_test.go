@@ -1,6 +1,7 @@
 package connector_test
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"os/exec"
@@ -77,10 +78,13 @@ func copyScripts(t *testing.T, folder string) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("%d scripts: %v", len(files), err)
 	}
-	for _, file := range append(files, "../sign/testdata/vectors.json", "README.md", "../docs/zh-CN/connector.md") {
+	names := map[string]string{"../docs/zh-CN/keys.md": "zh-CN-keys.md"} // two have one name
+	for _, file := range append(files, "../sign/testdata/vectors.json", "README.md",
+		"../docs/zh-CN/connector.md", "../docs/keys.md", "../docs/zh-CN/keys.md") {
 		text, err := os.ReadFile(file)
 		if err == nil {
-			err = os.WriteFile(filepath.Join(folder, filepath.Base(file)), text, 0o644)
+			name := cmp.Or(names[file], filepath.Base(file))
+			err = os.WriteFile(filepath.Join(folder, name), text, 0o644)
 		}
 		if err != nil {
 			t.Fatal(err)

@@ -47,7 +47,7 @@ func startDaemon(t *testing.T) *daemon {
 	d := &daemon{t: t, key: "canary-key-ß-" + strconv.FormatInt(time.Now().UnixNano(), 36), dir: t.TempDir(), scratch: t.TempDir(), ended: make(chan struct{})}
 	d.listener, d.tls = testkit.Listen(t), testkit.Listen(t)
 	// Fewer running commands than by default, so that a test can have them all.
-	text := fmt.Sprintf("SECRET_KEY = %q\nMAX_RUNNING = 4\n%s", d.key, d.certify())
+	text := fmt.Sprintf("SECRET_KEY = %q\nMAX_RUNNING = 4\n%s", d.key, d.certify()) + d.named()
 	err := errors.Join(os.WriteFile(d.file("config"), []byte(text), 0o600), os.Chmod(d.scratch, 0o777), os.Chmod(filepath.Dir(d.scratch), 0o755))
 	if err != nil {
 		t.Fatal(err)
@@ -133,11 +133,56 @@ func (d *daemon) log() string {
 	return string(text)
 }
 
-// describe lays down what the tests read: the key and the certificates to trust.
+// namedKeys are the keys with a name, and what test_actions.py knows of them.
+var namedKeys = map[string]string{
+	"deploy":  `ACTIONS = ["deploy", "hold", "hostname"]`,
+	"backup":  `ACTIONS = ["backup"]`,
+	"monitor": "ACTIONS = []\nJOBS = \"all\"",
+	"free":    "# any command",
+	"past":    "EXPIRES = 2026-01-31",
+}
+
+const actions = `
+[ACTION.deploy]
+RUN = 'printf "%s to %s\n" "$VERSION" "$TARGET"; exit "${#TARGET}"'
+ENVS = { VERSION = 'v[0-9]+(\.[0-9]+)*', TARGET = '[a-z]*' }
+DEFAULTS = { TARGET = "" }
+TIMEOUT = "10m"
+DESCRIPTION = "Deploys a version"
+
+[ACTION.backup]
+RUN = ["/bin/sh", "-c", 'echo "backup of $dir"']
+ENVS = { dir = '/[a-z/]*' }
+
+[ACTION.hold]
+RUN = 'until [ -e "$GATE" ]; do sleep 0.02; done'
+ENVS = { GATE = '/[A-Za-z0-9_./-]+' }
+ONE_AT_A_TIME = "refuse"
+
+[ACTION.hostname]
+RUN = "hostname"
+`
+
+// secret returns the secret of a named key.
+func (d *daemon) secret(name string) string { return d.key + "-" + name }
+
+// named returns the tables of the configuration.
+func (d *daemon) named() string {
+	text := actions
+	for name, rules := range namedKeys {
+		text += fmt.Sprintf("\n[KEY.%s]\nSECRET = %q\n%s\n", name, d.secret(name), rules)
+	}
+	return text
+}
+
+// describe lays down what the tests read: the keys and the certificates to trust.
 func (d *daemon) describe(folder string) {
 	d.t.Helper()
 	roots, err := os.ReadFile(d.file("ca.pem"))
 	err = errors.Join(err, os.WriteFile(filepath.Join(folder, "key"), []byte(d.key), 0o600), os.WriteFile(filepath.Join(folder, "ca.pem"), roots, 0o644))
+	for name := range namedKeys {
+		err = errors.Join(err, os.WriteFile(filepath.Join(folder, "key-"+name), []byte(d.secret(name)), 0o600))
+	}
 	if err != nil {
 		d.t.Fatal(err)
 	}

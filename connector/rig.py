@@ -19,16 +19,16 @@ SCRATCH = os.environ['SIDECAR_SCRATCH']  # a folder for commands; it may be miss
 QUICK = (0.01, 0.02, 0.03)  # seconds, in place of sidecar__helper.PAUSES
 
 
-def key():
-    """Returns the daemon's key. Tests must not keep it in a variable, as they look for it in
-    tracebacks.
+def key(name=None):
+    """Returns the daemon's key, or that of a [KEY.name]. Tests must not keep it in a variable, as
+    they look for it in tracebacks.
     """
-    with open('key', encoding='utf-8') as file:
+    with open('key-' + name if name else 'key', encoding='utf-8') as file:
         return file.read()
 
 
-def make_helper(url=URL, ca_file=None):
-    return sidecar__helper.SidecarHelper.from_url(url, key(), ca_file)
+def make_helper(url=URL, ca_file=None, name=None):
+    return sidecar__helper.SidecarHelper.from_url(url, key(name), ca_file)
 
 
 class DaemonCase(unittest.TestCase):
@@ -41,8 +41,9 @@ class DaemonCase(unittest.TestCase):
     def end_jobs(self):
         for job in self.helper.jobs():
             if job['state'] != 'ended':
-                self.helper.cancel(job['jobId'])
-                self.helper.result(job['jobId'])
+                job_id = '%s:%s' % (job['key'], job['jobId'])
+                self.helper.cancel(job_id)
+                self.helper.result(job_id)
 
     def run_command(self, command, **arguments):
         """Runs a command and returns the data of the answer."""

@@ -1,9 +1,10 @@
-"""Functions for DataFlux Func: run a command on the host now, follow a long one, or start it and
-receive its result later.
+"""Functions for DataFlux Func: run a command on the host now, follow a long one, run an action, or
+start a command and receive its result later.
 
 They use the connector `sidecar`: create it under that id, with the address and the SECRET_KEY of
-the host, and save it without the connection test. run_later also needs the environment variable
-sidecar_callback_url, which has the URL of the API that you create for `cb`.
+the host, and save it without the connection test. deploy also works with a key that may run
+actions only (docs/keys.md). run_later also needs the environment variable sidecar_callback_url,
+which has the URL of the API that you create for `cb`.
 
 `DFF` and `_DFF_HTTP_REQUEST` are Func's.
 """
@@ -35,6 +36,21 @@ def follow(command='for i in 1 2 3; do date; sleep 1; done'):
     for line in helper.lines(result['data']['jobId']):
         print(line)
     return helper.result(result['data']['jobId'])['exitCode']
+
+
+@DFF.API('What the key of the connector may do')
+def permissions():
+    """Returns the name of the key, when it expires, and the actions that it may run."""
+    return sidecar().permissions()
+
+
+@DFF.API('Run an action of the host')
+def deploy(version='v1.2'):
+    """Runs [ACTION.deploy] of the configuration of the host, which declares the variable VERSION."""
+    status, result = sidecar().run(
+        'deploy', VERSION=version, timeout=30, check=True,
+        labels=sidecar__helper.func_labels(globals()))
+    return result['data']['stdout']
 
 
 @DFF.API('Run a command on the host and be called back')

@@ -6,6 +6,8 @@
     status, result = helper.shell('echo $GREETING', envs={'GREETING': '你好'})
     result['data']['stdout'], result['data']['exitCode']     # '你好\n', 0
 
+With a key that may run actions only (docs/keys.md), run('deploy', VERSION='v1.2') runs one.
+
 It replaces the stock connector's SidecarHelper, whose shell() raises in every release since July
 2024; repair(DFF.CONN('sidecar')) makes that one work. It needs Python 3.8 or later, the standard
 library and the script sidecar__wire; nothing of Func itself.
@@ -29,7 +31,7 @@ import json
 import re
 import time
 import uuid
-from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple, Union
 
 import sidecar__wire
 
@@ -48,6 +50,9 @@ DEFAULT_PORT = 8099
 MAX_STDERR = 500  # characters at the end of stderr in an exception
 PAUSES = (0.2, 1.0, 3.0)  # seconds before each retry after a broken connection
 NOWHERE = 1 << 62  # an offset beyond any output: following from it only waits for the job's end
+MAX_LABELS = 8
+MAX_LABEL = 128  # characters of a label's value
+FUNC_LABELS = {'script': '_DFF_SCRIPT_ID', 'func': '_DFF_FUNC_ID', 'task': '_DFF_TASK_ID'}
 
 
 class SidecarFailed(SidecarError):
@@ -103,7 +108,8 @@ class SidecarHelper:
               envs: Union[Dict[str, Any], List[str], None] = None,
               callback_url: Optional[str] = None, timeout: Optional[float] = None,
               command_timeout: Optional[float] = None, job_id: Optional[str] = None,
-              limits: Optional[Dict[str, int]] = None, check: bool = False) -> Tuple[int, Any]:
+              limits: Optional[Dict[str, int]] = None, check: bool = False,
+              labels: Optional[Dict[str, Any]] = None) -> Tuple[int, Any]:
         """Runs a command and returns (200, {'ok': True, 'message': …, 'data': {…}}), for every
         exit code; with `check` a command that fails raises SidecarFailed.
 
@@ -114,21 +120,40 @@ class SidecarHelper:
 
         A repetition with the same `job_id` runs nothing and returns the first run; then
         data['repeated'] is True. Another request with that id raises SidecarRefused, status 422.
+
+        `labels` are {'user': 'alice'}: at most 8, for the journal and jobs(); see func_labels().
+        With a key that may run actions only, `cmd` is the name of an action.
         """
-        if check and not wait:
-            raise ValueError('check=True needs wait=True: without waiting there is no exit code')
-        body = {'command': cmd, 'wait': wait, 'workdir': workdir, 'envs': _list_of(envs),
-                'callbackURL': callback_url, 'timeout': command_timeout,
-                'jobId': job_id or uuid.uuid4().hex, 'limits': limits}
-        body = {name: value for name, value in body.items() if value is not None}
-        try:
-            status, answer = self._run(body, _deadline(timeout))
-            if check:
-                _check(answer['data'])
-            return status, answer
-        except (SidecarLost, SidecarTimeout, SidecarUnreadable, SidecarFailed) as error:
-            error.job_id = body['jobId']  # for result() and job()
-            raise
+        return self._submit({
+            'command': cmd, 'wait': wait, 'workdir': workdir, 'envs': _list_of(envs),
+            'callbackURL': callback_url, 'timeout': command_timeout, 'jobId': job_id,
+            'limits': limits, 'labels': _checked_labels(labels)}, timeout, check)
+
+    def run(self, action: str, envs: Optional[Dict[str, Any]] = None, *, wait: bool = True,
+            callback_url: Optional[str] = None, timeout: Optional[float] = None,
+            command_timeout: Optional[float] = None, job_id: Optional[str] = None,
+            limits: Optional[Dict[str, int]] = None, check: bool = False,
+            labels: Optional[Dict[str, Any]] = None, **variables: Any) -> Tuple[int, Any]:
+        """Runs an action of the configuration of the host, and returns what shell() returns.
+
+        Its variables are the arguments in upper case: run('deploy', VERSION='v1.2'). A variable
+        with lower-case letters goes into `envs`. All other arguments are those of shell(). A value
+        that does not match raises SidecarRefused, status 400; an action that this key may not run,
+        status 403; one that runs already and has ONE_AT_A_TIME = "refuse", status 409.
+        """
+        return self._submit({
+            'action': action, 'wait': wait, 'envs': _list_of(_merged(envs, variables)),
+            'callbackURL': callback_url, 'timeout': command_timeout, 'jobId': job_id,
+            'limits': limits, 'labels': _checked_labels(labels)}, timeout, check)
+
+    def actions(self, timeout: Optional[float] = None) -> List[Dict[str, Any]]:
+        """Returns the actions that this key may run: name, description, envs and more."""
+        return self.permissions(timeout)['actions']
+
+    def permissions(self, timeout: Optional[float] = None) -> Dict[str, Any]:
+        """Returns what this key may do: its name as 'key', 'anyCommand', 'expiresAt', 'actions'.
+        """
+        return self._query('GET', '/actions', _deadline(timeout))
 
     def jobs(self, timeout: Optional[float] = None) -> List[Dict[str, Any]]:
         """Returns summaries of all jobs that wait, run or are remembered, the latest first."""
@@ -173,6 +198,22 @@ class SidecarHelper:
         raises SidecarRefused, or SidecarLost if the answer is not the Sidecar's.
         """
         return self._wire.exchange(method.upper(), path, body, _deadline(timeout))
+
+    def _submit(self, body: Dict[str, Any], timeout: Optional[float],
+                check: bool) -> Tuple[int, Any]:
+        """Sends a request to run something, without the keys that are None."""
+        if check and not body['wait']:
+            raise ValueError('check=True needs wait=True: without waiting there is no exit code')
+        body = {name: value for name, value in body.items() if value is not None}
+        body['jobId'] = body.get('jobId') or uuid.uuid4().hex
+        try:
+            status, answer = self._run(body, _deadline(timeout))
+            if check:
+                _check(answer['data'])
+            return status, answer
+        except (SidecarLost, SidecarTimeout, SidecarUnreadable, SidecarFailed) as error:
+            error.job_id = body['jobId']  # for result() and job()
+            raise
 
     def _run(self, body: Dict[str, Any], deadline: sidecar__wire.Deadline) -> Tuple[int, Any]:
         while True:
@@ -223,14 +264,17 @@ class SidecarHelper:
         raise lost
 
     def _find(self, job_id: str, deadline: sidecar__wire.Deadline) -> Optional[Dict[str, Any]]:
-        """Returns the summary of a job, None if the Sidecar has none. Raises SidecarRefused if it
-        keeps no jobs.
+        """Returns the summary of a job of this key, None if the Sidecar has none. Raises
+        SidecarRefused if it keeps no jobs.
         """
         listed = self._query_once('GET', '/jobs', deadline).get('jobs')
         if not isinstance(listed, list):
             raise SidecarRefused('this Sidecar keeps no jobs')
-        return next((job for job in listed
-                     if isinstance(job, dict) and job.get('jobId') == job_id), None)
+        found = [job for job in listed if isinstance(job, dict) and job.get('jobId') == job_id]
+        if any('key' in job for job in found):  # an id is unique among the jobs of one key only
+            own = self._query_once('GET', '/actions', deadline).get('key')
+            found = [job for job in found if job.get('key') == own]
+        return found[0] if found else None
 
     def _resume(self, body: Dict[str, Any], deadline: sidecar__wire.Deadline) -> Tuple[int, Any]:
         """Returns what shell() returns, for a job that was accepted before."""
@@ -321,6 +365,50 @@ def output_bytes(data: Dict[str, Any], stream: str = 'stdout') -> bytes:
     return data[stream].encode('utf-8') if encoded is None else base64.b64decode(encoded)
 
 
+def func_labels(names: Mapping[str, Any], **labels: Any) -> Dict[str, Any]:
+    """Returns labels that say which script, function and task of Func a command is for.
+
+    `names` are the variables that Func gives a script: pass globals(). Those that this release of
+    Func does not give are left out. More labels are arguments: func_labels(globals(), user='a').
+    Func gives no user: pass one that your function knows.
+    """
+    known = {label: str(names[name])[:MAX_LABEL]
+             for label, name in FUNC_LABELS.items() if names.get(name)}
+    return dict(known, **labels)
+
+
+def _checked_labels(labels: Optional[Dict[str, Any]]) -> Optional[Dict[str, str]]:
+    """Returns labels with values as text; None if there are none."""
+    if labels is not None and not isinstance(labels, dict):
+        raise ValueError("labels must be a dict, such as {'user': 'alice'}")
+    if len(labels or ()) > MAX_LABELS:
+        raise ValueError('there may be at most %d labels' % MAX_LABELS)
+    for name, value in (labels or {}).items():
+        if not re.match(r'[a-z][a-z0-9_]{0,31}\Z', str(name)):
+            raise ValueError('%r cannot be the name of a label: use 1 to 32 lower-case letters, '
+                             "digits or '_', with a letter first" % name)
+        if isinstance(value, bool) or not isinstance(value, (str, int)):
+            raise ValueError('the value of the label %r must be a text or a whole number' % name)
+        if not 0 < len(str(value)) <= MAX_LABEL:
+            raise ValueError('the value of the label %r must have 1 to %d characters'
+                             % (name, MAX_LABEL))
+    return {name: str(value) for name, value in labels.items()} if labels else None
+
+
+def _merged(envs: Optional[Dict[str, Any]], variables: Dict[str, Any]) -> Optional[Dict[str, Any]]:
+    """Returns the variables of an action, from both ways to pass them."""
+    if envs is not None and not isinstance(envs, dict):
+        raise ValueError("envs of run() must be a dict, such as {'VERSION': 'v1.2'}")
+    for name in variables:
+        if not re.match(r'[A-Z_][A-Z0-9_]*\Z', name):
+            raise TypeError(
+                'run() has no argument %r: the variables of an action are arguments in upper case '
+                '(%s=…), or in envs={%r: …}' % (name, name.upper(), name))
+        if name in (envs or {}):
+            raise ValueError('the variable %r is given twice: as an argument, and in envs' % name)
+    return dict(envs or {}, **variables) or None
+
+
 def _with_repeated(answer: Any, repeated: Optional[bool] = None) -> Any:
     """Returns an answer to shell() whose data say whether its job was there before."""
     data = answer.get('data') if isinstance(answer, dict) else None
@@ -330,8 +418,16 @@ def _with_repeated(answer: Any, repeated: Optional[bool] = None) -> Any:
 
 
 def _check_same(known: Dict[str, Any], body: Dict[str, Any]) -> None:
-    """Raises if a known job is of another command. A summary has the start of its command."""
-    if not body['command'].startswith(str(known.get('command', ''))):
+    """Raises if a known job is of another command. A summary has its action, or the start of its
+    command.
+    """
+    given = body.get('action', body.get('command'))  # a command may be the name of an action
+    if 'action' in known:
+        same = known['action'] == given
+    else:
+        start = str(known.get('command', ''))
+        same = 'command' in body and given.startswith((start, start.rstrip('…') or start))
+    if not same:
         raise SidecarRefused('the job %s belongs to another command, and nothing was run: '
                              'use a fresh job_id' % body['jobId'], 422)
 
@@ -363,8 +459,9 @@ def _check(data: Dict[str, Any]) -> None:
 
 
 def _path(job_id: str) -> str:
-    if not re.match(r'[A-Za-z0-9_-]{1,64}\Z', job_id):
-        raise ValueError("a job id must be 1 to 64 letters, digits, '-' or '_'")
+    if not re.match(r'([a-z][a-z0-9_-]{0,31}:)?[A-Za-z0-9_-]{1,64}\Z', job_id):
+        raise ValueError("a job id must be 1 to 64 letters, digits, '-' or '_', after the name of "
+                         "a key and ':' for a job of another key")
     return '/jobs/' + job_id
 
 

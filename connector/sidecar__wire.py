@@ -27,6 +27,8 @@ MAX_MESSAGE = 2000  # characters of its message in an exception
 MAX_FOREIGN = 200  # characters of an answer that is not the Sidecar's
 MAX_DEPTH = 100  # levels of lists and objects in an answer; the Sidecar's own have 4
 MAX_DIGITS = 400  # of an integer
+FORBIDDEN = ('. The request was not carried out. What this key may do is in its [KEY.…] of '
+             '/etc/dataflux-func-sidecar on the host: let an operator change it, or use another key')
 NOT_KNOWN = 'it is not known whether the request was carried out'
 
 
@@ -101,8 +103,8 @@ class SigningKey:
             raise ValueError('the secret key is None: the environment variable does not exist in '
                              'Func, or the connector has no key')
         if not self.usable:
-            raise ValueError('the secret key is empty or not a text: '
-                             'use SECRET_KEY from /etc/dataflux-func-sidecar')
+            raise ValueError('the secret key is empty or not a text: use SECRET_KEY, or the SECRET '
+                             'of a [KEY.…], from /etc/dataflux-func-sidecar')
 
     def sign(self, method: str, path: str, nonce: str, timestamp: str, body: bytes) -> str:
         """Returns the signature of a request. It does not cover the query."""
@@ -368,6 +370,8 @@ def _refusal(response: http.client.HTTPResponse, raw: bytes, url: str) -> Sideca
         return lost_to(url, response.status, answer)
     text = 'the Sidecar answered with %d: %s' % (
         response.status, str(answer.get('message'))[:MAX_MESSAGE])
+    if response.status == 403:
+        text += FORBIDDEN
     if response.status != 503:
         return SidecarRefused(text, response.status)
     after = response.getheader('Retry-After', '')

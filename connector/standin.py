@@ -57,6 +57,13 @@ class StockHelper:
             return answer.status, json.loads(answer.read())
 
 
+class FormerStockHelper(StockHelper):
+    """The stock connector before 5.1.1, whose shell() works."""
+
+    def call(self, method, path=None, query=None, body=None, timeout=None):
+        return super().call(method, path, query, body)
+
+
 def http_request(path, headers, body):
     """Returns what _DFF_HTTP_REQUEST is for a request with these headers and this raw body."""
     return {'method': 'POST', 'originalUrl': path, 'body': json.loads(body),

@@ -35,6 +35,7 @@ class Documents(rig.DaemonCase):
     def test_every_example_runs(self):
         for document in ('README.md', 'connector.md'):
             scope, blocks = self.scope(), examples(document)
+            scope['_DFF_FUNC_ID'] = 'demo.deploy'
             self.assertGreaterEqual(len(blocks), 7, document)
             with contextlib.redirect_stdout(io.StringIO()) as printed:
                 for block in blocks:
@@ -42,10 +43,23 @@ class Documents(rig.DaemonCase):
                 self.assertEqual(scope['run']('Tom'), 'hello Tom\n')
                 scope['backup']()
                 job = scope['ask'](scope['start_backup']())
+                self.assertEqual(scope['deploy']('v1.2'), 'v1.2 to \n')
+                labels = self.helper.jobs()[0]['labels']
                 scope['cb']('out\n', '')
+            self.assertEqual(labels, {'func': 'demo.deploy', 'user': 'alice'})
             self.assertIn(job['state'], ('queued', 'running', 'ended'))
             self.assertEqual(scope['got']['stdout'], 'out\n')
             self.assertTrue(printed.getvalue().endswith(' 1 exited 0 out\n\n'), document)
+
+    def test_so_do_those_about_keys(self):
+        for document in ('keys.md', 'zh-CN-keys.md'):
+            func = standin.DFF({'sidecar': test_func.settings(secretKey=rig.key('deploy'))})
+            scope, blocks = {'DFF': func}, examples(document)
+            self.assertEqual(len(blocks), 2, document)
+            for block in blocks:
+                exec(compile(block, document, 'exec'), scope)
+            self.assertEqual(scope['deploy']('v1.2'), 'v1.2 to \n')
+            self.assertIsNone(scope['expiry']())
 
 
 if __name__ == '__main__':

@@ -13,6 +13,8 @@ import sidecar__helper
 import standin
 import test_callback
 
+PUBLISHED = ['run', 'follow', 'permissions', 'deploy', 'run_later', 'cb']  # of the example
+
 
 def settings(url=rig.URL, **more):
     """Returns the settings of a connector for a URL."""
@@ -172,7 +174,7 @@ class Example(rig.DaemonCase):
 
     def test_its_functions_are_published(self):
         with self.example() as (_, func):
-            self.assertEqual(list(func.published), ['run', 'follow', 'run_later', 'cb'])
+            self.assertEqual(list(func.published), PUBLISHED)
 
     def test_it_runs_a_command(self):
         with self.example() as (script, _):
@@ -185,6 +187,17 @@ class Example(rig.DaemonCase):
             with contextlib.redirect_stdout(io.StringIO()) as printed:
                 self.assertEqual(script.follow('echo 1; echo 2; exit 4'), 4)
         self.assertEqual(printed.getvalue(), '1\n2\n')
+
+    def test_it_runs_an_action(self):
+        with self.example() as (script, func):
+            self.assertEqual(script.permissions()['key'], 'default')
+            func.connectors['sidecar'] = settings(secretKey=rig.key('deploy'))
+            self.assertEqual(script.permissions()['key'], 'deploy')
+            script._DFF_FUNC_ID = 'sidecar__example.deploy'  # as Func does
+            self.assertEqual(script.deploy('v1.3'), 'v1.3 to \n')
+            self.assertEqual(self.helper.jobs()[0]['labels'], {'func': 'sidecar__example.deploy'})
+            with self.assertRaisesRegex(Exception, r'400.*VERSION.*v\[0-9\]'):
+                script.deploy('1.3')
 
     def test_its_callback_function_verifies_the_call(self):
         with test_callback.receiver() as (taken, url), self.example(url) as (script, _):

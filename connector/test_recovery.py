@@ -45,6 +45,13 @@ class BrokenConnections(rig.DaemonCase):
         self.assertEqual(len(relay.posts()), 1)
         self.assertRunOnce(path)
 
+    def test_a_command_that_is_longer_than_what_is_listed_of_it_is_known_again(self):
+        path, mark = self.new_marker()
+        with self.relayed('lose') as (relay, helper):
+            _, result = helper.shell('%s; echo %s' % (mark, 'ä' * 150))
+        self.assertEqual((result['data']['stdout'], len(relay.posts())), ('ä' * 150 + '\n', 1))
+        self.assertRunOnce(path)
+
     def test_an_answer_that_was_cut_short_is_had_whole(self):
         path, mark = self.new_marker()
         with self.relayed('cut') as (relay, helper):
