@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"dataflux-func-sidecar/exec"
 	"dataflux-func-sidecar/internal/policy"
@@ -97,7 +96,7 @@ func (s *shell) listActions(call verifiedCall, st *stream) error {
 		Key: call.key.Name, AnyCommand: call.key.AnyCommand, Actions: []listedAction{},
 	}
 	if !call.key.Expires.IsZero() {
-		text := call.key.Expires.UTC().Format(time.RFC3339)
+		text := call.key.Expires.UTC().Format(timeFormat)
 		list.ExpiresAt = &text
 	}
 	for _, a := range s.policy.ActionsOf(call.key) {
