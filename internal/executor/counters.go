@@ -43,7 +43,7 @@ type counters struct {
 }
 
 func newCounters(version string) *counters {
-	statuses, names := []uint16{200, 400, 401, 404, 405, 409, 413, 415, 422, 500, 503}, []string{}
+	statuses, names := []uint16{200, 400, 401, 403, 404, 405, 409, 413, 415, 422, 500, 503}, []string{}
 	for _, status := range statuses {
 		names = append(names, fmt.Sprint(status))
 	}
