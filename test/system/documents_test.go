@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"dataflux-func-sidecar/test/testkit"
 )
 
 // top is the root of the repository, relative to this package.
@@ -85,4 +87,32 @@ func anchors(text string) []string {
 		names = append(names, explicit[0])
 	}
 	return names
+}
+
+// The configuration that the page about keys lets a reader append is one, in both languages.
+func TestDocuments_ActionsOfKeysPage(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"docs/keys.md", "docs/zh-CN/keys.md"} {
+		blocks := found(document(t, name), "(?s)```toml\n(.*?)```")
+		if len(blocks) != 1 {
+			t.Fatalf("%s: got %d blocks of TOML, want 1", name, len(blocks))
+		}
+		text := "SECRET_KEY = \"" + givenKey + "\"\n" + blocks[0][0] + `
+[KEY.deploy]
+SECRET = "canary-deploy-0123456789"
+ACTIONS = ["deploy", "hostname"]
+
+[KEY.monitor]
+SECRET = "canary-monitor-0123456789"
+ACTIONS = ["status"]
+`
+		path := filepath.Join(t.TempDir(), "config")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		status, out, stderr := testkit.Run(t, "", "check", "--config-only", "--config", path, "--user", "nobody")
+		if status != 0 {
+			t.Errorf("%s: got status %d, want 0\n%s%s", name, status, out, stderr)
+		}
+	}
 }
