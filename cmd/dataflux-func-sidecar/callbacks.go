@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -95,27 +94,17 @@ func (o callbacksOptions) list(ctx context.Context, c *client.Client, to *output
 
 // printCallbacks writes a table, whose lines are cut to width columns if that is positive.
 func printCallbacks(to io.Writer, callbacks []client.Callback, now time.Time, width int) error {
-	var text strings.Builder
-	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "ID\tRECEIVER\tATTEMPTS\tNEXT\tEXPIRES\tLAST ERROR")
-	for _, c := range callbacks {
-		next, failure := c.State, "-"
-		if !c.NextAttemptAt.IsZero() {
-			next = "in " + roundDuration(c.NextAttemptAt.Sub(now))
+	return printTable(to, width, func(table *tabwriter.Writer) {
+		fmt.Fprintln(table, "ID\tRECEIVER\tATTEMPTS\tNEXT\tEXPIRES\tLAST ERROR")
+		for _, c := range callbacks {
+			next := c.State
+			if !c.NextAttemptAt.IsZero() {
+				next = "in " + roundDuration(c.NextAttemptAt.Sub(now))
+			}
+			fmt.Fprintf(table, "%s\t%s\t%d\t%s\tin %s\t%s\n", c.JobID, c.Receiver, c.Attempts,
+				next, roundDuration(c.ExpiresAt.Sub(now)), orDash(c.LastError))
 		}
-		if c.LastError != "" {
-			failure = c.LastError
-		}
-		fmt.Fprintf(table, "%s\t%s\t%d\t%s\tin %s\t%s\n", c.JobID, c.Receiver, c.Attempts, next,
-			roundDuration(c.ExpiresAt.Sub(now)), failure)
-	}
-	_ = table.Flush() // a strings.Builder takes all
-	for line := range strings.Lines(text.String()) {
-		if _, err := fmt.Fprintln(to, fit(strings.TrimSuffix(line, "\n"), width)); err != nil {
-			return err
-		}
-	}
-	return nil
+	})
 }
 
 // change sends or drops every callback that was named.
