@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -226,4 +227,37 @@ func TestNamedKey_EditsKeepEveryOtherByte(t *testing.T) {
 			t.Fatalf("seed %d: add to and drop from %q: got %q, %v", seed, want, again, err)
 		}
 	}
+}
+
+// FuzzNamedKey_Edits edits any text. An edit fails, or changes the one key alone.
+func FuzzNamedKey_Edits(f *testing.F) {
+	for seed := range uint64(20) {
+		f.Add(joined(randomFile(rand.New(rand.NewPCG(seed, 1)), `["o", 'p']`), true))
+	}
+	f.Add([]byte("KEY={a={SECRET='o'}}\n"))
+	f.Add([]byte("[KEY]\na.SECRET='o'\n[[KEY.b]]\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		before, err := decode("f", data)
+		if err != nil {
+			return
+		}
+		for name, edit := range map[string]func() ([]byte, error){
+			"add":      func() ([]byte, error) { return AddNamedKey("f", data, "a", NamedKeyText{Secret: Key("s")}) },
+			"rotate":   func() ([]byte, error) { return RotateNamedKey("f", data, "a", Key("s")) },
+			"drop old": func() ([]byte, error) { return DropOldSecret("f", data, "a") },
+			"drop":     func() ([]byte, error) { return DropNamedKey("f", data, "a") },
+		} {
+			got, err := edit()
+			if err != nil {
+				continue
+			}
+			after, err := decode("f", got)
+			if err != nil || !reflect.DeepEqual(before.without("a"), after.without("a")) {
+				t.Errorf("%s of %q: got %q, %v", name, data, got, err)
+			}
+			if _, there := after.tablesIn("KEY")["a"]; there == (name == "drop") {
+				t.Errorf("%s of %q: got %q", name, data, got)
+			}
+		}
+	})
 }
