@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -85,24 +86,43 @@ func (o callbacksOptions) list(ctx context.Context, c *client.Client, to *output
 	}
 	if o.quiet {
 		for _, c := range callbacks {
-			fmt.Fprintln(to, c.JobID)
+			fmt.Fprintln(to, reference(job(c), jobsOf(callbacks)))
 		}
 		return nil
 	}
 	return printCallbacks(to, callbacks, time.Now(), columns(to.to))
 }
 
-// printCallbacks writes a table, whose lines are cut to width columns if that is positive.
+// job is the job of a callback, as far as that names it.
+func job(c client.Callback) client.Job { return client.Job{JobID: c.JobID, Key: c.Key} }
+
+func jobsOf(callbacks []client.Callback) (jobs []client.Job) {
+	for _, c := range callbacks {
+		jobs = append(jobs, job(c))
+	}
+	return jobs
+}
+
+// printCallbacks writes a table, whose lines are cut to width columns if that is positive. Keys are
+// shown if there is a callback of another key than the default one.
 func printCallbacks(to io.Writer, callbacks []client.Callback, now time.Time, width int) error {
+	named := slices.ContainsFunc(jobsOf(callbacks), ofNamedKey)
 	return printTable(to, width, func(table *tabwriter.Writer) {
-		fmt.Fprintln(table, "ID\tRECEIVER\tATTEMPTS\tNEXT\tEXPIRES\tLAST ERROR")
+		header, key := "ID", ""
+		if named {
+			header += "\tKEY"
+		}
+		fmt.Fprintln(table, header+"\tRECEIVER\tATTEMPTS\tNEXT\tEXPIRES\tLAST ERROR")
 		for _, c := range callbacks {
 			next := c.State
 			if !c.NextAttemptAt.IsZero() {
 				next = "in " + roundDuration(c.NextAttemptAt.Sub(now))
 			}
-			fmt.Fprintf(table, "%s\t%s\t%d\t%s\tin %s\t%s\n", c.JobID, c.Receiver, c.Attempts,
-				next, roundDuration(c.ExpiresAt.Sub(now)), orDash(c.LastError))
+			if named {
+				key = "\t" + orDash(c.Key)
+			}
+			fmt.Fprintf(table, "%s%s\t%s\t%d\t%s\tin %s\t%s\n", c.JobID, key, c.Receiver,
+				c.Attempts, next, roundDuration(c.ExpiresAt.Sub(now)), orDash(c.LastError))
 		}
 	})
 }

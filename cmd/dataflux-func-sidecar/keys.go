@@ -32,7 +32,7 @@ type listedKey struct {
 	ExpiresAt  *time.Time `json:"expiresAt"`
 	Expired    bool       `json:"expired"`
 	Jobs       string     `json:"jobs"`    // own or all
-	Secrets    int        `json:"secrets"` // two during a rotation; of default also more
+	Secrets    int        `json:"secrets"` // 2 during a rotation; 0: they could not be read
 	LastUse    *time.Time `json:"lastUse"` // nil: not known
 }
 
@@ -44,7 +44,7 @@ func runKeys(args []string, t terminal) int {
 	if err := t.parseOptions(flags, args); err != nil {
 		return t.misused("keys", err, statusUsage)
 	}
-	settings, err := config.Load(*path)
+	settings, err := t.loadWithoutSecrets(*path)
 	if err != nil {
 		t.sayErrors(err)
 		return statusError
@@ -66,6 +66,27 @@ func runKeys(args []string, t terminal) int {
 		_ = printKeys(t.stdout, listed, now, columns(t.stdout.to)) // stdout keeps the error
 	}
 	return 0
+}
+
+// loadWithoutSecrets is config.Load, and only warns of files that hold secrets: credentials of the
+// service are there while it runs, and the list shows none.
+func (t terminal) loadWithoutSecrets(path string) (config.Config, error) {
+	settings, err := config.Load(path)
+	if err == nil {
+		return settings, nil
+	}
+	text, _, unread := config.Read(path)
+	if unread != nil {
+		return config.Config{}, err
+	}
+	settings, invalid := config.Parse(path, text)
+	if invalid != nil {
+		return config.Config{}, err
+	}
+	for _, fault := range config.Failures(err) {
+		t.warn("%s", splitHint(fault))
+	}
+	return settings, nil
 }
 
 // listKeys returns the keys by name, the default one first.

@@ -222,6 +222,9 @@ func TestKeys_List(t *testing.T) {
 	}
 	with = []string{"PATH=/nonexistent"} // no journalctl
 	wantAll(t, list().stdout, "\nci       deploy       anywhere  never    own   -\n")
+	p.write("SECRET_KEY='" + givenKey + "'\n[KEY.cred]\nSECRET_FILE='missing'\n")
+	s = list("--quiet") // only a warning: the service may not run, and has the credential only then
+	s.want(t, 0, "default\ncred\n", "warning: "+p.path+": KEY.cred: SECRET_FILE: there is no credential")
 	p.write("SECRET_KEY=''\n")
 	list().want(t, 1, "", "line 1, column 1: SECRET_KEY")
 	list("x").want(t, 2, "", "it takes no arguments")
