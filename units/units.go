@@ -4,12 +4,14 @@ package units
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -70,12 +72,7 @@ func Control(limit time.Duration, args ...string) error {
 // Role is the user id of the daemon, negative if commands have the same one. Entries of other users
 // do not count: those of commands are of the same unit, and can say anything.
 func LastEntry(role int, marks ...string) string {
-	args := []string{
-		"--unit=" + Service, "--lines=1000", "--output=cat", "--no-pager", "--quiet",
-	}
-	if role >= 0 {
-		args = append(args, "_UID=0", "_UID="+strconv.Itoa(role))
-	}
+	args := append(ofDaemon(role), "--lines=1000", "--output=cat")
 	out, _ := run(showTimeout, "journalctl", args...)
 	last := ""
 	for line := range strings.Lines(out) {
@@ -86,6 +83,71 @@ func LastEntry(role int, marks ...string) string {
 	return last
 }
 
+const (
+	lastTimesLimit = 10 * time.Second // for all values together
+	lastTimesJobs  = 4                // questions at the same time
+)
+
+// LastTimes returns when the service last wrote an entry to the journal with each value of a field.
+// A value without an entry, or whose answer does not come within 10 seconds for all, is left out.
+// role is as for LastEntry.
+//
+// Each value is a question of its own. The journal has an index by value, so that the last entry is
+// found without a search, also if it is a year old; one question for all values would have to read
+// every entry since.
+func LastTimes(role int, field string, values []string) map[string]time.Time {
+	ctx, stop := context.WithTimeout(context.Background(), lastTimesLimit)
+	defer stop()
+	return lastTimes(ctx, role, field, values)
+}
+
+func lastTimes(
+	ctx context.Context, role int, field string, values []string,
+) map[string]time.Time {
+	var lock sync.Mutex
+	times := map[string]time.Time{}
+	var asking sync.WaitGroup
+	free := make(chan struct{}, lastTimesJobs)
+	for _, value := range values {
+		free <- struct{}{}
+		asking.Go(func() {
+			defer func() { <-free }()
+			args := append(ofDaemon(role), field+"="+value, "--lines=1", "--output=json",
+				"--output-fields="+field)
+			out, err := output(ctx, "journalctl", args...)
+			at, found := entryTime(out)
+			if err == nil && found {
+				lock.Lock()
+				times[value] = at
+				lock.Unlock()
+			}
+		})
+	}
+	asking.Wait()
+	return times
+}
+
+// entryTime returns the time of an entry in the JSON form of journalctl.
+func entryTime(text string) (time.Time, bool) {
+	var entry struct {
+		Microseconds string `json:"__REALTIME_TIMESTAMP"`
+	}
+	if json.Unmarshal([]byte(text), &entry) != nil {
+		return time.Time{}, false
+	}
+	microseconds, err := strconv.ParseInt(entry.Microseconds, 10, 64)
+	return time.UnixMicro(microseconds), err == nil
+}
+
+// ofDaemon are the arguments of journalctl for entries that the daemon wrote: see LastEntry.
+func ofDaemon(role int) []string {
+	args := []string{"--unit=" + Service, "--no-pager", "--quiet"}
+	if role >= 0 {
+		args = append(args, "_UID=0", "_UID="+strconv.Itoa(role))
+	}
+	return args
+}
+
 // run returns the standard output of a program. Its error has the standard error.
 func run(limit time.Duration, name string, args ...string) (string, error) {
 	ctx := context.Background()
@@ -94,8 +156,14 @@ func run(limit time.Duration, name string, args ...string) (string, error) {
 		defer cancel()
 		ctx = limited
 	}
+	return output(ctx, name, args...)
+}
+
+// output is run until a context ends.
+func output(ctx context.Context, name string, args ...string) (string, error) {
 	command := exec.CommandContext(ctx, name, args...)
 	command.Env = []string{"LC_ALL=C"} // no more than needed: the environment may hold a key
+	command.WaitDelay = time.Second    // a child of it may keep its output open
 	out, err := command.Output()
 	if failed, ok := errors.AsType[*exec.ExitError](err); ok {
 		err = fmt.Errorf("%w: %s", err, strings.TrimSpace(string(failed.Stderr)))

@@ -1,6 +1,7 @@
 package units
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -80,5 +81,41 @@ func TestProperties_StopTimeout(t *testing.T) {
 		if got := (Properties{"TimeoutStopUSec": text}).StopTimeout(); got != want {
 			t.Errorf("%q: got %s, want %s", text, got, want)
 		}
+	}
+}
+
+// journalctl puts a script of that name first in PATH.
+func journalctl(t *testing.T, script string) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "journalctl"), []byte("#!/bin/sh\n"+script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+}
+
+func TestLastTimes(t *testing.T) {
+	journalctl(t, `case " $* " in
+*" --unit=dataflux-func-sidecar.service "*" _UID=0 _UID=7 F=often --lines=1 "*)
+	echo '{"__REALTIME_TIMESTAMP":"1764547200123456","F":"often"}' ;;
+*" F=broken "*) echo '{"__REALTIME_TIMESTAMP":' ;;
+*" F=failed "*) echo '{"__REALTIME_TIMESTAMP":"1764547200123456"}'; exit 1 ;;
+esac`)
+	got := LastTimes(7, "F", []string{"never", "often", "broken", "failed"})
+	want := map[string]time.Time{"often": time.UnixMicro(1764547200123456)}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// One that hangs costs no more than the bound, for all values together.
+func TestLastTimes_Bounded(t *testing.T) {
+	journalctl(t, "exec sleep 60")
+	ctx, stop := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer stop()
+	began := time.Now()
+	got := lastTimes(ctx, -1, "F", make([]string, 100))
+	if took := time.Since(began); len(got) != 0 || took > 50*time.Second {
+		t.Errorf("got %v after %s, want nothing before the end of the program", got, took)
 	}
 }

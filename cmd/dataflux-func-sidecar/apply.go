@@ -210,7 +210,8 @@ func hasCommand(name string) bool {
 }
 
 // changedFiles lists what is newer than the last look of the service: configuration, certificate
-// and key, by the time of the inode, and a program that is not the one that it executes.
+// and key, and secrets in files, by the time of the inode, and a program that is not the one that
+// it executes.
 func (a *applier) changedFiles() (changed []string) {
 	service := a.shown[units.Service]
 	if program := service.Program(); program != "" {
@@ -221,7 +222,13 @@ func (a *applier) changedFiles() (changed []string) {
 		}
 	}
 	read, known := check.LastRead(service, stateDirectory())
-	for _, path := range []string{a.config, a.settings.TLSCertificate, a.settings.TLSKey} {
+	paths := []string{a.config, a.settings.TLSCertificate, a.settings.TLSKey}
+	for _, key := range a.settings.NamedKeys {
+		if key.SecretFile != "" {
+			paths = append(paths, key.SecretPath())
+		}
+	}
+	for _, path := range paths {
 		if path == "" {
 			continue
 		}

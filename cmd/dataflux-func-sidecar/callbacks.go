@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -86,36 +86,45 @@ func (o callbacksOptions) list(ctx context.Context, c *client.Client, to *output
 	}
 	if o.quiet {
 		for _, c := range callbacks {
-			fmt.Fprintln(to, c.JobID)
+			fmt.Fprintln(to, reference(job(c), jobsOf(callbacks)))
 		}
 		return nil
 	}
 	return printCallbacks(to, callbacks, time.Now(), columns(to.to))
 }
 
-// printCallbacks writes a table, whose lines are cut to width columns if that is positive.
-func printCallbacks(to io.Writer, callbacks []client.Callback, now time.Time, width int) error {
-	var text strings.Builder
-	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "ID\tRECEIVER\tATTEMPTS\tNEXT\tEXPIRES\tLAST ERROR")
+// job is the job of a callback, as far as that names it.
+func job(c client.Callback) client.Job { return client.Job{JobID: c.JobID, Key: c.Key} }
+
+func jobsOf(callbacks []client.Callback) (jobs []client.Job) {
 	for _, c := range callbacks {
-		next, failure := c.State, "-"
-		if !c.NextAttemptAt.IsZero() {
-			next = "in " + roundDuration(c.NextAttemptAt.Sub(now))
-		}
-		if c.LastError != "" {
-			failure = c.LastError
-		}
-		fmt.Fprintf(table, "%s\t%s\t%d\t%s\tin %s\t%s\n", c.JobID, c.Receiver, c.Attempts, next,
-			roundDuration(c.ExpiresAt.Sub(now)), failure)
+		jobs = append(jobs, job(c))
 	}
-	_ = table.Flush() // a strings.Builder takes all
-	for line := range strings.Lines(text.String()) {
-		if _, err := fmt.Fprintln(to, fit(strings.TrimSuffix(line, "\n"), width)); err != nil {
-			return err
+	return jobs
+}
+
+// printCallbacks writes a table, whose lines are cut to width columns if that is positive. Keys are
+// shown if there is a callback of another key than the default one.
+func printCallbacks(to io.Writer, callbacks []client.Callback, now time.Time, width int) error {
+	named := slices.ContainsFunc(jobsOf(callbacks), ofNamedKey)
+	return printTable(to, width, func(table *tabwriter.Writer) {
+		header, key := "ID", ""
+		if named {
+			header += "\tKEY"
 		}
-	}
-	return nil
+		fmt.Fprintln(table, header+"\tRECEIVER\tATTEMPTS\tNEXT\tEXPIRES\tLAST ERROR")
+		for _, c := range callbacks {
+			next := c.State
+			if !c.NextAttemptAt.IsZero() {
+				next = "in " + roundDuration(c.NextAttemptAt.Sub(now))
+			}
+			if named {
+				key = "\t" + orDash(c.Key)
+			}
+			fmt.Fprintf(table, "%s%s\t%s\t%d\t%s\tin %s\t%s\n", c.JobID, key, c.Receiver,
+				c.Attempts, next, roundDuration(c.ExpiresAt.Sub(now)), orDash(c.LastError))
+		}
+	})
 }
 
 // change sends or drops every callback that was named.

@@ -44,9 +44,12 @@ func table() []group {
 			{"reload", "apply configuration and program, and end nothing", runReload},
 			{"check", "examine configuration, installation and service", runCheck},
 			{"configure", "write the configuration, tell systemd the addresses", runConfigure},
+			{"keys", "list the keys of the configuration, without secrets", runKeys},
 		}},
 		{"Call a Sidecar, of this host or another", []subcommand{
 			{"shell", "run a command", runShell},
+			{"run", "run an action, a command that the Sidecar names", runRun},
+			{"actions", "list the actions that a key may run", runActions},
 			{"jobs", "list jobs, or show one", runJobs},
 			{"logs", "print the output of a job, or follow it", runLogs},
 			{"wait", "wait for the end of a job", runWait},

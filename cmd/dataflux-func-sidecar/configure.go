@@ -23,17 +23,19 @@ const configureUsage = `configure [OPTIONS]
 Creates the configuration with a generated key, or amends the existing one, and tells systemd the
 addresses of BIND, and the time that a stop may take. Without an option that changes it, a value
 stays as it is. With --apply the service follows at once, in the way that the change needs: nothing,
-a reload, or a restart.`
+a reload, or a restart.
+
+  dataflux-func-sidecar configure --add-key deploy --actions deploy,status --apply
+  dataflux-func-sidecar configure --rotate-key deploy --apply`
 
 // configureOptions are what the command line asks for.
 type configureOptions struct {
-	path         string
-	unitDir      string // empty: no systemd
-	bindGiven    bool
-	bind         []config.Address // of --bind
-	key          config.Key       // of standard input; nil: none was given
-	addKey       bool
-	dropKey      string // first or last; empty: none
+	path      string
+	unitDir   string // empty: no systemd
+	bindGiven bool
+	bind      []config.Address // of --bind
+	key       config.Key       // of standard input; nil: none was given
+	keyOptions
 	printSummary bool
 	apply        bool
 }
@@ -49,22 +51,17 @@ func runConfigure(args []string, t terminal) int {
 	bind := flags.String("bind", "", "`ADDRESSES` to listen on, separated by commas")
 	keyOnStdin := flags.Bool("secret-key-stdin", false,
 		"read the Secret Key as one line from standard input")
-	flags.BoolVar(&o.addKey, "add-key", false,
-		"add a key, which is generated and printed unless you give it; the present one stays")
-	flags.Func("drop-key", "remove the `first|last` key of SECRET_KEY, as they stand in the file",
-		func(value string) error {
-			if o.dropKey = value; value != "first" && value != "last" {
-				return errors.New("write first or last, as the keys stand in the file")
-			}
-			return nil
-		})
+	o.registerKeys(flags)
 	flags.BoolVar(&o.printSummary, "print-summary", false,
 		"print addresses and Secret Key on standard output at the end")
 	flags.BoolVar(&o.apply, "apply", false,
 		"make systemd and the service follow, also a file that was edited by hand")
-	err := t.parseOptions(flags, args)
+	err := t.parseOptions(flags, o.takeNameToAdd(args))
 	if errors.Is(err, errArguments) {
 		err = fmt.Errorf("%w: give the key with --secret-key-stdin", err)
+	}
+	if err == nil {
+		err = o.keyOptions.check()
 	}
 	if err == nil && o.apply && (o.path != defaultConfig || o.unitDir != defaultUnitDir) {
 		err = errors.New("--apply is for the installed service, not with --config or --unit-dir")
@@ -120,7 +117,7 @@ func (t terminal) sayErrors(err error) {
 func summary(c config.Config) string {
 	bind := config.JoinBind(c.Bind)
 	return "Bind:\n    " + bind + "\n" +
-		"Secret Key:\n    " + string(c.Keys[0]) + "\n" +
+		"Secret Key:\n    " + firstKey(c) + "\n" +
 		"To shutdown:\n    sudo systemctl stop dataflux-func-sidecar\n" +
 		"To start:\n    sudo systemctl start dataflux-func-sidecar\n" +
 		"\nNow open " + bind + " and have fun!\n"
@@ -134,7 +131,8 @@ type configurer struct {
 	original          original
 	result            config.Config // what the configuration says in the end
 	bindNote, keyNote string        // what was done with BIND and SECRET_KEY
-	added             config.Key    // nil: none
+	namedNote         string        // what was done with a named key; empty: nothing
+	added             config.Key    // a generated one; nil: none
 }
 
 // original is a configuration of the original Sidecar that is converted.
@@ -170,15 +168,7 @@ func (c *configurer) run() error {
 	if err := c.writeConfig(); err != nil {
 		return err
 	}
-	for _, key := range c.result.Keys {
-		if len(key) < config.ShortKey {
-			c.note("warning: a Secret Key has fewer than %d bytes: a longer one is harder to guess",
-				config.ShortKey)
-		}
-		if doubt := key.Doubt(); doubt != "" {
-			c.note("warning: a Secret Key %s: compare it with the one in DataFlux Func", doubt)
-		}
-	}
+	c.warnOfKeys()
 	c.warnOfBridge()
 	c.warnOfAbsent()
 	if c.unitDir == "" {
@@ -196,7 +186,7 @@ func (c *configurer) writeConfig() error {
 		c.path = target // a rename would replace the link, not the file
 	}
 	data, info, err := config.Read(c.path)
-	if errors.Is(err, os.ErrNotExist) && c.dropKey == "" {
+	if errors.Is(err, os.ErrNotExist) && c.dropKey == "" && len(c.named.edits) == 0 {
 		return c.create()
 	}
 	if err != nil {
@@ -222,6 +212,9 @@ func (c *configurer) writeConfig() error {
 	c.noteOriginal()
 	c.note("BIND: %s: %s", c.bindNote, config.JoinBind(c.result.Bind))
 	c.note("SECRET_KEY: %s", c.keyNote)
+	if c.namedNote != "" {
+		c.note("KEY.%s: %s", c.named.name, c.namedNote)
+	}
 	if config.CheckMode(c.path, info) != nil {
 		c.note("warning: %s had mode %04o and has 0600 now; other users may know the key: "+
 			"set a new one", c.path, info.Mode().Perm())
@@ -295,36 +288,6 @@ func (c *configurer) amendBind(data []byte) ([]byte, error) {
 	}
 	c.bindNote = "set"
 	return config.Set(c.path, data, "BIND", config.JoinBind(c.bind))
-}
-
-func (c *configurer) amendKey(data []byte) ([]byte, error) {
-	set, err := config.Has(c.path, data, "SECRET_KEY")
-	if err != nil {
-		return nil, err
-	}
-	switch {
-	case set && (c.addKey || c.dropKey != ""):
-		return c.rotateKeys(data)
-	case c.dropKey != "":
-		return nil, errors.New("SECRET_KEY holds no key to drop; hint: leave --drop-key out")
-	}
-	c.keyNote = "kept"
-	if c.key == nil && set {
-		return data, nil
-	}
-	old, err := config.Parse(c.path, data)
-	if err == nil && len(old.Keys) == 1 && bytes.Equal(old.Keys[0], c.key) {
-		return data, nil
-	}
-	key := c.key
-	c.keyNote = "set to the given one"
-	if key == nil {
-		key, c.keyNote = config.NewKey(), "generated"
-		if c.addKey {
-			c.added = key
-		}
-	}
-	return config.Set(c.path, data, "SECRET_KEY", string(key))
 }
 
 // replace writes the amended file, and closes it to other users.

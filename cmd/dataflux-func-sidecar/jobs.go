@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -13,6 +14,7 @@ import (
 
 	"dataflux-func-sidecar/internal/client"
 	"dataflux-func-sidecar/internal/escape"
+	"dataflux-func-sidecar/internal/policy"
 )
 
 // maxAnswerTime bounds requests that the Sidecar answers at once.
@@ -63,10 +65,11 @@ func parseJobs(args []string, t terminal) (jobsOptions, error) {
 }
 
 func checkJobID(id string) error {
-	if client.IsJobID(id) {
+	if client.IsJobReference(id) {
 		return nil
 	}
-	return fmt.Errorf("%q is no ID of a job: these have 1 to 64 letters, digits, '-' or '_'", id)
+	return fmt.Errorf("%q is no ID of a job: these have 1 to 64 letters, digits, '-' or '_'; "+
+		"KEY:ID is a job of another key", id)
 }
 
 func runJobs(args []string, t terminal) int {
@@ -110,18 +113,30 @@ func (o jobsOptions) show(ctx context.Context, c *client.Client, to *output) err
 		}
 		return printJob(to, job, time.Now())
 	}
-	jobs, err := c.Jobs(ctx)
+	all, err := c.Jobs(ctx)
 	if err != nil {
 		return err
 	}
-	jobs = slices.DeleteFunc(jobs, func(j client.Job) bool { return !o.lists(j, time.Now()) })
+	jobs := slices.DeleteFunc(slices.Clone(all), func(j client.Job) bool {
+		return !o.lists(j, time.Now())
+	})
 	if o.quiet {
 		for _, j := range jobs {
-			fmt.Fprintln(to, j.JobID)
+			fmt.Fprintln(to, reference(j, all))
 		}
 		return nil
 	}
 	return printJobs(to, jobs, time.Now(), columns(to.to))
+}
+
+// reference names a job for the next command: KEY:ID if jobs of several keys have the id.
+func reference(job client.Job, all []client.Job) string {
+	for _, other := range all {
+		if other.JobID == job.JobID && other.Key != job.Key {
+			return job.FullID()
+		}
+	}
+	return job.JobID
 }
 
 // lists returns whether the list is to have the job.
@@ -163,25 +178,30 @@ func (o jobsOptions) filterJSON(data json.RawMessage, now time.Time) (json.RawMe
 	return escape.JSON(filtered), err
 }
 
-// printJobs writes a table. The long texts are last. Width is that of the terminal in columns; if
-// it is not positive, nothing is cut.
+// printJobs writes a table. The long texts are last. Keys and actions are shown if there is a job
+// of another key than the default one.
 func printJobs(to io.Writer, jobs []client.Job, now time.Time, width int) error {
-	var text strings.Builder
-	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "ID\tSTATE\tAGE\tDURATION\tEXIT\tCOMMAND")
-	for _, j := range jobs {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", j.JobID, j.State,
-			roundDuration(now.Sub(j.AcceptedAt)), jobDuration(j, now), j.Ending(), lastColumn(j))
-	}
-	_ = table.Flush() // to memory
-	var err error
-	for line := range strings.Lines(text.String()) {
-		if _, err = fmt.Fprintln(to, fit(strings.TrimSuffix(line, "\n"), width)); err != nil {
-			break
+	named := slices.ContainsFunc(jobs, ofNamedKey)
+	return printTable(to, width, func(table *tabwriter.Writer) {
+		header, ofKey := "ID\tSTATE", ""
+		if named {
+			header += "\tKEY\tACTION"
 		}
-	}
-	return err
+		fmt.Fprintln(table, header+"\tAGE\tDURATION\tEXIT\tCOMMAND")
+		for _, j := range jobs {
+			if named {
+				ofKey = "\t" + orDash(j.Key) + "\t" + orDash(j.Action)
+			}
+			fmt.Fprintf(table, "%s\t%s%s\t%s\t%s\t%s\t%s\n", j.JobID, j.State, ofKey,
+				roundDuration(now.Sub(j.AcceptedAt)), jobDuration(j, now), j.Ending(),
+				lastColumn(j))
+		}
+	})
 }
+
+// ofNamedKey reports whether a job is of another key than SECRET_KEY. A Sidecar of an earlier
+// release names no key.
+func ofNamedKey(j client.Job) bool { return j.Key != "" && j.Key != policy.DefaultKey }
 
 // lastColumn is the command, or why it was not started.
 func lastColumn(j client.Job) string {
@@ -196,6 +216,9 @@ func printJob(to io.Writer, j client.Job, now time.Time) error {
 	table := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	for _, line := range []struct{ name, text string }{
 		{"Job", j.JobID},
+		{"Key", keyOf(j)},
+		{"Action", j.Action},
+		{"Labels", labels(j.Labels)},
 		{"Command", j.Command},
 		{"State", j.State},
 		{"Accepted", formatTime(j.AcceptedAt)},
@@ -213,6 +236,22 @@ func printJob(to io.Writer, j client.Job, now time.Time) error {
 		}
 	}
 	return table.Flush()
+}
+
+// keyOf is empty for the default key.
+func keyOf(j client.Job) string {
+	if ofNamedKey(j) {
+		return j.Key
+	}
+	return ""
+}
+
+func labels(all client.Labels) string {
+	var texts []string
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		texts = append(texts, name+"="+all[name])
+	}
+	return strings.Join(texts, " ")
 }
 
 func formatBytes(bytes int64, cut bool) string {

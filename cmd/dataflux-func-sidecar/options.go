@@ -134,12 +134,14 @@ func given(flags *flag.FlagSet, name string) (found bool) {
 	return found
 }
 
+var errEmpty = errors.New("it is empty: give it a value, or leave the option out")
+
 // nonEmpty is the value of an option that must not be empty: an unset variable in a script must not
 // select the default, which may be another host.
 func nonEmpty(to *string) func(string) error {
 	return func(value string) error {
 		if value == "" {
-			return errors.New("it is empty: give it a value, or leave the option out")
+			return errEmpty
 		}
 		*to = value
 		return nil

@@ -3,13 +3,17 @@ package main
 import (
 	"bytes"
 	"crypto/x509"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 
 	"dataflux-func-sidecar/internal/client"
 	"dataflux-func-sidecar/internal/config"
+	"dataflux-func-sidecar/internal/policy"
 )
 
 // keyVariable is the environment variable that has the key where there is no configuration, as in a
@@ -19,8 +23,8 @@ const keyVariable = "SIDECAR_SECRET_KEY"
 // targetOptions say which Sidecar is called, and where the key comes from. The key is never an
 // argument, as ps shows arguments to every user.
 type targetOptions struct {
-	url, config, keyFile, ca string
-	configGiven, quiet       bool
+	url, config, keyName, keyFile, ca string
+	configGiven, quiet                bool
 }
 
 func (o *targetOptions) register(flags *flag.FlagSet) {
@@ -36,6 +40,8 @@ func (o *targetOptions) registerKey(flags *flag.FlagSet, configText string) {
 		o.config, o.configGiven = path, true
 		return nil
 	})
+	flags.Func("key", "`NAME` of the key of the configuration whose secret signs"+
+		" (default: that of SECRET_KEY)", nonEmpty(&o.keyName))
 	flags.Func("secret-key-file", "`FILE` with the key alone, - for standard input (default: "+
 		keyVariable+" of the environment, else the configuration)", nonEmpty(&o.keyFile))
 }
@@ -104,6 +110,11 @@ func (o *targetOptions) key(t terminal) (key config.Key, source string, err erro
 	variable, found := os.LookupEnv(keyVariable)
 	what := ""
 	switch {
+	case o.keyName != "" && o.keyFile != "":
+		return nil, "", errors.New("--key and --secret-key-file both say which secret signs: " +
+			"give one of them")
+	case o.keyName != "":
+		return o.namedKey(o.keyName)
 	case o.keyFile == "-":
 		source, what = "standard input", "the key on standard input"
 		key, err = readKey(t.stdin)
@@ -114,17 +125,47 @@ func (o *targetOptions) key(t terminal) (key config.Key, source string, err erro
 		source, what = keyVariable, keyVariable
 		key, err = config.ParseKey(variable)
 	default:
-		settings, err := config.Load(o.config)
-		if err != nil {
-			return nil, "", fmt.Errorf("%w (or give the key with --secret-key-file, or in %s)",
-				err, keyVariable)
-		}
-		return settings.Keys[0], o.config, nil
+		return o.namedKey(policy.DefaultKey)
 	}
 	if err != nil {
 		return nil, "", fmt.Errorf("%s %w", what, err)
 	}
 	return key, source, nil
+}
+
+// namedKey returns the secret of a key of the configuration: the new one during a rotation.
+func (o *targetOptions) namedKey(name string) (key config.Key, source string, err error) {
+	settings, err := config.Load(o.config)
+	if err != nil {
+		return nil, "", fmt.Errorf("%w (or give the key with --secret-key-file, or in %s)", err,
+			keyVariable)
+	}
+	var known []string
+	for _, secret := range settings.Secrets() {
+		if secret.Name == name {
+			return secret.Key, describeSource(o.config, name), nil
+		}
+		known = append(known, secret.Name)
+	}
+	names := strings.Join(slices.Compact(known), ", ")
+	if o.keyName == "" {
+		return nil, "", fmt.Errorf("%s has no SECRET_KEY; hint: choose one of its keys with "+
+			"--key: %s", o.config, names)
+	}
+	hint := "its keys are " + names
+	if meant := config.Closest(name, known); meant != "" {
+		hint = "did you mean " + meant + "?"
+	}
+	return nil, "", fmt.Errorf("%s has no key of the name that --key gives; hint: %s", o.config,
+		hint)
+}
+
+// describeSource says where a secret of the configuration comes from.
+func describeSource(path, name string) string {
+	if name == policy.DefaultKey {
+		return path
+	}
+	return "[KEY." + name + "] of " + path
 }
 
 func readKeyFile(path string) (config.Key, error) {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"text/tabwriter"
 	"unicode"
 
 	"golang.org/x/sys/unix"
@@ -120,6 +121,21 @@ func columns(w io.Writer) int {
 		return -1
 	}
 	return int(size.Col)
+}
+
+// printTable writes what fill writes in columns. Width is that of the terminal, to which lines are
+// cut if it is positive.
+func printTable(to io.Writer, width int, fill func(table *tabwriter.Writer)) error {
+	var text strings.Builder
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	fill(table)
+	_ = table.Flush() // to memory
+	for line := range strings.Lines(text.String()) {
+		if _, err := fmt.Fprintln(to, fit(strings.TrimSuffix(line, "\n"), width)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // fit cuts a line of text to the width of a terminal in columns, if it is positive. An ellipsis

@@ -13,6 +13,7 @@ import (
 // side chose them.
 type Callback struct {
 	JobID         string    `json:"jobId"`
+	Key           string    `json:"key"`      // the name of the job's key
 	Receiver      string    `json:"receiver"` // host and port
 	State         string    `json:"state"`
 	Attempts      int       `json:"attempts"`
@@ -27,7 +28,7 @@ func (c *Callback) UnmarshalJSON(text []byte) error {
 	if err := json.Unmarshal(text, (*plain)(c)); err != nil {
 		return err
 	}
-	for _, field := range []*string{&c.JobID, &c.Receiver, &c.State, &c.LastError} {
+	for _, field := range []*string{&c.JobID, &c.Key, &c.Receiver, &c.State, &c.LastError} {
 		*field = escape.Line(*field, 0)
 	}
 	return nil
@@ -41,12 +42,12 @@ func (c *Client) Callbacks(ctx context.Context) ([]Callback, error) {
 }
 
 // RetryCallback lets the next attempt for a job begin now. The caller has checked the id with
-// IsJobID.
+// IsJobReference.
 func (c *Client) RetryCallback(ctx context.Context, id string) (json.RawMessage, error) {
 	return c.Raw(ctx, http.MethodPost, "/callbacks/"+id+"/retry", nil)
 }
 
-// DropCallback ends the delivery for a job. The caller has checked the id with IsJobID.
+// DropCallback ends the delivery for a job. The caller has checked the id with IsJobReference.
 func (c *Client) DropCallback(ctx context.Context, id string) (json.RawMessage, error) {
 	return c.Raw(ctx, http.MethodDelete, "/callbacks/"+id, nil)
 }

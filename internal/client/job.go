@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,6 +21,9 @@ type Job struct {
 	JobID           string    `json:"jobId"`
 	State           string    `json:"state"`
 	Command         string    `json:"command"`
+	Key             string    `json:"key"`    // the name of the key that started it
+	Action          string    `json:"action"` // empty: none
+	Labels          Labels    `json:"labels"`
 	AcceptedAt      time.Time `json:"acceptedAt"`
 	StartedAt       time.Time `json:"startedAt"`
 	EndedAt         time.Time `json:"endedAt"`
@@ -42,6 +46,25 @@ type Job struct {
 	Message string `json:"-"` // of the answer, outside its data
 }
 
+// Labels are what a caller said about a job, such as for whom it called.
+type Labels map[string]string
+
+// UnmarshalJSON escapes every text.
+func (l *Labels) UnmarshalJSON(text []byte) error {
+	var plain map[string]string
+	if err := json.Unmarshal(text, &plain); err != nil {
+		return err
+	}
+	*l = nil
+	for name, value := range plain {
+		if *l == nil {
+			*l = Labels{}
+		}
+		(*l)[escape.Line(name, 0)] = escape.Line(value, 0)
+	}
+	return nil
+}
+
 // UnmarshalJSON escapes every text.
 func (j *Job) UnmarshalJSON(text []byte) error {
 	type plain Job
@@ -49,7 +72,7 @@ func (j *Job) UnmarshalJSON(text []byte) error {
 		return err
 	}
 	for _, field := range []*string{
-		&j.JobID, &j.State, &j.Command, &j.Ended, &j.Failure, j.Signal,
+		&j.JobID, &j.State, &j.Command, &j.Key, &j.Action, &j.Ended, &j.Failure, j.Signal,
 	} {
 		if field != nil {
 			*field = escape.Line(*field, 0)
@@ -66,16 +89,15 @@ func (c *Client) Jobs(ctx context.Context) ([]Job, error) {
 }
 
 // Facts returns one job from the list of jobs, in which no output is transferred. A job that is not
-// in the list is asked for by its id.
+// in the list, or shares its id with that of another key, is asked for by its id.
 func (c *Client) Facts(ctx context.Context, id string) (Job, error) {
 	jobs, err := c.Jobs(ctx)
 	if err != nil {
 		return Job{}, err
 	}
-	for _, job := range jobs {
-		if job.JobID == id {
-			return job, nil
-		}
+	jobs = slices.DeleteFunc(jobs, func(j Job) bool { return j.JobID != id && j.FullID() != id })
+	if len(jobs) == 1 {
+		return jobs[0], nil
 	}
 	return c.Job(ctx, id)
 }
@@ -144,7 +166,7 @@ func (c *Client) Knows(ctx context.Context, id string) (bool, error) {
 	return true, response.Body.Close()
 }
 
-// jobPath does not escape: callers have checked the id with IsJobID.
+// jobPath does not escape: callers have checked the id with IsJobReference.
 func jobPath(id string) string { return "/jobs/" + id }
 
 // IsJobID reports whether id is valid: 1 to 64 letters, digits, '-' or '_'.
@@ -161,6 +183,18 @@ func IsJobID(id string) bool {
 	}
 	return true
 }
+
+// IsJobReference reports whether text can name a job: ID, or KEY:ID for the job of another key.
+func IsJobReference(text string) bool {
+	key, id, ofKey := strings.Cut(text, ":")
+	if !ofKey {
+		return IsJobID(text)
+	}
+	return len(key) <= maxKeyName && IsJobID(key) && IsJobID(id)
+}
+
+// FullID returns KEY:ID, which is unique where a caller sees the jobs of several keys.
+func (j Job) FullID() string { return j.Key + ":" + j.JobID }
 
 // NewJobID returns a fresh id. A caller that chose the id can name the job even if the answer is
 // lost.

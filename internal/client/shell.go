@@ -9,16 +9,18 @@ import (
 	"dataflux-func-sidecar/internal/escape"
 )
 
-// Command is the body of POST /shell.
+// Command is the body of POST /shell. It has either Command or Action.
 type Command struct {
-	Command     string   `json:"command"`
-	Wait        bool     `json:"wait"`
-	Workdir     string   `json:"workdir,omitempty"`
-	Envs        []string `json:"envs,omitempty"`
-	CallbackURL string   `json:"callbackURL,omitempty"`
-	Timeout     float64  `json:"timeout,omitempty"` // seconds
-	JobID       string   `json:"jobId"`
-	Keep        *bool    `json:"keep,omitempty"` // false: the job is not listed after its end
+	Command     string            `json:"command,omitempty"`
+	Action      string            `json:"action,omitempty"`
+	Wait        bool              `json:"wait"`
+	Workdir     string            `json:"workdir,omitempty"`
+	Envs        []string          `json:"envs,omitempty"`
+	Labels      map[string]string `json:"labels,omitempty"`
+	CallbackURL string            `json:"callbackURL,omitempty"`
+	Timeout     float64           `json:"timeout,omitempty"` // seconds
+	JobID       string            `json:"jobId"`
+	Keep        *bool             `json:"keep,omitempty"` // false: not listed after its end
 }
 
 const shellPath = "/shell"

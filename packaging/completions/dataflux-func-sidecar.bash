@@ -13,7 +13,7 @@ _dataflux_func_sidecar() {
 	fi
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)) || [[ ${COMP_WORDS[1]} == help ]]; then
-		_dataflux_func_sidecar_offer -W 'serve reload shell jobs logs wait cancel callbacks check configure sign version help'
+		_dataflux_func_sidecar_offer -W 'serve reload shell run actions jobs logs wait cancel callbacks check configure keys sign version help'
 		return
 	fi
 	case $previous in
@@ -31,17 +31,37 @@ _dataflux_func_sidecar() {
 		_dataflux_func_sidecar_offer -u
 		return
 		;;
-	--drop-key)
-		_dataflux_func_sidecar_offer -W 'first last'
+	--key)
+		_dataflux_func_sidecar_offer -W "$(_dataflux_func_sidecar_ask keys)"
 		return
 		;;
-	--bind | --metrics | --url | --env | --timeout | --callback | --job-id | --since) return ;;
+	--rotate-key | --drop-old-secret)
+		_dataflux_func_sidecar_offer -W "$(_dataflux_func_sidecar_named_keys)"
+		return
+		;;
+	--drop-key)
+		_dataflux_func_sidecar_offer -W "first last $(_dataflux_func_sidecar_named_keys)"
+		return
+		;;
+	--jobs)
+		_dataflux_func_sidecar_offer -W 'own all'
+		return
+		;;
+	--bind | --metrics | --url | --env | --label | --timeout | --callback | --job-id | --since) return ;;
+	--add-key | --actions | --from | --expires) [[ $current == -* ]] || return ;;
 	esac
-	local remote='--url --config --secret-key-file --ca --quiet --help'
+	local remote='--url --config --key --secret-key-file --ca --quiet --help'
+	local call="$remote --json --label --timeout --callback --job-id --no-wait --follow --cancel-on-interrupt"
 	case ${COMP_WORDS[1]} in
 	jobs | logs | wait | cancel)
 		if [[ $current != -* ]]; then
 			_dataflux_func_sidecar_offer -W "$(_dataflux_func_sidecar_ids)"
+			return
+		fi
+		;;
+	run)
+		if [[ $current != -* ]]; then
+			_dataflux_func_sidecar_offer -W "$(_dataflux_func_sidecar_ask actions)"
 			return
 		fi
 		;;
@@ -58,9 +78,9 @@ _dataflux_func_sidecar() {
 	case ${COMP_WORDS[1]} in
 	serve) _dataflux_func_sidecar_offer -W '--bind --config --metrics --role-user --state-dir --user --help' ;;
 	reload) _dataflux_func_sidecar_offer -W '--config --state-dir --help' ;;
-	shell)
-		_dataflux_func_sidecar_offer -W "$remote --json --env --workdir --timeout --callback --job-id --no-wait --follow --cancel-on-interrupt"
-		;;
+	shell) _dataflux_func_sidecar_offer -W "$call --env --workdir" ;;
+	run) _dataflux_func_sidecar_offer -W "$call" ;;
+	actions) _dataflux_func_sidecar_offer -W "$remote --json" ;;
 	jobs) _dataflux_func_sidecar_offer -W "$remote --json --follow --running --since" ;;
 	logs) _dataflux_func_sidecar_offer -W "$remote --follow" ;;
 	wait) _dataflux_func_sidecar_offer -W "$remote" ;;
@@ -69,32 +89,44 @@ _dataflux_func_sidecar() {
 		_dataflux_func_sidecar_offer -W '--config --config-only --json --monitoring --offline --role-user --state-dir --unit-dir --user --help'
 		;;
 	configure)
-		_dataflux_func_sidecar_offer -W '--add-key --apply --bind --config --drop-key --print-summary --secret-key-stdin --unit-dir --help'
+		_dataflux_func_sidecar_offer -W '--actions --add-key --apply --bind --config --drop-key --drop-old-secret --expires --from --jobs --print-summary --rotate-key --secret-key-stdin --unit-dir --help'
 		;;
-	sign) _dataflux_func_sidecar_offer -W '--config --secret-key-file --help GET POST DELETE' ;;
+	keys) _dataflux_func_sidecar_offer -W '--config --json --quiet --help' ;;
+	sign) _dataflux_func_sidecar_offer -W '--config --key --secret-key-file --help GET POST DELETE' ;;
 	version) _dataflux_func_sidecar_offer -W '--ca --json --url --help' ;;
 	esac
 }
 
-# Prints the ids of the jobs or callbacks that the command is for, of the Sidecar that the line
-# names. It prints nothing if that one does not answer within 2 s, or the user cannot read the key.
+# Prints the ids of the jobs or callbacks that the command is for.
 _dataflux_func_sidecar_ids() {
+	case ${COMP_WORDS[1]} in
+	wait | cancel) _dataflux_func_sidecar_ask jobs --running ;;
+	callbacks) _dataflux_func_sidecar_ask callbacks ;;
+	*) _dataflux_func_sidecar_ask jobs ;;
+	esac
+}
+
+# Prints the names of the keys that have a table of their own.
+_dataflux_func_sidecar_named_keys() {
+	_dataflux_func_sidecar_ask keys | grep -vx default
+}
+
+# Prints what a command lists with --quiet, of the Sidecar or the configuration that the line names.
+# It prints nothing if a Sidecar does not answer within 2 s, or the user cannot read the key.
+_dataflux_func_sidecar_ask() {
 	local -a words options=()
-	local at list=jobs
+	local at taken='--config'
+	[[ $1 == keys ]] || taken='--url --config --key --secret-key-file --ca'
 	read -ra words <<<"$COMP_LINE"
 	for ((at = 2; at < ${#words[@]}; at++)); do
+		[[ " $taken " == *" ${words[at]%%=*} "* ]] || continue
 		case ${words[at]} in
-		--url=* | --config=* | --secret-key-file=?[!-]* | --ca=*) options+=("${words[at]}") ;;
-		--url | --config | --secret-key-file | --ca)
-			[[ ${words[at + 1]-} == - ]] || options+=("${words[at]}" "${words[at + 1]-}")
-			;;
+		*=?*) [[ ${words[at]#*=} == - ]] || options+=("${words[at]}") ;;
+		*=) ;;
+		*) [[ ${words[at + 1]--} == - ]] || options+=("${words[at]}" "${words[at + 1]}") ;;
 		esac
 	done
-	case ${words[1]} in
-	wait | cancel) options+=(--running) ;;
-	callbacks) list=callbacks ;;
-	esac
-	timeout 2 "${words[0]}" $list --quiet "${options[@]}" 2>/dev/null </dev/null
+	timeout 2 "${words[0]}" "$@" --quiet "${options[@]}" 2>/dev/null </dev/null
 }
 
 # Fills COMPREPLY with the words that compgen produces for the current word.

@@ -118,6 +118,37 @@ func TestCompletion_JobIDs(t *testing.T) {
 	d.cli("cancel", "--quiet", "runs-1").want(t, 0, "")
 }
 
+// The names of keys are those of the configuration, and of actions those of the Sidecar, for the key
+// that the line names.
+func TestCompletion_KeysAndActions(t *testing.T) {
+	t.Parallel()
+	d := startDaemon(t, policyLines()...)
+	for shell, offered := range map[string]completer{"bash": inBash(t), "zsh": inZsh(t)} {
+		url := []string{"--url", "http://" + d.address}
+		for _, test := range []struct {
+			words []string
+			want  []string
+		}{
+			{[]string{"run", "--config", d.config, "--key", ""}, []string{"default", "deploy", "view"}},
+			{[]string{"jobs", "--config", d.config, "--key", "de"}, []string{"default", "deploy"}},
+			{[]string{"configure", "--config", d.config, "--rotate-key", ""}, []string{"deploy", "view"}},
+			{[]string{"configure", "--config", d.config, "--drop-old-secret", ""}, []string{"deploy", "view"}},
+			{[]string{"configure", "--config", d.config, "--drop-key", ""}, []string{"deploy", "first", "last", "view"}},
+			{[]string{"configure", "--jobs", ""}, []string{"all", "own"}},
+			{append([]string{"run", "--config", d.config}, append(url, "")...), []string{"admin", "deploy", "status"}},
+			{append([]string{"run", "--config", d.config, "--key", "deploy"}, append(url, "")...), []string{"deploy", "status"}},
+			{append([]string{"run", "--config", d.config, "--key", "deploy"}, append(url, "st")...), []string{"status"}},
+			{append([]string{"run", "--config", d.config, "--key", "view"}, append(url, "")...), nil},
+			{[]string{"run", "--config", d.config, "--url", "http://127.0.0.1:3", ""}, nil},
+			{[]string{"run", "--config", "/nonexistent", "--key", ""}, nil},
+		} {
+			if got := offered(test.words...); !slices.Equal(got, test.want) {
+				t.Errorf("%s: %q: got %q, want %q", shell, test.words, got, test.want)
+			}
+		}
+	}
+}
+
 // wantCompletions compares with --help, so that new options must be added.
 func wantCompletions(t *testing.T, offered completer) {
 	t.Helper()

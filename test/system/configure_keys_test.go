@@ -65,11 +65,11 @@ func TestConfigure_RotationRefused(t *testing.T) {
 		args                []string
 	}{
 		{one, "", "error: nothing was changed: SECRET_KEY holds only one key, and no call is accepted without\nhint: to replace it, use --add-key too\n", []string{"--drop-key", "last"}},
-		{one, "", "write first or last, as the keys stand in the file", []string{"--drop-key", "old"}},
+		{one, "", "write first or last, as the keys stand in the file", []string{"--drop-key", "Old"}},
 		{one, "", "--drop-key needs a value", []string{"--drop-key"}},
 		{one, "new", "hint: to replace one, use --add-key too\n", []string{"--drop-key", "first", "--secret-key-stdin"}},
 		{one, givenKey, "holds the same key twice", []string{"--add-key", "--secret-key-stdin"}},
-		{one, "", "it takes no arguments", []string{"--add-key", "a-key-by-mistake"}},
+		{one, "", "hint: a secret of yours is given with --secret-key-stdin", []string{"--add-key", "A-key-by-mistake"}},
 		{nine, "", "at most 8", []string{"--add-key"}},
 	} {
 		p := newPlace(t)

@@ -81,7 +81,7 @@ func TestHostileServer_EachFieldOfAJob(t *testing.T) {
 		}
 		return "{" + strings.Join(pairs, ",") + "}"
 	}
-	for _, field := range []string{"jobId", "state", "command", "signal", "ended", "failure"} {
+	for _, field := range []string{"jobId", "state", "command", "key", "action", "signal", "ended", "failure"} {
 		one := jsonServer(t, 200, `{"ok":true,"message":"","data":`+job(field)+`}`)
 		list := jsonServer(t, 200, `{"ok":true,"message":"","data":{"jobs":[`+job(field)+`]}}`)
 		wantVisible(t, field+" in jobs ID", againstServer(t, 0, one, "jobs", "a"))
@@ -102,6 +102,19 @@ func TestHostileServer_EachFieldOfAJob(t *testing.T) {
 	wantVisible(t, "signal in shell", againstServer(t, 128, signal, "shell", "true"))
 	ended := jsonServer(t, 200, `{"ok":true,"data":{"jobId":"a","state":"ended","signal":`+text+`,"ended":`+text+`}}`)
 	wantVisible(t, "an ended job in cancel", againstServer(t, 0, ended, "cancel", "a"))
+}
+
+func TestHostileServer_Actions(t *testing.T) {
+	text := quotedHostile()
+	data := `{"key":` + text + `,"anyCommand":true,"expiresAt":"2026-01-01T00:00:00Z","actions":[{"name":` + text +
+		`,"description":` + text + `,"envs":{` + text + `:{"pattern":` + text + `,"required":true}},"timeout":1,"oneAtATime":` + text + `}]}`
+	url := jsonServer(t, 200, `{"ok":true,"message":"","data":`+data+`}`)
+	for _, args := range [][]string{{"actions"}, {"actions", "--json"}, {"actions", "--quiet"}} {
+		wantVisible(t, strings.Join(args, " "), againstServer(t, 0, url, args...))
+	}
+	wantVisible(t, "run", againstServer(t, 125, url, "run"))
+	labels := jsonServer(t, 200, `{"ok":true,"data":{"jobId":"a","state":"ended","labels":{`+text+`:`+text+`}}}`)
+	wantVisible(t, "labels", againstServer(t, 0, labels, "jobs", "a"))
 }
 
 // `shell` copies the output of a command unchanged.

@@ -24,7 +24,8 @@ var allowedImports = []importRule{
 		"cmd/dataflux-func-sidecar",
 		[]string{
 			"exec", "internal/check", "internal/client", "internal/config",
-			"internal/config/legacy", "internal/escape", "internal/host", "internal/journal", "internal/supervisor", "sign", "units",
+			"internal/config/legacy", "internal/escape", "internal/host", "internal/journal", "internal/policy",
+			"internal/supervisor", "sign", "units",
 		},
 		"the command line: options and messages; the daemon is internal/supervisor",
 	},

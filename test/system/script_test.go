@@ -16,7 +16,7 @@ import (
 )
 
 // Each script runs the built program against a daemon of its own. In a script $URL is that daemon's,
-// its key is in SIDECAR_SECRET_KEY, `exits N PROGRAM ...` is exec for an exit status, and `await REGEXP
+// $CONFIG its configuration, its key is in SIDECAR_SECRET_KEY, `exits N PROGRAM ...` is exec for an exit status, and `await REGEXP
 // PROGRAM ...` runs a program until its output matches.
 // SIDECAR_UPDATE_SCRIPTS=1 writes what is printed into the scripts.
 func TestScript(t *testing.T) {
@@ -44,6 +44,7 @@ func startForScript(env *testscript.Env) error {
 	d := startDaemon(t, string(lines))
 	env.Setenv("PATH", filepath.Dir(testkit.Program(t))+":/usr/bin:/bin")
 	env.Setenv("URL", "http://"+d.address)
+	env.Setenv("CONFIG", d.config)
 	env.Setenv("SIDECAR_SECRET_KEY", testKey)
 	env.Setenv("TERM", "xterm")
 	return nil

@@ -1,0 +1,395 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2/unstable"
+
+	"dataflux-func-sidecar/internal/policy"
+)
+
+// NamedKeyText is a table [KEY.x] that is to be written. Only SECRET is required.
+type NamedKeyText struct {
+	Secret  Key
+	Actions []string // nil: no line, so any command
+	From    []string // nil: no line, so anywhere
+	Expires string   // a date or time of TOML; empty: no line
+	Jobs    string   // empty: no line
+}
+
+// IsName reports whether text has the form of the name of a key or an action.
+func IsName(text string) bool { return sectionName.MatchString(text) }
+
+// CheckKeyName returns an error if a new key cannot have the name. It does not repeat a text that
+// is no name, as that may be a secret.
+func CheckKeyName(name string) error {
+	switch section := keySection(); {
+	case !IsName(name):
+		return errors.New("the name of a key has 1 to 32 of a-z, 0-9, - and _, and begins with a " +
+			"letter")
+	case slices.Contains(section.reserved, name):
+		return fmt.Errorf("%s is a name with a meaning of its own: choose another", name)
+	}
+	return nil
+}
+
+// KeyWith returns what a line of a table [KEY.x] makes of a key, such as FROM, with a value as the
+// TOML decoder returns it.
+func KeyWith(name string, value any) (policy.Key, error) {
+	var k NamedKey
+	rows := keySettings(&k)
+	row := rows[slices.IndexFunc(rows, func(s setting) bool { return s.name == name })]
+	err := row.store(value)
+	if errors.Is(err, errUnsuitable) {
+		err = fmt.Errorf("must be %s", row.must)
+	}
+	return k.Key, err
+}
+
+// AddNamedKey adds a table [KEY.x] at the end of the file, with the lines that text has, and keeps
+// every other byte. The caller has checked the name and the values, by CheckKeyName and KeyWith.
+func AddNamedKey(name string, data []byte, key string, text NamedKeyText) ([]byte, error) {
+	doc, err := decode(name, data)
+	if err != nil {
+		return nil, err
+	}
+	if e, found := doc.namedKey(key); found {
+		return nil, doc.errorAtOffset(e.keyStart, fmt.Errorf("there is a key %s already; "+
+			"hint: choose another name, or change that one", key))
+	}
+	if inline := doc.entry("KEY"); inline.path != nil && !inline.header && len(inline.path) == 1 {
+		return nil, doc.errorAtOffset(inline.keyStart, errors.New("KEY is one value and not "+
+			"tables [KEY.x], so it is left alone; hint: edit it by hand"))
+	}
+	for _, action := range text.Actions {
+		if known := doc.namesIn("ACTION"); !slices.Contains(known, action) {
+			return nil, fmt.Errorf("%s: %w", name, noAction(action, known))
+		}
+	}
+	lines := append([]string{"[KEY." + key + "]"}, text.lines()...)
+	endsBlank := bytes.HasSuffix(data, []byte("\n\n")) || bytes.HasSuffix(data, []byte("\n\r\n"))
+	if len(data) > 0 && !endsBlank {
+		lines = slices.Insert(lines, 0, "")
+	}
+	edited := data
+	for _, line := range lines {
+		edited = appendLine(edited, line)
+	}
+	return doc.verified(edited, key)
+}
+
+func (t NamedKeyText) lines() []string {
+	lines := []string{"SECRET = " + quoteText(string(t.Secret))}
+	if t.Actions != nil {
+		lines = append(lines, "ACTIONS = "+quoteTexts(t.Actions))
+	}
+	if t.From != nil {
+		lines = append(lines, "FROM = "+quoteTexts(t.From))
+	}
+	if t.Expires != "" {
+		lines = append(lines, "EXPIRES = "+t.Expires)
+	}
+	if t.Jobs != "" {
+		lines = append(lines, "JOBS = "+quoteText(t.Jobs))
+	}
+	return lines
+}
+
+// RotateNamedKey puts a secret before the one that a key has, and keeps every other byte. A key
+// that has two is refused: the third would end the validity of one that may be in use.
+func RotateNamedKey(name string, data []byte, key string, secret Key) ([]byte, error) {
+	doc, at, err := locateSecret(name, data, key)
+	if err != nil {
+		return nil, err
+	}
+	quoted := quoteText(string(secret))
+	switch len(at.items) {
+	case 0:
+		old := string(data[at.value.start:at.value.end])
+		data = splice(data, at.value, "["+quoted+", "+old+"]")
+	case 1:
+		data = splice(data, span{at.items[0].start, at.items[0].start}, quoted+", ")
+	default:
+		return nil, doc.errorAtOffset(at.keyStart, fmt.Errorf("the key %s has two secrets "+
+			"already; hint: end that rotation first with --drop-old-secret %s", key, key))
+	}
+	return doc.verified(data, key)
+}
+
+// DropOldSecret removes the second of the two secrets of a key, and keeps every other byte, but for
+// what stands between them.
+func DropOldSecret(name string, data []byte, key string) ([]byte, error) {
+	doc, at, err := locateSecret(name, data, key)
+	if err != nil {
+		return nil, err
+	}
+	if len(at.items) < 2 {
+		return nil, doc.errorAtOffset(at.keyStart, fmt.Errorf("the key %s has one secret, and no "+
+			"old one; hint: begin a rotation with --rotate-key %s", key, key))
+	}
+	return doc.verified(splice(data, span{at.items[0].end, at.items[1].end}, ""), key)
+}
+
+// DropNamedKey removes the table of a key, with its tables such as [KEY.x.LIMITS], and the comment
+// lines directly above each of them. It keeps every other byte.
+func DropNamedKey(name string, data []byte, key string) ([]byte, error) {
+	doc, found, err := locateKey(name, data, key)
+	if err != nil {
+		return nil, err
+	}
+	for _, table := range slices.Backward(found.tables) {
+		data = splice(data, table, "")
+	}
+	return doc.verified(data, key)
+}
+
+// keyLayout is where the parts of a table [KEY.x] stand.
+type keyLayout struct {
+	tables []span // whole lines, with the comment lines directly above
+	secret secretLayout
+}
+
+// secretLayout is the position of SECRET in a table.
+type secretLayout struct {
+	keyStart int // -1: there is none
+	value    span
+	items    []span // of an array of texts
+	isText   bool
+}
+
+// locateSecret is locateKey for a key whose SECRET can be edited.
+func locateSecret(name string, data []byte, key string) (document, secretLayout, error) {
+	doc, found, err := locateKey(name, data, key)
+	if err != nil {
+		return doc, secretLayout{}, err
+	}
+	at := found.secret
+	if at.keyStart >= 0 && (at.isText || len(at.items) > 0) {
+		return doc, at, nil
+	}
+	e, _ := doc.namedKey(key)
+	for _, inner := range doc.entries {
+		if len(inner.path) > 2 && inner.path[0] == "KEY" && inner.path[1] == key &&
+			strings.HasPrefix(inner.path[2], "SECRET") {
+			e = inner
+		}
+	}
+	if e.path[len(e.path)-1] == "SECRET_FILE" {
+		return doc, at, doc.errorAtOffset(e.keyStart, fmt.Errorf("the secret of the key %s is in "+
+			"a file of its own, SECRET_FILE; hint: edit it by hand: one secret on each line, the "+
+			"new one first", key))
+	}
+	return doc, at, doc.errorAtOffset(e.keyStart, fmt.Errorf("SECRET of the key %s is not a text "+
+		"or an array of texts, so it is left alone; hint: edit it by hand", key))
+}
+
+// locateKey returns the layout of a key that has the form [KEY.x]. Any other form is an error.
+func locateKey(name string, data []byte, key string) (document, keyLayout, error) {
+	doc, err := decode(name, data)
+	if err != nil {
+		return doc, keyLayout{}, err
+	}
+	e, found := doc.namedKey(key)
+	if !found {
+		return doc, keyLayout{}, fmt.Errorf("%s: %w", name, noNamedKey(key, doc.namesIn("KEY")))
+	}
+	// Each entry must be below a header of this key: a dotted key or an inline table may share its
+	// line with others.
+	inTable := false
+	for _, e := range doc.entries {
+		isKey := len(e.path) > 1 && e.path[0] == "KEY" && e.path[1] == key
+		if e.header {
+			inTable = isKey
+		}
+		if isKey && !inTable {
+			return doc, keyLayout{}, doc.errorAtOffset(e.keyStart, notATable(key))
+		}
+	}
+	if _, isTable := doc.tablesIn("KEY")[key].(map[string]any); !isTable || len(e.path) > 2 {
+		return doc, keyLayout{}, doc.errorAtOffset(e.keyStart, notATable(key))
+	}
+	return doc, layOut(data, key), nil
+}
+
+func notATable(key string) error {
+	return fmt.Errorf("the key %s is not one table [KEY.%s], so it is left alone; hint: edit it "+
+		"by hand", key, key)
+}
+
+// noNamedKey says which keys there are: their names are no secrets.
+func noNamedKey(key string, known []string) error {
+	if meant := Closest(key, known); meant != "" {
+		return fmt.Errorf("there is no [KEY.%s]; hint: did you mean %s?", key, meant)
+	}
+	if len(known) == 0 {
+		return fmt.Errorf("there is no [KEY.%s], nor any other named key; hint: add one with "+
+			"--add-key NAME", key)
+	}
+	return fmt.Errorf("there is no [KEY.%s]; hint: the named keys are %s", key,
+		strings.Join(known, ", "))
+}
+
+// layOut finds the lines of the tables of a key, and its SECRET.
+func layOut(data []byte, key string) keyLayout {
+	layout := keyLayout{secret: secretLayout{keyStart: -1}}
+	comments := map[int]bool{} // the starts of lines that hold a comment only
+	var table []string
+	var open *int // the end of the last table of the key, which goes on
+	var parser unstable.Parser
+	parser.KeepComments = true
+	parser.Reset(data)
+	for parser.NextExpression() {
+		node := parser.Expression()
+		if node.Kind == unstable.Comment {
+			comments[lineStart(data, int(node.Raw.Offset))] = true
+			continue
+		}
+		if node.Kind != unstable.KeyValue {
+			table = nil // a header counts from the top level
+		}
+		found := locate(&parser, node, table)
+		if node.Kind == unstable.KeyValue {
+			if slices.Equal(found.path, []string{"KEY", key, "SECRET"}) {
+				layout.secret = locateValue(node.Value(), found.keyStart)
+			}
+			continue
+		}
+		table = found.path
+		header := lineStart(data, found.keyStart)
+		if open != nil {
+			*open, open = contentEnd(data, header, comments), nil
+		}
+		if len(table) > 1 && table[0] == "KEY" && table[1] == key {
+			start := commentsAbove(data, header, comments)
+			layout.tables = append(layout.tables, span{start: start})
+			open = &layout.tables[len(layout.tables)-1].end
+		}
+	}
+	if open != nil {
+		*open = contentEnd(data, len(data), comments)
+	}
+	return layout
+}
+
+func locateValue(value *unstable.Node, keyStart int) secretLayout {
+	at := secretLayout{keyStart: keyStart, isText: value.Kind == unstable.String}
+	at.value = span{int(value.Raw.Offset), int(value.Raw.Offset + value.Raw.Length)}
+	if value.Kind != unstable.Array {
+		return at
+	}
+	for items := value.Children(); items.Next(); {
+		if item := items.Node(); item.Kind != unstable.Comment {
+			start := int(item.Raw.Offset)
+			at.items = append(at.items, span{start, start + int(item.Raw.Length)})
+		}
+	}
+	return at
+}
+
+// lineStart returns the offset at which the line of an offset starts.
+func lineStart(data []byte, offset int) int {
+	return bytes.LastIndexByte(data[:offset], '\n') + 1
+}
+
+// commentsAbove returns the start of the first of the comment lines directly above a line.
+func commentsAbove(data []byte, line int, comments map[int]bool) int {
+	for line > 0 {
+		above := lineStart(data, line-1)
+		if !comments[above] {
+			break
+		}
+		line = above
+	}
+	return line
+}
+
+// contentEnd returns the end of the last line before an offset that is not blank and not a comment.
+// The offset is the start of a line or the end of the file.
+func contentEnd(data []byte, end int, comments map[int]bool) int {
+	for end > 0 {
+		line := lineStart(data, end-1)
+		if !comments[line] && len(bytes.TrimSpace(data[line:end])) > 0 {
+			break
+		}
+		end = line
+	}
+	return end
+}
+
+// namedKey returns the first entry of a key in any form.
+func (d document) namedKey(key string) (entry, bool) {
+	for _, e := range d.entries {
+		if len(e.path) > 1 && e.path[0] == "KEY" && e.path[1] == key {
+			return e, true
+		}
+	}
+	return entry{}, false
+}
+
+// tablesIn returns the tables of KEY or ACTION by name.
+func (d document) tablesIn(section string) map[string]any {
+	tables, _ := d.values[section].(map[string]any)
+	return tables
+}
+
+// namesIn returns the names of the tables of KEY or ACTION, sorted.
+func (d document) namesIn(section string) []string {
+	return slices.Sorted(maps.Keys(d.tablesIn(section)))
+}
+
+// noAction says which actions there are. The action has the form of a name.
+func noAction(action string, known []string) error {
+	hint := "the actions are " + strings.Join(known, ", ")
+	if meant := Closest(action, known); meant != "" {
+		hint = "did you mean " + meant + "?"
+	} else if len(known) == 0 {
+		hint = "write a table [ACTION." + action + "] first"
+	}
+	return fmt.Errorf("there is no action %s; hint: %s", action, hint)
+}
+
+// verified returns an edited file if it is valid and differs from d in the table of the key alone.
+func (d document) verified(edited []byte, key string) ([]byte, error) {
+	after, err := decode(d.name, edited)
+	if err == nil && reflect.DeepEqual(d.without(key), after.without(key)) {
+		return edited, nil
+	}
+	return nil, fmt.Errorf("%s: the key %s cannot be changed safely; hint: edit it by hand",
+		d.name, key)
+}
+
+// without returns the values but for those of one key.
+func (d document) without(key string) map[string]any {
+	values := map[string]any{}
+	for name, value := range d.values {
+		if name != "KEY" {
+			values[name] = value
+		}
+	}
+	for name, value := range d.tablesIn("KEY") {
+		if name != key {
+			values["KEY."+name] = value
+		}
+	}
+	return values
+}
+
+// quoteText writes a text without unprintable characters as TOML.
+func quoteText(text string) string {
+	quoted, _ := Quote(text)
+	return quoted
+}
+
+func quoteTexts(texts []string) string {
+	quoted := make([]string, 0, len(texts))
+	for _, text := range texts {
+		quoted = append(quoted, quoteText(text))
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
+}
