@@ -20,8 +20,9 @@ type jobRef struct {
 	id  string
 }
 
-// recordID is the id of the job in the ledger. Those of the default key are as in releases that
-// knew no other.
+// recordID is the id of the job in the ledger and in a handover. Those of the default key are as in
+// releases that know no other. To such a release those of another key are ids that nobody can
+// address.
 func (r jobRef) recordID() string {
 	if r.key == policy.DefaultKey {
 		return r.id

@@ -1,7 +1,6 @@
 package executor
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"net/url"
 
 	"dataflux-func-sidecar/internal/handover"
-	"dataflux-func-sidecar/internal/policy"
 	"dataflux-func-sidecar/internal/state"
 	"dataflux-func-sidecar/privsep/message"
 )
@@ -128,7 +126,7 @@ func (r *restoring) restoreJobs([]io.ReadWriteCloser) error {
 func (r *restoring) job(s jobRecord) (*job, error) {
 	t := r.Executor.jobs
 	j := &job{
-		origin: originFrom(s.Key, s.ID, s.Remote, s.Action, s.Labels),
+		origin: origin{parseRecordID(s.ID), s.Remote, s.Action, s.Labels},
 		table:  t, chosenID: s.ChosenID, command: s.Command,
 		wait: s.Wait, acceptedAt: s.AcceptedAt, promised: s.Promised, claimed: s.Claimed,
 		recorded: s.Recorded, kept: s.Kept, transient: s.Transient, onDisk: s.OnDisk,
@@ -169,10 +167,6 @@ func (r *restoring) job(s jobRecord) (*job, error) {
 	}
 	r.enter(j, s)
 	return j, nil
-}
-
-func originFrom(key, id, remote, action string, l labels) origin {
-	return origin{jobRef{cmp.Or(key, policy.DefaultKey), id}, remote, action, l}
 }
 
 func (r *restoring) call(s callState, remote string) (message.Call, error) {
@@ -269,12 +263,13 @@ func (r *restoring) delivery(s deliveryState) (*delivery, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot take the callback of job %s over: %w", s.ID, err)
 	}
-	o := originFrom(s.Key, s.ID, s.Remote, s.Action, s.Labels)
-	report, err := r.report(o.recordID(), s.Report)
+	report, err := r.report(s.ID, s.Report)
 	if err != nil {
 		return nil, err
 	}
-	d := r.callbacks.deliverer.newDelivery(o, u, report, s.Expires)
+	d := r.callbacks.deliverer.newDelivery(
+		origin{parseRecordID(s.ID), s.Remote, s.Action, s.Labels}, u, report, s.Expires,
+	)
 	d.stored, d.attempts, d.next = s.Stored, s.Attempts, s.Next
 	d.cause = failure{s.Cause, s.Foreign}
 	d.refusedSince, d.short = s.Refused, s.Short
@@ -374,8 +369,13 @@ func (r *restoring) finishStream(st *stream, w *waiting) {
 // runRestored is execute for a job that was queued, under the present keys and configuration.
 func (s *shell) runRestored(j *job, st *stream) error {
 	key := s.policy.Keys[j.key]
-	_, command, err := s.decode(j.call.Body, key)
-	if err == nil {
+	request, command, err := s.decode(j.call.Body, key)
+	switch {
+	case err != nil:
+	case request.action != j.action: // a command was an action's name, and is no more, or the reverse
+		err = refusalf(statusConflict, "the command was not started, as what the key %s may run was "+
+			"changed meanwhile, and the request has another meaning now: send it again", j.key)
+	default:
 		err = checkUse(key, j.remote)
 	}
 	if !s.jobs.isSigned(j) {
