@@ -47,6 +47,7 @@ type sessionState struct {
 // streamState is an open stream: frames that are still to be sent, and what comes after them.
 type streamState struct {
 	ID     uint64
+	Key    string `json:",omitzero"` // of its request; releases without names of keys have none
 	Credit int
 	Held   []heldState
 	Wait   waitKind // empty: nothing comes after Held
@@ -227,7 +228,7 @@ func (h *handing) session(s *Session, channels *channelRef) (sessionState, error
 // stream needs channel.mu. An error would be a fault of this package: a stream that nothing goes on
 // with.
 func (h *handing) stream(st *stream) (streamState, error) {
-	state := streamState{ID: st.id, Credit: st.credit}
+	state := streamState{ID: st.id, Key: st.key, Credit: st.credit}
 	complete := false
 	for _, f := range st.held {
 		state.Held = append(state.Held, heldState{

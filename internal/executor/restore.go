@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net/url"
 
 	"dataflux-func-sidecar/internal/handover"
+	"dataflux-func-sidecar/internal/policy"
 	"dataflux-func-sidecar/internal/state"
 	"dataflux-func-sidecar/privsep/message"
 )
@@ -209,7 +211,7 @@ func (r *restoring) restoreStreams([]io.ReadWriteCloser) error {
 	for i, session := range r.sessions {
 		for _, s := range r.state.Sessions[i].Streams {
 			st := newStream(session.channel, s.ID)
-			st.credit = s.Credit
+			st.credit, st.key = s.Credit, cmp.Or(s.Key, policy.DefaultKey)
 			for _, f := range s.Held {
 				kind, known := message.ParseKind(f.Kind)
 				payload, err := r.reader.Bytes(f.Payload)
@@ -358,6 +360,10 @@ func (r *restoring) finishStream(st *stream, w *waiting) {
 	case waitsToJoin:
 		err = r.Executor.jobs.join(w.job, w.result, st)
 	case waitsForOutput:
+		if !r.shell.policy.Keys[st.key].Sees(w.job.key) { // not any more
+			st.abort()
+			return
+		}
 		r.Executor.jobs.copyOutput(restOfBody(st), st, w.job, w.output)
 	}
 	if err != nil {
