@@ -55,3 +55,13 @@ func (k *keyring) find(r Request, claimed []byte) (name string, found bool) {
 	}
 	return k.keys[at].Name, true
 }
+
+// isSigned reports whether claimed is the MAC of r under a secret of the key with the name.
+func (k *keyring) isSigned(name string, r Request, claimed []byte) (signed bool) {
+	for _, key := range k.keys {
+		if key.Name == name && hmac.Equal(r.mac(key.Secret), claimed) {
+			signed = true
+		}
+	}
+	return signed
+}

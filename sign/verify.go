@@ -75,15 +75,12 @@ func (v *Verifier) Revoke(secrets [][]byte) {
 // with a key that is gone.
 func (v *Verifier) HasRevoked() bool { return v.revoked.Load() }
 
-// Signer returns the name of the present key under which the signature of a request holds. It
+// IsSigned reports whether the signature of a request holds under a present secret of the key. It
 // checks neither time nor nonce: it is for requests that Verify has accepted, after a change of
-// keys.
-func (v *Verifier) Signer(r Request, signature string) (key string, signed bool) {
+// keys. It computes the MACs of that key only, as there may be a long queue of such requests.
+func (v *Verifier) IsSigned(key string, r Request, signature string) bool {
 	claimed, err := r.checkForm(signature)
-	if err != nil {
-		return "", false
-	}
-	return v.keys.Load().find(r, claimed)
+	return err == nil && v.keys.Load().isSigned(key, r, claimed)
 }
 
 // Verify checks the form, the MAC, the time window and the nonce, in that order: without the key a

@@ -11,7 +11,6 @@ import (
 
 	"dataflux-func-sidecar/exec"
 	"dataflux-func-sidecar/internal/handover"
-	"dataflux-func-sidecar/internal/policy"
 	"dataflux-func-sidecar/privsep/message"
 )
 
@@ -48,6 +47,7 @@ type sessionState struct {
 // streamState is an open stream: frames that are still to be sent, and what comes after them.
 type streamState struct {
 	ID     uint64
+	Key    string `json:",omitzero"` // of its request; releases without names of keys have none
 	Credit int
 	Held   []heldState
 	Wait   waitKind // empty: nothing comes after Held
@@ -71,8 +71,7 @@ type outputState struct {
 
 // jobRecord has no zero fields in the document: there may be many thousands.
 type jobRecord struct {
-	ID          string             `json:",omitzero"`
-	Key         string             `json:",omitzero"` // empty: the default key
+	ID          string             `json:",omitzero"` // see jobRef.recordID
 	Action      string             `json:",omitzero"`
 	Labels      labels             `json:",omitzero"`
 	ChosenID    bool               `json:",omitzero"`
@@ -100,14 +99,6 @@ type jobRecord struct {
 	Call        *callState         `json:",omitzero"` // of a job that was not started
 }
 
-// keyState is the name of a key in the document. Releases that know only the default key have none.
-func keyState(key string) string {
-	if key == policy.DefaultKey {
-		return ""
-	}
-	return key
-}
-
 type refusalState struct {
 	Status     int
 	Message    string
@@ -122,8 +113,7 @@ type callState struct {
 }
 
 type deliveryState struct {
-	ID       string
-	Key      string `json:",omitzero"` // empty: the default key
+	ID       string // see jobRef.recordID
 	Remote   string `json:",omitzero"`
 	Action   string `json:",omitzero"`
 	Labels   labels `json:",omitzero"`
@@ -238,7 +228,7 @@ func (h *handing) session(s *Session, channels *channelRef) (sessionState, error
 // stream needs channel.mu. An error would be a fault of this package: a stream that nothing goes on
 // with.
 func (h *handing) stream(st *stream) (streamState, error) {
-	state := streamState{ID: st.id, Credit: st.credit}
+	state := streamState{ID: st.id, Key: st.key, Credit: st.credit}
 	complete := false
 	for _, f := range st.held {
 		state.Held = append(state.Held, heldState{
@@ -262,8 +252,8 @@ func (h *handing) stream(st *stream) (streamState, error) {
 // job needs table.mu.
 func (h *handing) job(j *job) (jobRecord, error) {
 	state := jobRecord{
-		ID: j.id, Key: keyState(j.key), Action: j.action, Labels: j.labels,
-		ChosenID: j.chosenID, Remote: j.remote, Command: j.command, Wait: j.wait,
+		ID: j.recordID(), Action: j.action, Labels: j.labels, ChosenID: j.chosenID,
+		Remote: j.remote, Command: j.command, Wait: j.wait,
 		AcceptedAt: j.acceptedAt, Digest: j.digest[:], Recorded: j.recorded,
 		Promised: j.promised, Kept: j.kept, Claimed: j.claimed, OnDisk: j.onDisk,
 		Reported: j.report != nil, Transient: j.transient,
@@ -298,7 +288,7 @@ func (h *handing) deliveries(q *callbackQueue) (all []deliveryState) {
 	defer q.mu.Unlock()
 	for d := range q.deliveries {
 		state := deliveryState{
-			ID: d.id, Key: keyState(d.key), Remote: d.remote, Action: d.action, Labels: d.labels,
+			ID: d.recordID(), Remote: d.remote, Action: d.action, Labels: d.labels,
 			URL: d.url.String(), Expires: d.expires, Stored: d.stored,
 			Report: h.report(d.report), Attempts: d.attempts, Next: d.next,
 			Cause: d.cause.Text, Foreign: d.cause.Foreign,

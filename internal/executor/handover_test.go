@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"dataflux-func-sidecar/internal/policy"
 	"dataflux-func-sidecar/internal/state"
 	"dataflux-func-sidecar/privsep/message"
+	"dataflux-func-sidecar/sign"
 )
 
 // reload brings the executor to rest and continues with another one in this process, which is the
@@ -482,4 +484,74 @@ func (r *rig) reopenLedger(o *Options) {
 		r.t.Fatal(err)
 	}
 	r.ledger = o.Callbacks.Ledger
+}
+
+// The ids in a handover are those of the ledger: two jobs with the same id, of different keys, are
+// two jobs to a release that knows no keys as well, and are found on disk.
+func TestHandOver_JobsOfTwoKeys(t *testing.T) {
+	const deployKey = "another-key-for-tests"
+	r := newRig(t, func(o *Options) {
+		o.Verifier = twoKeys(t, deployKey)
+		o.Policy = policy.New([]policy.Key{policy.Default(), {Name: "deploy", AnyCommand: true}}, nil)
+	})
+	const body = `{"command":"echo it","wait":false,"jobId":"same"}`
+	for _, key := range []string{testKey, deployKey} {
+		call := signed("POST", "/shell", "nonce-of-"+key, body)
+		call.Signature = sign.Signature([]byte(key), signedPart(call))
+		r.last++
+		r.send(message.Frame{Kind: message.Request, ID: r.last, Payload: call.Encode()})
+		r.answer()
+	}
+	r.awaitJobs(func() bool { return r.finished() == 2 })
+	for range 2 {
+		document := r.handedOver()
+		var ids []string
+		for _, j := range document.Jobs {
+			ids = append(ids, j.ID)
+		}
+		slices.Sort(ids)
+		if want := []string{"deploy/same", "same"}; !slices.Equal(ids, want) {
+			t.Errorf("got the ids %q, want %q", ids, want)
+		}
+		r.reload(nil)
+		if n := strings.Count(r.jobs(), `"jobId":"same"`); n != 2 {
+			t.Errorf("got %d jobs in %s, want 2", n, r.jobs())
+		}
+	}
+}
+
+func twoKeys(t *testing.T, deployKey string) *sign.Verifier {
+	t.Helper()
+	verifier, err := sign.NewVerifier(
+		[]sign.Key{{Name: policy.DefaultKey, Secret: []byte(testKey)}, {Name: "deploy", Secret: []byte(deployKey)}},
+		300*time.Second, time.Now, sign.NewNonceCache(300*time.Second, 10000, time.Now, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return verifier
+}
+
+// handedOver is what a successor is told. The executor goes on.
+func (r *rig) handedOver() (document executorState) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	sessions := []*Session{r.session}
+	if err := r.executor.Rest(ctx, sessions); err != nil {
+		r.t.Fatal(err)
+	}
+	defer r.executor.Resume(sessions)
+	w, err := handover.NewWriter()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer w.Close()
+	text, err := r.executor.HandOver(w, sessions)
+	if err == nil {
+		err = json.Unmarshal(text, &document)
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return document
 }

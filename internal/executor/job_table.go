@@ -92,14 +92,15 @@ func (t *jobTable) enter(j *job) (_ *job, replaced []*exec.Process, err error) {
 	case concurrency == policy.Refuse && t.isBusy(j.action):
 		return nil, nil, refusalf(statusConflict, "the action %s is running or queued, and runs "+
 			"once at a time (ONE_AT_A_TIME): nothing was run", j.action)
-	case t.mayStart(j):
-		j.grant(true)
-	case len(t.queue) >= t.bounds.MaxQueued:
+	case !t.mayStart(j) && t.queuedBefore(j) >= t.bounds.MaxQueued:
 		return nil, nil, t.full(j)
-	default:
-		if concurrency == policy.Replace {
-			replaced = t.cancelAction(j.action)
-		}
+	}
+	if concurrency == policy.Replace {
+		replaced = t.cancelAction(j.action)
+	}
+	if t.mayStart(j) {
+		j.grant(true)
+	} else {
 		t.queue = append(t.queue, j)
 	}
 	if first != nil {
@@ -134,6 +135,19 @@ func (t *jobTable) mayStart(j *job) bool {
 func (t *jobTable) isBusy(action string) bool {
 	return t.ofAction[action] > 0 ||
 		slices.ContainsFunc(t.queue, func(j *job) bool { return j.action == action })
+}
+
+// queuedBefore needs mu. It is how many jobs are queued once a job has replaced those of its action.
+func (t *jobTable) queuedBefore(j *job) (n int) {
+	if t.policy.Actions[j.action].Concurrency != policy.Replace {
+		return len(t.queue)
+	}
+	for _, q := range t.queue {
+		if q.action != j.action {
+			n++
+		}
+	}
+	return n
 }
 
 // cancelAction needs mu. It requests the end of all jobs of the action, and returns their
@@ -276,8 +290,7 @@ func (t *jobTable) revoke() {
 // isSigned reports whether the signature of a job that was not started holds under a secret of its
 // key now.
 func (t *jobTable) isSigned(j *job) bool {
-	key, signed := t.verifier.Signer(signedPart(j.call), j.call.Signature)
-	return signed && key == j.key
+	return t.verifier.IsSigned(j.key, signedPart(j.call), j.call.Signature)
 }
 
 // wait returns when every admitted job is answered and logged, or the context's error.

@@ -20,8 +20,9 @@ type jobRef struct {
 	id  string
 }
 
-// recordID is the id of the job in the ledger. Those of the default key are as in releases that
-// knew no other.
+// recordID is the id of the job in the ledger and in a handover. Those of the default key are as in
+// releases that know no other. To such a release those of another key are ids that nobody can
+// address.
 func (r jobRef) recordID() string {
 	if r.key == policy.DefaultKey {
 		return r.id
@@ -114,13 +115,19 @@ func (l *labels) decode(raw json.RawMessage) error {
 				"a letter", name, maxLabelName)
 		case n < 1 || n > maxLabel:
 			return fmt.Errorf("the value of %s has %d characters, not 1 to %d", name, n, maxLabel)
-		case strings.ContainsFunc(value, unicode.IsControl):
+		case strings.ContainsFunc(value, misleads):
 			return fmt.Errorf("the value of %s holds a line break or another control character: "+
 				"remove it", name)
 		}
 	}
 	*l = texts
 	return nil
+}
+
+// misleads reports whether a character ends a line, controls a terminal, or turns the order of the
+// text around it.
+func misleads(c rune) bool {
+	return unicode.IsControl(c) || unicode.In(c, unicode.Zl, unicode.Zp, unicode.Bidi_Control)
 }
 
 func isLabelName(s string) bool {

@@ -128,7 +128,7 @@ func (r *restoring) restoreJobs([]io.ReadWriteCloser) error {
 func (r *restoring) job(s jobRecord) (*job, error) {
 	t := r.Executor.jobs
 	j := &job{
-		origin: originFrom(s.Key, s.ID, s.Remote, s.Action, s.Labels),
+		origin: origin{parseRecordID(s.ID), s.Remote, s.Action, s.Labels},
 		table:  t, chosenID: s.ChosenID, command: s.Command,
 		wait: s.Wait, acceptedAt: s.AcceptedAt, promised: s.Promised, claimed: s.Claimed,
 		recorded: s.Recorded, kept: s.Kept, transient: s.Transient, onDisk: s.OnDisk,
@@ -171,10 +171,6 @@ func (r *restoring) job(s jobRecord) (*job, error) {
 	return j, nil
 }
 
-func originFrom(key, id, remote, action string, l labels) origin {
-	return origin{jobRef{cmp.Or(key, policy.DefaultKey), id}, remote, action, l}
-}
-
 func (r *restoring) call(s callState, remote string) (message.Call, error) {
 	body, err := r.reader.Bytes(s.Body)
 	return message.Call{
@@ -215,7 +211,7 @@ func (r *restoring) restoreStreams([]io.ReadWriteCloser) error {
 	for i, session := range r.sessions {
 		for _, s := range r.state.Sessions[i].Streams {
 			st := newStream(session.channel, s.ID)
-			st.credit = s.Credit
+			st.credit, st.key = s.Credit, cmp.Or(s.Key, policy.DefaultKey)
 			for _, f := range s.Held {
 				kind, known := message.ParseKind(f.Kind)
 				payload, err := r.reader.Bytes(f.Payload)
@@ -269,12 +265,13 @@ func (r *restoring) delivery(s deliveryState) (*delivery, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot take the callback of job %s over: %w", s.ID, err)
 	}
-	o := originFrom(s.Key, s.ID, s.Remote, s.Action, s.Labels)
-	report, err := r.report(o.recordID(), s.Report)
+	report, err := r.report(s.ID, s.Report)
 	if err != nil {
 		return nil, err
 	}
-	d := r.callbacks.deliverer.newDelivery(o, u, report, s.Expires)
+	d := r.callbacks.deliverer.newDelivery(
+		origin{parseRecordID(s.ID), s.Remote, s.Action, s.Labels}, u, report, s.Expires,
+	)
 	d.stored, d.attempts, d.next = s.Stored, s.Attempts, s.Next
 	d.cause = failure{s.Cause, s.Foreign}
 	d.refusedSince, d.short = s.Refused, s.Short
@@ -363,6 +360,10 @@ func (r *restoring) finishStream(st *stream, w *waiting) {
 	case waitsToJoin:
 		err = r.Executor.jobs.join(w.job, w.result, st)
 	case waitsForOutput:
+		if !r.shell.policy.Keys[st.key].Sees(w.job.key) { // not any more
+			st.abort()
+			return
+		}
 		r.Executor.jobs.copyOutput(restOfBody(st), st, w.job, w.output)
 	}
 	if err != nil {
@@ -374,8 +375,13 @@ func (r *restoring) finishStream(st *stream, w *waiting) {
 // runRestored is execute for a job that was queued, under the present keys and configuration.
 func (s *shell) runRestored(j *job, st *stream) error {
 	key := s.policy.Keys[j.key]
-	_, command, err := s.decode(j.call.Body, key)
-	if err == nil {
+	request, command, err := s.decode(j.call.Body, key)
+	switch {
+	case err != nil:
+	case request.action != j.action: // a command was an action's name, and is no more, or the reverse
+		err = refusalf(statusConflict, "the command was not started, as what the key %s may run was "+
+			"changed meanwhile, and the request has another meaning now: send it again", j.key)
+	default:
 		err = checkUse(key, j.remote)
 	}
 	if !s.jobs.isSigned(j) {
