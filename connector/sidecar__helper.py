@@ -425,8 +425,7 @@ def _check_same(known: Dict[str, Any], body: Dict[str, Any]) -> None:
     if 'action' in known:
         same = known['action'] == given
     else:
-        start = str(known.get('command', ''))
-        same = 'command' in body and given.startswith((start, start.rstrip('…') or start))
+        same = 'command' in body and given.startswith(str(known.get('command', '')))
     if not same:
         raise SidecarRefused('the job %s belongs to another command, and nothing was run: '
                              'use a fresh job_id' % body['jobId'], 422)

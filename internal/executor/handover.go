@@ -71,32 +71,33 @@ type outputState struct {
 
 // jobRecord has no zero fields in the document: there may be many thousands.
 type jobRecord struct {
-	ID          string             `json:",omitzero"` // see jobRef.recordID
-	Action      string             `json:",omitzero"`
-	Labels      labels             `json:",omitzero"`
-	ChosenID    bool               `json:",omitzero"`
-	Remote      string             `json:",omitzero"`
-	Command     string             `json:",omitzero"`
-	Wait        bool               `json:",omitzero"`
-	CallbackURL string             `json:",omitzero"`
-	AcceptedAt  time.Time          `json:",omitzero"`
-	Digest      []byte             `json:",omitzero"`
-	Recorded    bool               `json:",omitzero"`
-	Promised    bool               `json:",omitzero"`
-	Kept        bool               `json:",omitzero"`
-	Transient   bool               `json:",omitzero"`
-	Claimed     bool               `json:",omitzero"`
-	OnDisk      int64              `json:",omitzero"`
-	Reported    bool               `json:",omitzero"` // its result is in the ledger only
-	State       string             `json:",omitzero"`
-	HasSlot     bool               `json:",omitzero"`
-	Accepted    bool               `json:",omitzero"`
-	InTable     bool               `json:",omitzero"`
-	Reason      exec.Reason        `json:",omitzero"`
-	EndedAt     time.Time          `json:",omitzero"`
-	Failure     *refusalState      `json:",omitzero"`
-	Process     *exec.ProcessState `json:",omitzero"`
-	Call        *callState         `json:",omitzero"` // of a job that was not started
+	ID           string             `json:",omitzero"` // see jobRef.recordID
+	Action       string             `json:",omitzero"`
+	Labels       labels             `json:",omitzero"`
+	ChosenID     bool               `json:",omitzero"`
+	Remote       string             `json:",omitzero"`
+	Command      string             `json:",omitzero"`
+	CommandBytes int                `json:",omitzero"`
+	Wait         bool               `json:",omitzero"`
+	CallbackURL  string             `json:",omitzero"`
+	AcceptedAt   time.Time          `json:",omitzero"`
+	Digest       []byte             `json:",omitzero"`
+	Recorded     bool               `json:",omitzero"`
+	Promised     bool               `json:",omitzero"`
+	Kept         bool               `json:",omitzero"`
+	Transient    bool               `json:",omitzero"`
+	Claimed      bool               `json:",omitzero"`
+	OnDisk       int64              `json:",omitzero"`
+	Reported     bool               `json:",omitzero"` // its result is in the ledger only
+	State        string             `json:",omitzero"`
+	HasSlot      bool               `json:",omitzero"`
+	Accepted     bool               `json:",omitzero"`
+	InTable      bool               `json:",omitzero"`
+	Reason       exec.Reason        `json:",omitzero"`
+	EndedAt      time.Time          `json:",omitzero"`
+	Failure      *refusalState      `json:",omitzero"`
+	Process      *exec.ProcessState `json:",omitzero"`
+	Call         *callState         `json:",omitzero"` // of a job that was not started
 }
 
 type refusalState struct {
@@ -253,7 +254,8 @@ func (h *handing) stream(st *stream) (streamState, error) {
 func (h *handing) job(j *job) (jobRecord, error) {
 	state := jobRecord{
 		ID: j.recordID(), Action: j.action, Labels: j.labels, ChosenID: j.chosenID,
-		Remote: j.remote, Command: j.command, Wait: j.wait,
+		Remote: j.remote, Command: j.command.text,
+		CommandBytes: j.command.bytes, Wait: j.wait,
 		AcceptedAt: j.acceptedAt, Digest: j.digest[:], Recorded: j.recorded,
 		Promised: j.promised, Kept: j.kept, Claimed: j.claimed, OnDisk: j.onDisk,
 		Reported: j.report != nil, Transient: j.transient,

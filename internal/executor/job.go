@@ -61,10 +61,10 @@ const maxListedCommand = 200
 type job struct {
 	origin
 	table       *jobTable
-	chosenID    bool   // by the caller
-	command     string // see listedCommand
-	wait        bool   // the caller waits for the result
-	transient   bool   // forgotten at its end
+	chosenID    bool // by the caller
+	command     listedCommand
+	wait        bool // the caller waits for the result
+	transient   bool // forgotten at its end
 	callbackURL *url.URL
 	digest      [sha256.Size]byte // of the request; zero if its id is of here and its caller waits
 	acceptedAt  time.Time
@@ -100,7 +100,7 @@ type job struct {
 func (t *jobTable) newJob(o origin, call message.Call, request shellRequest) *job {
 	j := &job{
 		origin: o, table: t, chosenID: request.jobID != "", call: call,
-		command: listedCommand(cmp.Or(request.action, request.command)),
+		command: listCommand(cmp.Or(request.action, request.command)),
 		wait:    request.wait, transient: request.transient,
 		callbackURL: request.callbackURL, acceptedAt: time.Now(),
 		granted: make(chan struct{}), decided: make(chan struct{}), ended: make(chan struct{}),

@@ -87,9 +87,8 @@ func (t *jobTable) findOrRefuse(call verifiedCall) (*job, error) {
 // (source: docs/protocol.md).
 func summary(j *job) string {
 	v := j.view()
-	text := fmt.Sprintf(`"jobId":%s,"state":%s,"command":%s,"acceptedAt":%s`,
-		quoteJSON(j.id), quoteJSON(v.name()), quoteJSON(j.command), quoteTime(j.acceptedAt)) +
-		j.keys()
+	text := fmt.Sprintf(`"jobId":%s,"state":%s,"acceptedAt":%s`, quoteJSON(j.id),
+		quoteJSON(v.name()), quoteTime(j.acceptedAt)) + j.command.keys() + j.origin.keys()
 	if v.failure != nil {
 		return text + fmt.Sprintf(`,"endedAt":%s,"failure":%s`,
 			quoteTime(v.endedAt), quoteJSON(v.failure.Error()))

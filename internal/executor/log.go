@@ -55,7 +55,7 @@ func (l requestLog) auditFields(j *job) journal.Fields {
 	fields := j.fields()
 	fields[journal.AcceptedAt] = j.acceptedAt.UTC().Format(timeFormat)
 	if l.showCommands && j.action == "" {
-		fields[journal.Command] = j.command
+		fields[journal.Command] = j.command.String()
 	}
 	return fields
 }
@@ -102,7 +102,7 @@ func (l requestLog) failed(j *job) string {
 	case !l.showCommands:
 		return ""
 	}
-	return ": " + journal.Quote(j.command, len(j.command))
+	return ": " + j.command.quoted()
 }
 
 // commandNotStarted is for a job whose caller was told before that it was accepted.

@@ -135,10 +135,36 @@ func isLabelName(s string) bool {
 		strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789_") == ""
 }
 
-// listedCommand is how much of a command is remembered with its job, and says so where it was cut.
-func listedCommand(text string) string {
-	if short := journal.Cut(text, maxListedCommand); len(short) < len(text) {
-		return short + "…"
+// listedCommand is what is remembered of a command with its job.
+type listedCommand struct {
+	text  string // the first maxListedCommand bytes
+	bytes int    // of the whole command
+}
+
+func listCommand(text string) listedCommand {
+	// The clone does not keep the whole body in memory.
+	return listedCommand{strings.Clone(journal.Cut(text, maxListedCommand)), len(text)}
+}
+
+// restoreCommand is for records of releases that did not know the number of bytes, too.
+func restoreCommand(text string, bytes int) listedCommand {
+	return listedCommand{text, max(bytes, len(text))}
+}
+
+// String says so where the command was cut.
+func (c listedCommand) String() string { return c.text + c.missing() }
+
+// quoted is String for the text of an entry.
+func (c listedCommand) quoted() string { return journal.Quote(c.text, len(c.text)) + c.missing() }
+
+func (c listedCommand) missing() string {
+	if c.bytes == len(c.text) {
+		return ""
 	}
-	return strings.Clone(text) // which does not keep the whole body in memory
+	return fmt.Sprintf("… (%d bytes)", c.bytes)
+}
+
+// keys are the part of a JSON object that says the same to callers.
+func (c listedCommand) keys() string {
+	return fmt.Sprintf(`,"command":%s,"commandBytes":%d`, quoteJSON(c.text), c.bytes)
 }

@@ -38,8 +38,9 @@ func (r *jobRecords) maxKept() int64 { return r.ledger.Capacity() / 4 }
 func (r *jobRecords) accept(j *job, keep bool) error {
 	promise := state.Promise{
 		ID: j.recordID(), Accepted: j.acceptedAt, Keep: keep, Data: acceptedMeta{
-			Contained: r.contained, Kept: keep, Remote: j.remote, Command: j.command,
-			Digest: j.digest[:], Action: j.action, Labels: j.labels,
+			Contained: r.contained, Kept: keep, Remote: j.remote, Command: j.command.text,
+			CommandBytes: j.command.bytes,
+			Digest:       j.digest[:], Action: j.action, Labels: j.labels,
 		}.encode(),
 	}
 	if j.callbackURL != nil {
@@ -102,13 +103,14 @@ func (r *jobRecords) endInterrupted(pending []state.Pending) {
 // acceptedMeta is what the ledger keeps of a job from its acceptance on. It is part of the state
 // format.
 type acceptedMeta struct {
-	Contained bool // see Callbacks.Contained
-	Kept      bool // see state.Promise.Keep
-	Remote    string
-	Command   string // see listedCommand
-	Digest    []byte // of requestDigest
-	Action    string `json:",omitzero"`
-	Labels    labels `json:",omitzero"`
+	Contained    bool // see Callbacks.Contained
+	Kept         bool // see state.Promise.Keep
+	Remote       string
+	Command      string // see listedCommand
+	CommandBytes int    `json:",omitzero"`
+	Digest       []byte // of requestDigest
+	Action       string `json:",omitzero"`
+	Labels       labels `json:",omitzero"`
 }
 
 func (m acceptedMeta) encode() []byte {
@@ -211,7 +213,7 @@ func (t *jobTable) restoredJob(p state.Pending, meta acceptedMeta) *job {
 	t.records.ledger.Keep(p.Job.ID)
 	end := recoveredReport(t.records.ledger, p)
 	j := &job{
-		origin: originOf(p.Job), table: t, chosenID: true, command: meta.Command,
+		origin: originOf(p.Job), table: t, chosenID: true, command: restoreCommand(meta.Command, meta.CommandBytes),
 		acceptedAt: p.Job.Accepted,
 		granted:    closedChannel(), decided: closedChannel(), ended: closedChannel(),
 		kept: true, claimed: true, onDisk: end.onDisk,

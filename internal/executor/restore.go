@@ -129,7 +129,7 @@ func (r *restoring) job(s jobRecord) (*job, error) {
 	t := r.Executor.jobs
 	j := &job{
 		origin: origin{parseRecordID(s.ID), s.Remote, s.Action, s.Labels},
-		table:  t, chosenID: s.ChosenID, command: s.Command,
+		table:  t, chosenID: s.ChosenID, command: restoreCommand(s.Command, s.CommandBytes),
 		wait: s.Wait, acceptedAt: s.AcceptedAt, promised: s.Promised, claimed: s.Claimed,
 		recorded: s.Recorded, kept: s.Kept, transient: s.Transient, onDisk: s.OnDisk,
 		hasSlot: s.HasSlot, reason: s.Reason, endedAt: s.EndedAt,
