@@ -59,52 +59,41 @@ func keySection() section {
 func keySettings(k *NamedKey) []setting {
 	return []setting{
 		{
-			"SECRET", secretList(&k.Secrets),
-			leftOut{},
-			`"a long random text"`,
+			"SECRET", secretList(&k.Secrets), leftOut, `"a long random text"`,
 			`The secret that requests with this key are signed with, in the form of SECRET_KEY.
 			While it is rotated, an array of two: ["new secret", "old secret"]. Callbacks are
 			signed with the first. No other key may have the same.`,
 		},
 		{
-			"SECRET_FILE", secretFile(&k.SecretFile),
-			leftOut{},
-			`"/etc/sidecar-deploy.secret"`,
+			"SECRET_FILE", secretFile(&k.SecretFile), leftOut, `"/etc/sidecar-deploy.secret"`,
 			`A file that holds the secret, instead of SECRET: one or two lines with one secret
 			each, 4096 bytes (4 KiB) at most. It belongs to root and has mode 0600. It is read at
 			the start and at each reload. A name without a slash is a credential of the service
 			(LoadCredential= of systemd, which loads it at a start and not at a reload).`,
 		},
 		{
-			"ACTIONS", actionNames(&k.Key),
-			leftOut{},
-			`["deploy"]`,
+			"ACTIONS", actionNames(&k.Key), leftOut, `["deploy"]`,
 			`The actions that the key may run, and nothing else. []: it may run nothing, and only
 			look. Left out: any command and any action.`,
 		},
 		{
-			"FROM", origins(&k.Key),
-			leftOut{},
-			`["172.17.0.0/16", "unix"]`,
+			"FROM", origins(&k.Key), leftOut, `["172.17.0.0/16", "unix"]`,
 			`From where the key may be used: networks as in CALLERS, and "unix" for Unix sockets,
 			16 at most. Left out: from anywhere.`,
 		},
 		{
-			"EXPIRES", expiry(&k.Expires),
-			leftOut{},
-			`2027-06-30`,
+			"EXPIRES", expiry(&k.Expires), leftOut, `2027-06-30`,
 			`The last day of the key, to its end in UTC; or the time from which it is refused, such
 			as 2027-06-30T18:00:00+02:00. Left out: never.`,
 		},
 		{
-			"JOBS", choice(&k.AllJobs, option[bool]{"own", false}, option[bool]{"all", true}), "own", "",
+			"JOBS", choice(&k.AllJobs, option[bool]{"own", false},
+				option[bool]{"all", true}), "own", "",
 			`The jobs that the key sees and may cancel, and whose callbacks it may change: "own",
 			those that it has started, or "all".`,
 		},
 		{
-			"MAX_RUNNING", number(&k.MaxRunning, 1, maxRunning),
-			leftOut{},
-			"4",
+			"MAX_RUNNING", number(&k.MaxRunning, 1, maxRunning), leftOut, "4",
 			`How many commands of the key may run at the same time, within MAX_RUNNING of all.
 			More of them wait, or are answered 503. Left out: no bound of its own.`,
 		},
