@@ -226,27 +226,39 @@ func expiry(into *time.Time) kind {
 		must: "a date such as 2027-06-30, or a time with its offset such as " +
 			"2027-06-30T18:00:00+02:00",
 		store: func(value any) error {
-			var day time.Time
+			if text, ok := value.(string); ok {
+				value = parseTime(text)
+			}
 			switch value := value.(type) {
 			case time.Time:
 				*into = value.UTC()
-				return nil
 			case toml.LocalDate:
-				day = value.AsTime(time.UTC)
-			case string:
-				if at, err := time.Parse(time.RFC3339, value); err == nil {
-					*into = at.UTC()
-					return nil
-				}
-				var err error
-				if day, err = time.Parse(time.DateOnly, value); err != nil {
-					return errUnsuitable
-				}
+				*into = value.AsTime(time.UTC).AddDate(0, 0, 1)
 			default:
 				return errUnsuitable
 			}
-			*into = day.AddDate(0, 0, 1)
+			if into.Year() < firstYear { // the zero time would mean never
+				return errUnsuitable
+			}
+			if into.Year() > lastYear {
+				*into = time.Date(lastYear, time.December, 31, 23, 59, 59, 0, time.UTC)
+			}
 			return nil
 		},
 	}
+}
+
+// Of EXPIRES. RFC 3339, in which answers have it, has no later year.
+const firstYear, lastYear = 2000, 9999
+
+// parseTime returns what the TOML decoder returns for the text without its quotes, or nil.
+func parseTime(text string) any {
+	if at, err := time.Parse(time.RFC3339, text); err == nil {
+		return at
+	}
+	var day toml.LocalDate
+	if day.UnmarshalText([]byte(text)) != nil {
+		return nil
+	}
+	return day
 }
