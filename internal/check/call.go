@@ -139,7 +139,7 @@ func checkCall(c *checker) []Finding {
 	defer stop()
 	caller := client.New(target, secret).Limit(maxCheckAnswer)
 	if !key.AnyCommand {
-		if _, err := caller.Raw(ctx, "GET", "/actions", nil); err != nil {
+		if _, err := caller.Actions(ctx); err != nil {
 			return c.failedCall(err)
 		}
 		return []Finding{ok("a signed call with the key %s was answered; no command was run, as "+

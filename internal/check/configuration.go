@@ -66,8 +66,12 @@ func checkNamedKey(key config.NamedKey, now time.Time) (found []Finding) {
 		}
 	}
 	if len(key.Secrets) > 1 {
-		found = append(found, warning("%d secrets of %s are accepted: remove the second when its "+
-			"callers use the first", len(key.Secrets), place))
+		how := "with configure --drop-old-secret " + key.Name
+		if key.SecretFile != "" {
+			how = "from " + key.SecretPath()
+		}
+		found = append(found, warning("%d secrets of %s are accepted: remove the second, %s, when "+
+			"its callers use the first", len(key.Secrets), place, how))
 	}
 	switch expires := key.Expires.UTC().Format(time.RFC3339); {
 	case key.HasExpired(now):

@@ -50,7 +50,7 @@ func TestKeys_Named(t *testing.T) {
 		{"120 bits", key(never, "0123456789abcde"), []string{"secret 1 of 1 of KEY.deploy has fewer than 16 bytes"}},
 		{"128 bits", key(never, "0123456789abcdef"), nil},
 		{"a rotation", key(never, good, "short"), []string{
-			"secret 2 of 2 of KEY.deploy has fewer than 16 bytes", "2 secrets of KEY.deploy are accepted: remove the second",
+			"secret 2 of 2 of KEY.deploy has fewer than 16 bytes", "2 secrets of KEY.deploy are accepted: remove the second, with configure --drop-old-secret deploy, when",
 		}},
 		{"one character", key(never, strings.Repeat("x", 32)), []string{"secret 1 of 1 of KEY.deploy repeats one character"}},
 		{"a pasted line", key(never, "SECRET_KEY = 0123456789"), []string{"secret 1 of 1 of KEY.deploy holds the word SECRET_KEY"}},
