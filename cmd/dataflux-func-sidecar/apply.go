@@ -53,6 +53,9 @@ func (a *applier) apply() error {
 	if _, err := a.settings.LoadTLS(); a.settings.TLSCertificate != "" && err != nil {
 		return fmt.Errorf("%w; the service was left as it is", err)
 	}
+	if err := a.settings.CheckSecretFiles(); err != nil {
+		return fmt.Errorf("%w; the service was left as it is", err)
+	}
 	if err := a.ask(); err != nil {
 		return err
 	}
@@ -222,16 +225,7 @@ func (a *applier) changedFiles() (changed []string) {
 		}
 	}
 	read, known := check.LastRead(service, stateDirectory())
-	paths := []string{a.config, a.settings.TLSCertificate, a.settings.TLSKey}
-	for _, key := range a.settings.NamedKeys {
-		if key.SecretFile != "" {
-			paths = append(paths, key.SecretPath())
-		}
-	}
-	for _, path := range paths {
-		if path == "" {
-			continue
-		}
+	for _, path := range append([]string{a.config}, a.settings.Files()...) {
 		info, err := os.Stat(path)
 		if err != nil || !known || changeTime(info).After(read) {
 			changed = append(changed, path)

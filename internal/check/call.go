@@ -14,6 +14,7 @@ import (
 	"dataflux-func-sidecar/internal/config"
 	"dataflux-func-sidecar/internal/escape"
 	"dataflux-func-sidecar/internal/host"
+	"dataflux-func-sidecar/internal/policy"
 	"dataflux-func-sidecar/units"
 )
 
@@ -117,25 +118,58 @@ func (c *checker) restartAdvice() string {
 }
 
 // checkCall lets the service run one command, which tests key, clock, user, directory and shell
-// together.
+// together. With keys that may run actions only, it asks for the list of these.
 func checkCall(c *checker) []Finding {
 	callable := slices.DeleteFunc(slices.Clone(c.settings.Bind),
 		func(a config.Address) bool { return !c.permitsItself(a) })
 	if len(callable) == 0 {
 		return nil // checkCallers reports it
 	}
-	target, err := client.TargetOf(c.settings, client.UsableAddress(callable))
+	address := client.UsableAddress(callable)
+	target, err := client.TargetOf(c.settings, address)
 	if err != nil {
 		return nil // checkAnswers reports it
 	}
+	key, secret := c.callKey(address)
+	if secret == nil {
+		return []Finding{ok("no signed call was made: no key may be used from this host now, " +
+			"because of FROM or EXPIRES")}
+	}
 	ctx, stop := context.WithTimeout(context.Background(), answerTime)
 	defer stop()
+	caller := client.New(target, secret).Limit(maxCheckAnswer)
+	if !key.AnyCommand {
+		if _, err := caller.Actions(ctx); err != nil {
+			return c.failedCall(err)
+		}
+		return []Finding{ok("a signed call with the key %s was answered; no command was run, as "+
+			"no key may run any", key.Name)}
+	}
+	return c.runCommand(ctx, caller)
+}
+
+// callKey returns a key that this host can use at an address of BIND, with its secret: one that may
+// run any command, if there is one. The secret is nil if there is no key.
+func (c *checker) callKey(address config.Address) (key policy.Key, secret config.Key) {
+	if len(c.settings.Keys) > 0 {
+		return policy.Default(), c.settings.Keys[0]
+	}
+	isUnix := address.Network == "unix"
+	for _, k := range c.settings.NamedKeys {
+		usable := k.CheckUse(time.Now(), ownAddress(address), isUnix) == nil
+		if usable && (secret == nil || k.AnyCommand && !key.AnyCommand) {
+			key, secret = k.Key, k.Secrets[0]
+		}
+	}
+	return key, secret
+}
+
+func (c *checker) runCommand(ctx context.Context, caller *client.Client) []Finding {
 	var stdout, stderr bytes.Buffer
 	command := client.Command{
 		Command: "id -un", Timeout: answerTime.Seconds() / 2,
 		JobID: "check-" + client.NewJobID(), Keep: new(false),
 	}
-	caller := client.New(target, c.settings.Keys[0]).Limit(maxCheckAnswer)
 	job, err := caller.Run(ctx, command, &stdout, &stderr)
 	if refused, ok := errors.AsType[*client.Refusal](err); ok &&
 		refused.Status == client.BadRequest {

@@ -68,6 +68,8 @@ func checks() []check {
 		{"workdir", always, checkWorkdir},
 		{"shell", always, checkShell},
 		{"login", onHost, checkLogin},
+		// actions.go
+		{"actions", onHost, checkActions},
 		{"roles", onHost, checkRoleUser},
 		// host.go
 		{"program", onHost, checkProgram},

@@ -3,36 +3,87 @@ package check
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"slices"
+	"time"
 
 	"dataflux-func-sidecar/internal/config"
 	"dataflux-func-sidecar/internal/host"
 )
 
-// checkKeys finds keys that are short, look like an example or a mistake, or are left from a
-// rotation.
+// maxSoon is the time before the end of a key in which check reminds of it.
+const maxSoon = 30 * 24 * time.Hour
+
+// checkKeys finds keys that are short, look like an example or a mistake, are left from a rotation,
+// or expire soon.
 func checkKeys(c *checker) (found []Finding) {
 	keys := c.settings.Keys
 	for i, key := range keys {
-		switch {
-		case len(key) < config.ShortKey:
-			found = append(found, warning("SECRET_KEY %d of %d has fewer than %d bytes: set a "+
-				"longer one here and in DataFlux Func", i+1, len(keys), config.ShortKey))
-		case bytes.Count(key, key[:1]) == len(key):
-			found = append(found, warning("SECRET_KEY %d of %d repeats one character, like the "+
-				"example of a manual: set a random one here and in DataFlux Func", i+1, len(keys)))
-		case key.Doubt() != "":
-			found = append(found, warning("SECRET_KEY %d of %d %s: compare it with the one in "+
-				"DataFlux Func", i+1, len(keys), key.Doubt()))
-		default:
-			found = append(found, ok("SECRET_KEY %d of %d has %d bytes", i+1, len(keys), len(key)))
+		name := fmt.Sprintf("SECRET_KEY %d of %d", i+1, len(keys))
+		if doubt := doubtAbout(name, key); doubt != nil {
+			found = append(found, *doubt)
+		} else {
+			found = append(found, ok("%s has %d bytes", name, len(key)))
 		}
 	}
 	if len(keys) > 1 {
 		found = append(found, warning("%d keys are accepted: remove the old ones from SECRET_KEY "+
 			"when DataFlux Func uses the new one everywhere", len(keys)))
+	}
+	for _, key := range c.settings.NamedKeys {
+		found = append(found, checkNamedKey(key, time.Now())...)
+	}
+	return found
+}
+
+// doubtAbout returns nil for a secret that looks like a good one. name is where it is in the
+// configuration.
+func doubtAbout(name string, secret config.Key) *Finding {
+	var f Finding
+	switch {
+	case len(secret) < config.ShortKey:
+		f = warning("%s has fewer than %d bytes: set a longer one here and in DataFlux Func", name,
+			config.ShortKey)
+	case bytes.Count(secret, secret[:1]) == len(secret):
+		f = warning("%s repeats one character, like the example of a manual: set a random one "+
+			"here and in DataFlux Func", name)
+	case secret.Doubt() != "":
+		f = warning("%s %s: compare it with the one in DataFlux Func", name, secret.Doubt())
+	default:
+		return nil
+	}
+	return &f
+}
+
+func checkNamedKey(key config.NamedKey, now time.Time) (found []Finding) {
+	place := "KEY." + key.Name
+	for i, secret := range key.Secrets {
+		name := fmt.Sprintf("secret %d of %d of %s", i+1, len(key.Secrets), place)
+		if doubt := doubtAbout(name, secret); doubt != nil {
+			found = append(found, *doubt)
+		}
+	}
+	if len(key.Secrets) > 1 {
+		how := "with configure --drop-old-secret " + key.Name
+		if key.SecretFile != "" {
+			how = "from " + key.SecretPath()
+		}
+		found = append(found, warning("%d secrets of %s are accepted: remove the second, %s, when "+
+			"its callers use the first", len(key.Secrets), place, how))
+	}
+	switch expires := key.Expires.UTC().Format(time.RFC3339); {
+	case key.HasExpired(now):
+		found = append(found, warning("%s has expired at %s, and its requests are refused: write a "+
+			"later EXPIRES, or remove the table", place, expires))
+	case !key.Expires.IsZero() && key.Expires.Sub(now) <= maxSoon:
+		found = append(found, warning("%s expires at %s: write a later EXPIRES, or tell its "+
+			"callers", place, expires))
+	}
+	if len(found) == 0 {
+		found = append(found, ok("%s has %d bytes: %s", place, len(key.Secrets[0]),
+			key.Describe()))
 	}
 	return found
 }

@@ -1,9 +1,13 @@
 package check
 
 import (
+	"net/netip"
+	"strings"
 	"testing"
+	"time"
 
 	"dataflux-func-sidecar/internal/config"
+	"dataflux-func-sidecar/internal/policy"
 )
 
 func TestOwnAddress(t *testing.T) {
@@ -17,6 +21,98 @@ func TestOwnAddress(t *testing.T) {
 		}
 		if got := ownAddress(addresses[0]).String(); got != want {
 			t.Errorf("%s: got %s, want %s", bind, got, want)
+		}
+	}
+}
+
+func TestKeys_Named(t *testing.T) {
+	const good = "PBTUXGJLDDOVPN3PX6I2MDXNSXFU3GQE"
+	now := time.Date(2027, 6, 1, 0, 0, 0, 0, time.UTC)
+	key := func(expires time.Time, secrets ...string) config.NamedKey {
+		k := config.NamedKey{Key: policy.Key{Name: "deploy", Actions: []string{"a"}, Expires: expires}}
+		for _, s := range secrets {
+			k.Secrets = append(k.Secrets, config.Key(s))
+		}
+		return k
+	}
+	never := time.Time{}
+	for _, test := range []struct {
+		name string
+		key  config.NamedKey
+		want []string // of each warning; none: all is well
+	}{
+		{"good", key(never, good), nil},
+		{"a year to go", key(now.AddDate(1, 0, 0), good), nil},
+		{"31 days to go", key(now.AddDate(0, 0, 31), good), nil},
+		{"30 days to go", key(now.AddDate(0, 0, 30), good), []string{"KEY.deploy expires at 2027-07-01T00:00:00Z: write a later EXPIRES"}},
+		{"a moment to go", key(now.Add(1), good), []string{"KEY.deploy expires at"}},
+		{"expired", key(now, good), []string{"KEY.deploy has expired at 2027-06-01T00:00:00Z, and its requests are refused"}},
+		{"120 bits", key(never, "0123456789abcde"), []string{"secret 1 of 1 of KEY.deploy has fewer than 16 bytes"}},
+		{"128 bits", key(never, "0123456789abcdef"), nil},
+		{"a rotation", key(never, good, "short"), []string{
+			"secret 2 of 2 of KEY.deploy has fewer than 16 bytes", "2 secrets of KEY.deploy are accepted: remove the second, with configure --drop-old-secret deploy, when",
+		}},
+		{"one character", key(never, strings.Repeat("x", 32)), []string{"secret 1 of 1 of KEY.deploy repeats one character"}},
+		{"a pasted line", key(never, "SECRET_KEY = 0123456789"), []string{"secret 1 of 1 of KEY.deploy holds the word SECRET_KEY"}},
+	} {
+		found := checkNamedKey(test.key, now)
+		if test.want == nil {
+			if len(found) != 1 || found[0] != ok("KEY.deploy has %d bytes: the key deploy may run the actions a", len(test.key.Secrets[0])) {
+				t.Errorf("%s: got\n%s\nwant nothing wrong", test.name, said(found))
+			}
+			continue
+		}
+		if len(found) != len(test.want) {
+			t.Errorf("%s: got\n%s\nwant %q", test.name, said(found), test.want)
+			continue
+		}
+		for i, want := range test.want {
+			if found[i].Level != Warning || !strings.Contains(found[i].Message, want) {
+				t.Errorf("%s: got %s, want a warning with %q", test.name, found[i], want)
+			}
+		}
+		for _, secret := range test.key.Secrets {
+			if strings.Contains(said(found), string(secret)) {
+				t.Errorf("%s: got a secret in\n%s", test.name, said(found))
+			}
+		}
+	}
+}
+
+func TestCall_Key(t *testing.T) {
+	named := func(name string, change func(*policy.Key)) config.NamedKey {
+		k := config.NamedKey{Key: policy.Key{Name: name}, Secrets: []config.Key{config.Key(name + "-new"), config.Key(name + "-old")}}
+		change(&k.Key)
+		return k
+	}
+	anyCommand := func(k *policy.Key) { k.AnyCommand = true }
+	lan := func(k *policy.Key) {
+		k.AnyCommand, k.From = true, []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+	}
+	unix := func(k *policy.Key) { k.AnyCommand, k.FromUnix = true, true }
+	expired := func(k *policy.Key) { k.AnyCommand, k.Expires = true, time.Unix(1, 0) }
+	none := func(*policy.Key) {}
+	for _, test := range []struct {
+		name, bind string
+		keys       []config.Key
+		named      []config.NamedKey
+		want       string // the secret
+	}{
+		{"SECRET_KEY first", "127.0.0.1:1", []config.Key{config.Key("default")}, []config.NamedKey{named("a", anyCommand)}, "default"},
+		{"any command before actions", "127.0.0.1:1", nil, []config.NamedKey{named("a", none), named("b", anyCommand), named("c", anyCommand)}, "b-new"},
+		{"actions alone", "127.0.0.1:1", nil, []config.NamedKey{named("a", none), named("b", none)}, "a-new"},
+		{"from elsewhere", "127.0.0.1:1", nil, []config.NamedKey{named("a", lan), named("b", none)}, "b-new"},
+		{"from a Unix socket", "/run/x.sock", nil, []config.NamedKey{named("a", lan), named("b", none), named("c", unix)}, "c-new"},
+		{"expired", "127.0.0.1:1", nil, []config.NamedKey{named("a", expired), named("b", none)}, "b-new"},
+		{"none", "127.0.0.1:1", nil, []config.NamedKey{named("a", expired), named("b", lan), named("c", unix)}, ""},
+	} {
+		addresses, err := config.ParseBind(test.bind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := &checker{settings: config.Config{Keys: test.keys, NamedKeys: test.named}}
+		if _, got := c.callKey(addresses[0]); string(got) != test.want {
+			t.Errorf("%s: got %q, want %q", test.name, string(got), test.want)
 		}
 	}
 }

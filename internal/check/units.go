@@ -356,18 +356,27 @@ func checkMetrics(c *checker) []Finding {
 	return nil
 }
 
-// checkFreshness finds a configuration that changed after the service read it.
-func checkFreshness(c *checker) []Finding {
-	info, err := os.Stat(c.Config)
+// checkFreshness finds a configuration, or a file of secrets, that changed after the service read
+// it. A certificate is compared with the one that the service shows.
+func checkFreshness(c *checker) (found []Finding) {
 	read, known := LastRead(c.units[units.Service], c.StateDir)
-	if err != nil || !known {
+	if !known {
 		return nil
 	}
-	if changed := info.ModTime(); changed.After(read) {
-		return []Finding{warning("%s has changed since the service has read it (%s later)",
-			c.Config, changed.Sub(read).Round(time.Second)).fix(c.apply())}
+	for _, path := range append([]string{c.Config}, c.settings.Files()...) {
+		info, err := os.Stat(path)
+		if err != nil || path == c.settings.TLSCertificate || path == c.settings.TLSKey {
+			continue
+		}
+		if changed := info.ModTime(); changed.After(read) {
+			found = append(found, warning("%s has changed since the service has read it (%s "+
+				"later)", path, changed.Sub(read).Round(time.Second)).fix(c.apply()))
+		}
 	}
-	return []Finding{ok("the service has read the configuration as it is")}
+	if len(found) == 0 {
+		found = append(found, ok("the service has read the configuration as it is"))
+	}
+	return found
 }
 
 // LastRead returns when the running service read its configuration: at its start, or at the last

@@ -54,15 +54,11 @@ func actionSettings(a *policy.Action) []setting {
 			the variable.`,
 		},
 		{
-			"WORKDIR", absolutePath(&a.Workdir),
-			leftOut{},
-			`"/opt"`,
+			"WORKDIR", absolutePath(&a.Workdir), leftOut, `"/opt"`,
 			`The working directory of the action. Left out: that of commands.`,
 		},
 		{
-			"TIMEOUT", duration(&a.Timeout, time.Millisecond, 168*time.Hour),
-			leftOut{},
-			`"10m"`,
+			"TIMEOUT", duration(&a.Timeout, time.Millisecond, 168*time.Hour), leftOut, `"10m"`,
 			`How long the action may run; a request may ask for less. Left out: as for commands.`,
 		},
 		{
@@ -72,18 +68,14 @@ func actionSettings(a *policy.Action) []setting {
 			`Resource limits of the action, in the form of LIMITS of a key.`,
 		},
 		{
-			"DESCRIPTION", description(&a.Description),
-			leftOut{},
-			`"Deploys a version"`,
+			"DESCRIPTION", description(&a.Description), leftOut, `"Deploys a version"`,
 			`A line for those who list the actions, 200 characters at most.`,
 		},
 		{
 			"ONE_AT_A_TIME", choice(&a.Concurrency,
 				option[policy.Concurrency]{"refuse", policy.Refuse},
 				option[policy.Concurrency]{"wait", policy.Wait},
-				option[policy.Concurrency]{"replace", policy.Replace}),
-			leftOut{},
-			`"refuse"`,
+				option[policy.Concurrency]{"replace", policy.Replace}), leftOut, `"refuse"`,
 			`What happens to a request while the action runs or waits already, for whichever key:
 			"refuse" answers 409, "wait" lets it wait for its turn, "replace" cancels the earlier
 			job first. The last two need MAX_QUEUED of 1 or more. Left out: both run.`,

@@ -312,7 +312,7 @@ func (s setting) literal() string {
 	switch value := s.initial.(type) {
 	case nil:
 		return `""`
-	case leftOut:
+	case noDefault:
 		return s.example
 	case string:
 		return strconv.Quote(value)

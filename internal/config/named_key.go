@@ -59,52 +59,41 @@ func keySection() section {
 func keySettings(k *NamedKey) []setting {
 	return []setting{
 		{
-			"SECRET", secretList(&k.Secrets),
-			leftOut{},
-			`"a long random text"`,
+			"SECRET", secretList(&k.Secrets), leftOut, `"a long random text"`,
 			`The secret that requests with this key are signed with, in the form of SECRET_KEY.
 			While it is rotated, an array of two: ["new secret", "old secret"]. Callbacks are
 			signed with the first. No other key may have the same.`,
 		},
 		{
-			"SECRET_FILE", secretFile(&k.SecretFile),
-			leftOut{},
-			`"/etc/sidecar-deploy.secret"`,
+			"SECRET_FILE", secretFile(&k.SecretFile), leftOut, `"/etc/sidecar-deploy.secret"`,
 			`A file that holds the secret, instead of SECRET: one or two lines with one secret
 			each, 4096 bytes (4 KiB) at most. It belongs to root and has mode 0600. It is read at
 			the start and at each reload. A name without a slash is a credential of the service
 			(LoadCredential= of systemd, which loads it at a start and not at a reload).`,
 		},
 		{
-			"ACTIONS", actionNames(&k.Key),
-			leftOut{},
-			`["deploy"]`,
+			"ACTIONS", actionNames(&k.Key), leftOut, `["deploy"]`,
 			`The actions that the key may run, and nothing else. []: it may run nothing, and only
 			look. Left out: any command and any action.`,
 		},
 		{
-			"FROM", origins(&k.Key),
-			leftOut{},
-			`["172.17.0.0/16", "unix"]`,
+			"FROM", origins(&k.Key), leftOut, `["172.17.0.0/16", "unix"]`,
 			`From where the key may be used: networks as in CALLERS, and "unix" for Unix sockets,
 			16 at most. Left out: from anywhere.`,
 		},
 		{
-			"EXPIRES", expiry(&k.Expires),
-			leftOut{},
-			`2027-06-30`,
+			"EXPIRES", expiry(&k.Expires), leftOut, `2027-06-30`,
 			`The last day of the key, to its end in UTC; or the time from which it is refused, such
 			as 2027-06-30T18:00:00+02:00. Left out: never.`,
 		},
 		{
-			"JOBS", choice(&k.AllJobs, option[bool]{"own", false}, option[bool]{"all", true}), "own", "",
+			"JOBS", choice(&k.AllJobs, option[bool]{"own", false},
+				option[bool]{"all", true}), "own", "",
 			`The jobs that the key sees and may cancel, and whose callbacks it may change: "own",
 			those that it has started, or "all".`,
 		},
 		{
-			"MAX_RUNNING", number(&k.MaxRunning, 1, maxRunning),
-			leftOut{},
-			"4",
+			"MAX_RUNNING", number(&k.MaxRunning, 1, maxRunning), leftOut, "4",
 			`How many commands of the key may run at the same time, within MAX_RUNNING of all.
 			More of them wait, or are answered 503. Left out: no bound of its own.`,
 		},
@@ -237,27 +226,39 @@ func expiry(into *time.Time) kind {
 		must: "a date such as 2027-06-30, or a time with its offset such as " +
 			"2027-06-30T18:00:00+02:00",
 		store: func(value any) error {
-			var day time.Time
+			if text, ok := value.(string); ok {
+				value = parseTime(text)
+			}
 			switch value := value.(type) {
 			case time.Time:
 				*into = value.UTC()
-				return nil
 			case toml.LocalDate:
-				day = value.AsTime(time.UTC)
-			case string:
-				if at, err := time.Parse(time.RFC3339, value); err == nil {
-					*into = at.UTC()
-					return nil
-				}
-				var err error
-				if day, err = time.Parse(time.DateOnly, value); err != nil {
-					return errUnsuitable
-				}
+				*into = value.AsTime(time.UTC).AddDate(0, 0, 1)
 			default:
 				return errUnsuitable
 			}
-			*into = day.AddDate(0, 0, 1)
+			if into.Year() < firstYear { // the zero time would mean never
+				return errUnsuitable
+			}
+			if into.Year() > lastYear {
+				*into = time.Date(lastYear, time.December, 31, 23, 59, 59, 0, time.UTC)
+			}
 			return nil
 		},
 	}
+}
+
+// Of EXPIRES. RFC 3339, in which answers have it, has no later year.
+const firstYear, lastYear = 2000, 9999
+
+// parseTime returns what the TOML decoder returns for the text without its quotes, or nil.
+func parseTime(text string) any {
+	if at, err := time.Parse(time.RFC3339, text); err == nil {
+		return at
+	}
+	var day toml.LocalDate
+	if day.UnmarshalText([]byte(text)) != nil {
+		return nil
+	}
+	return day
 }

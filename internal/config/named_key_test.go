@@ -50,6 +50,9 @@ EXPIRES = "2027-06-30"
 [KEY.e]
 SECRET = "e"
 EXPIRES = "2027-06-30T18:00:00Z"
+[KEY.f]
+SECRET = "f"
+EXPIRES = 9999-12-31
 `)
 	want := []NamedKey{
 		{
@@ -74,6 +77,10 @@ EXPIRES = "2027-06-30T18:00:00Z"
 			Key:     policy.Key{Name: "e", AnyCommand: true, Expires: time.Date(2027, 6, 30, 18, 0, 0, 0, time.UTC)},
 			Secrets: []Key{Key("e")},
 		},
+		{ // RFC 3339 has no year 10000
+			Key:     policy.Key{Name: "f", AnyCommand: true, Expires: time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)},
+			Secrets: []Key{Key("f")},
+		},
 	}
 	if !reflect.DeepEqual(c.NamedKeys, want) {
 		t.Errorf("got  %+v\nwant %+v", c.NamedKeys, want)
@@ -85,7 +92,7 @@ EXPIRES = "2027-06-30T18:00:00Z"
 	for _, s := range c.Secrets() {
 		got = append(got, s.Name+" "+string(s.Key))
 	}
-	if want := []string{"default default-secret", "b-2_x new", "b-2_x old", "c c", "e e"}; !reflect.DeepEqual(got, want) {
+	if want := []string{"default default-secret", "b-2_x new", "b-2_x old", "c c", "e e", "f f"}; !reflect.DeepEqual(got, want) {
 		t.Errorf("secrets: got %q, want %q", got, want)
 	}
 }
@@ -172,6 +179,9 @@ func TestParse_FaultsOfNamedKeys(t *testing.T) {
 		{key(secret, "EXPIRES = '30.06.2027'"), "EXPIRES must be a date"},
 		{key(secret, "EXPIRES = 2027-13-45"), "f: line 9, column 16: EXPIRES must be a date"},
 		{key(secret, "EXPIRES = 30.06.2027"), "EXPIRES must be a date"},
+		{key(secret, "EXPIRES = 0001-01-01T00:00:00Z"), "EXPIRES must be a date"}, // the zero time
+		{key(secret, "EXPIRES = 0000-12-31"), "EXPIRES must be a date"},
+		{key(secret, "EXPIRES = '2027-06-31'"), "EXPIRES must be a date"},
 		// JOBS, MAX_RUNNING, AUDIT.
 		{key(secret, "JOBS = 'every'"), `JOBS must be "own" or "all": write JOBS = "own"`},
 		{key(secret, "JOBS = all"), `JOBS must be "own" or "all"`},

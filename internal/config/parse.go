@@ -233,11 +233,18 @@ func (d document) errorsAt(name string, err error) []error {
 
 // place adds their positions to faults, whose paths begin at the top level, and sorts them by these.
 func (d document) place(faults tableErrors) []error {
-	offset := func(e tableError) int { return d.at(e.path).keyStart }
-	slices.SortStableFunc(faults, func(a, b tableError) int { return offset(a) - offset(b) })
-	placed := make([]error, len(faults))
+	type fault struct {
+		offset int
+		err    error
+	}
+	sorted := make([]fault, len(faults))
 	for i, e := range faults {
-		placed[i] = d.errorAtOffset(offset(e), e.err)
+		sorted[i] = fault{d.at(e.path).keyStart, e.err}
+	}
+	slices.SortStableFunc(sorted, func(a, b fault) int { return a.offset - b.offset })
+	placed := make([]error, len(faults))
+	for i, f := range sorted {
+		placed[i] = d.errorAtOffset(f.offset, f.err)
 	}
 	return placed
 }

@@ -29,6 +29,36 @@ func (k NamedKey) SecretPath() string {
 
 func (k NamedKey) isCredential() bool { return !strings.Contains(k.SecretFile, "/") }
 
+// Files returns the paths of the files that are read together with the configuration: certificate,
+// its key, and secrets. Credentials are not among them: they change with a start of the service only.
+func (c Config) Files() (paths []string) {
+	if c.TLSCertificate != "" {
+		paths = append(paths, c.TLSCertificate, c.TLSKey)
+	}
+	for _, k := range c.NamedKeys {
+		if k.SecretFile != "" && !k.isCredential() {
+			paths = append(paths, k.SecretFile)
+		}
+	}
+	return paths
+}
+
+// CheckSecretFiles returns the faults of the files of secrets, joined. Credentials are not looked
+// at: systemd may have yet to load them.
+func (c Config) CheckSecretFiles() error {
+	var faults []error
+	for _, k := range c.NamedKeys {
+		if k.SecretFile == "" || k.isCredential() {
+			continue
+		}
+		_, wrong := k.readSecretFile()
+		for _, err := range wrong {
+			faults = append(faults, fmt.Errorf("KEY.%s: SECRET_FILE: %w", k.Name, err))
+		}
+	}
+	return errors.Join(faults...)
+}
+
 // readSecretFiles fills in the secrets that files hold. The error joins all faults, and holds
 // nothing of a file; name is that of the configuration.
 func (c *Config) readSecretFiles(name string) error {

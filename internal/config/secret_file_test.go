@@ -121,3 +121,32 @@ func TestSetFileSecrets(t *testing.T) {
 		}
 	}
 }
+
+func TestFiles(t *testing.T) {
+	const key = "SECRET_KEY = 'k'\n"
+	for _, test := range []struct {
+		text string
+		want []string
+	}{
+		{key, nil},
+		{key + "TLS_CERTIFICATE = '/c'\nTLS_KEY = '/k'\n[KEY.b]\nSECRET_FILE = '/b'\n[KEY.a]\nSECRET_FILE = '/a'", []string{"/c", "/k", "/a", "/b"}},
+		{key + "[KEY.a]\nSECRET_FILE = 'credential'\n[KEY.b]\nSECRET = 'x'", nil},
+	} {
+		if got := mustParse(t, test.text).Files(); !reflect.DeepEqual(got, test.want) {
+			t.Errorf("%q: got %q, want %q", test.text, got, test.want)
+		}
+	}
+}
+
+// configure --apply looks at the files before it restarts a service; a credential comes with that.
+func TestCheckSecretFiles(t *testing.T) {
+	good, open := writeFile(t, canary, 0o600), writeFile(t, "other", 0o644)
+	c := mustParse(t, "[KEY.a]\nSECRET_FILE = '"+good+"'\n[KEY.b]\nSECRET_FILE = 'credential'\n[KEY.c]\nSECRET = 'x'")
+	if err := c.CheckSecretFiles(); err != nil || len(c.Secrets()) != 1 {
+		t.Errorf("got %v and %d secrets, want no fault, and the configuration as it was", err, len(c.Secrets()))
+	}
+	c = mustParse(t, "[KEY.a]\nSECRET_FILE = '"+open+"'\n[KEY.b]\nSECRET_FILE = '/none'")
+	if got := Failures(c.CheckSecretFiles()); len(got) != 2 || !strings.Contains(got[0].Error(), "KEY.a: SECRET_FILE: "+open+" has mode 0644") {
+		t.Errorf("got %v, want the faults of both files", got)
+	}
+}

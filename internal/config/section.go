@@ -52,7 +52,9 @@ func (e tableErrors) of(name string) (named tableErrors) {
 }
 
 // leftOut is the default of a key of a table that has none.
-type leftOut struct{}
+const leftOut noDefault = 0
+
+type noDefault int
 
 // parseSection returns what parse makes of each table, in the order of their names.
 func parseSection[T any](

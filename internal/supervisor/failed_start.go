@@ -190,8 +190,10 @@ func (f *FailedStarts) repairable() string {
 	if program, err := os.Executable(); err == nil {
 		files = append(files, program)
 	}
-	if settings, err := config.Load(f.options.Config); err == nil && settings.TLSCertificate != "" {
-		files = append(files, settings.TLSCertificate, settings.TLSKey)
+	if text, _, err := config.Read(f.options.Config); err == nil {
+		if settings, err := config.Parse(f.options.Config, text); err == nil {
+			files = append(files, settings.Files()...)
+		}
 	}
 	var text strings.Builder
 	for _, path := range files {

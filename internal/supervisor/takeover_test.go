@@ -25,9 +25,13 @@ func TestDocument_Settings(t *testing.T) {
 		{"a key of another release", goodConfig + "FUTURE = 1", sockets, "/etc/x: line 2, column 1"},
 		{"a certificate without its text", goodConfig + "TLS_CERTIFICATE = \"/c\"\nTLS_KEY = \"/k\"", sockets, "TLS_KEY /k together"},
 		{"a certificate for no socket", goodConfig + "TLS_CERTIFICATE = \"/c\"\nTLS_KEY = \"/k\"", sockets[1:], ""},
+		{"a secret of a file", goodConfig + "[KEY.a]\nSECRET_FILE = \"/s\"", sockets, ""},
+		{"a secret of a file without its text", goodConfig + "[KEY.b]\nSECRET_FILE = \"/s\"", sockets, "the secret of KEY.b has not arrived"},
+		{"a secret of a file that SECRET_KEY has", "SECRET_KEY = \"of-a-file\"\n[KEY.a]\nSECRET_FILE = \"/s\"", sockets, "KEY.a has the same secret as SECRET_KEY"},
 		{"a socket without an address", goodConfig, []socketState{{4, "", false}}, "is no address"},
 	} {
 		d := document{Request: request{Path: "/etc/x", Config: test.config}, Sockets: test.sockets}
+		d.Request.SecretFiles = map[string][][]byte{"a": {[]byte("of-a-file")}}
 		got, err := d.settings()
 		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: got %v, want %q", test.name, err, test.want)
@@ -63,8 +67,9 @@ func TestDocument_GoesThroughJSON(t *testing.T) {
 	defer func() { _ = w.Close() }()
 	run := privsep.User{Name: "r", UID: 1, GID: 2, Groups: []int{2, 3}, Home: "/h", Shell: "/s"}
 	want := document{
-		Version: "1", Began: 5, Request: request{Config: "text", Key: []byte{0, 255}}, Before: "b",
-		AsRoot: true, Announced: true, Control: 7, Client: -1, Accepting: true,
+		Version: "1", Began: 5, Before: "b", RenewedKeys: []string{"a"},
+		Request: request{Config: "text", Key: []byte{0, 255}, SecretFiles: map[string][][]byte{"a": {[]byte("x"), []byte("y")}}},
+		AsRoot:  true, Announced: true, Control: 7, Client: -1, Accepting: true,
 		Principals: privsep.Principals{Run: run, Role: privsep.User{Name: "d", UID: 4, GID: 5}},
 		Sockets:    []socketState{{4, "127.0.0.1:8099", true}}, NoCgroups: "none",
 		Roles:    []roleState{{privsep.RoleState{PID: 9, Channel: 3}, "digest"}},

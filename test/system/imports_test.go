@@ -35,7 +35,7 @@ var allowedImports = []importRule{
 		"internal/check",
 		[]string{
 			"internal/client", "internal/config", "internal/escape", "internal/firewall",
-			"internal/host", "privsep", "units",
+			"internal/host", "internal/policy", "privsep", "units",
 		},
 		"inspects the host and asks the running service",
 	},
