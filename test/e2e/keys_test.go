@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -82,6 +83,21 @@ func TestKeys_AuditInTheJournal(t *testing.T) {
 	if refused := m.sh("journalctl --quiet -o cat SIDECAR_KEY=deploy SIDECAR_HTTP_STATUS=403"); !strings.Contains(refused, "may run the actions deploy") {
 		t.Errorf("got %q, want the refusal", refused)
 	}
+	// The command line finds the secret of a key in its credential, and its last use in the journal. A
+	// command cannot forge one.
+	if out := m.sh("dataflux-func-sidecar run --key vault deploy VERSION=v8"); out != "v8" {
+		t.Errorf("run --key vault: got %q, want v8", out)
+	}
+	m.sh("printf '\n[KEY.idle]\nSECRET = \"canary-idle-key-0123456789\"\n' >> /etc/dataflux-func-sidecar")
+	m.eventually("an entry of a command in the unit", func() bool { // journald may look for its process too late
+		c.shell(t, "printf 'MESSAGE=forged\nSIDECAR_KEY=idle\n' | logger --journald")
+		return m.sh("journalctl --sync; journalctl --quiet --unit="+service+" SIDECAR_KEY=idle") != ""
+	})
+	m.eventually("the last use of the keys", func() bool {
+		out := m.run("dataflux-func-sidecar", "keys")
+		used := regexp.MustCompile(`(?m)^(default|deploy|vault) .*  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d `)
+		return len(used.FindAllString(out, -1)) == 3 && regexp.MustCompile(`(?m)^idle .*  -$`).MatchString(out)
+	})
 	if all := m.run("journalctl", "--quiet", "-o", "verbose"); strings.Contains(all, "canary-") {
 		t.Error("the journal has a secret")
 	}
