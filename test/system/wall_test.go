@@ -271,7 +271,7 @@ func wantUnsigned(t *testing.T, got delivered, id string) {
 // crash, and never with that of another key.
 func TestWall_CallbacksAreSignedByTheirKey(t *testing.T) {
 	t.Parallel()
-	var refuse = true
+	refuse := true
 	receiver := newReceiver(t, func(_ int, w http.ResponseWriter, _ *http.Request) {
 		if refuse {
 			w.WriteHeader(http.StatusServiceUnavailable)
@@ -423,8 +423,12 @@ func TestWall_JournalNamesTheKey(t *testing.T) {
 	t.Parallel()
 	d := startDaemon(t, wallLines()...)
 	for _, c := range []struct{ label, status string }{
-		{"a\u202eb", "400"}, {"a\u2028b", "400"}, {"a\u2066b", "400"}, {"\u200f", "400"},
-		{"x SIDECAR_KEY=default\" level=ERROR", "200"}, {"नमस्ते\u200d", "200"},
+		{"a\u202eb", "400"},
+		{"a\u2028b", "400"},
+		{"a\u2066b", "400"},
+		{"\u200f", "400"},
+		{"x SIDECAR_KEY=default\" level=ERROR", "200"},
+		{"नमस्ते\u200d", "200"},
 	} {
 		a := d.as(annKey).try200(fields{"command": "true", "labels": fields{"user": c.label}})
 		if fmt.Sprint(a.status) != c.status {
