@@ -87,7 +87,8 @@ func TestParse_Defaults(t *testing.T) {
 	}
 }
 
-// A function of DataFlux Func may run for 35 s and succeed; after its end it still has to be answered.
+// A function of DataFlux Func may run for 35 s and succeed; after its end it still has to be
+// answered.
 func TestDefault_CallbackTimeout(t *testing.T) {
 	if got := Default().CallbackTimeout; got != time.Minute {
 		t.Errorf("got %s, want 1m0s", got)

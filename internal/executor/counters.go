@@ -43,7 +43,8 @@ type counters struct {
 }
 
 func newCounters(version string) *counters {
-	statuses, names := []uint16{200, 400, 401, 403, 404, 405, 409, 413, 415, 422, 500, 503}, []string{}
+	statuses := []uint16{200, 400, 401, 403, 404, 405, 409, 413, 415, 422, 500, 503}
+	names := make([]string, 0, len(statuses))
 	for _, status := range statuses {
 		names = append(names, fmt.Sprint(status))
 	}

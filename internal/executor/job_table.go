@@ -137,7 +137,8 @@ func (t *jobTable) isBusy(action string) bool {
 		slices.ContainsFunc(t.queue, func(j *job) bool { return j.action == action })
 }
 
-// queuedBefore needs mu. It is how many jobs are queued once a job has replaced those of its action.
+// queuedBefore needs mu. It is how many jobs are queued once a job has replaced those of its
+// action.
 func (t *jobTable) queuedBefore(j *job) (n int) {
 	if t.policy.Actions[j.action].Concurrency != policy.Replace {
 		return len(t.queue)

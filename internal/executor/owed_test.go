@@ -120,8 +120,8 @@ func TestOwed_List(t *testing.T) {
 	}
 }
 
-// Foreign text is quoted in the journal, and by the form of the answer alone elsewhere, also after a
-// reload.
+// Foreign text is quoted in the journal, and by the form of the answer alone elsewhere, also after
+// a reload.
 func TestOwed_LastErrorIsForeign(t *testing.T) {
 	r := newRig(t, longExpiry)
 	const said = "lookup \"h\": no such host\nforged"

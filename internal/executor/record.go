@@ -213,7 +213,8 @@ func (t *jobTable) restoredJob(p state.Pending, meta acceptedMeta) *job {
 	t.records.ledger.Keep(p.Job.ID)
 	end := recoveredReport(t.records.ledger, p)
 	j := &job{
-		origin: originOf(p.Job), table: t, chosenID: true, command: restoreCommand(meta.Command, meta.CommandBytes),
+		origin: originOf(p.Job), table: t, chosenID: true,
+		command:    restoreCommand(meta.Command, meta.CommandBytes),
 		acceptedAt: p.Job.Accepted,
 		granted:    closedChannel(), decided: closedChannel(), ended: closedChannel(),
 		kept: true, claimed: true, onDisk: end.onDisk,

@@ -378,9 +378,9 @@ func (s *shell) runRestored(j *job, st *stream) error {
 	request, command, err := s.decode(j.call.Body, key)
 	switch {
 	case err != nil:
-	case request.action != j.action: // a command was an action's name, and is no more, or the reverse
-		err = refusalf(statusConflict, "the command was not started, as what the key %s may run was "+
-			"changed meanwhile, and the request has another meaning now: send it again", j.key)
+	case request.action != j.action: // the name of an action is a command now, or the reverse
+		err = refusalf(statusConflict, "the command was not started, as what the key %s may run "+
+			"was changed meanwhile, and the request has another meaning now: send it again", j.key)
 	default:
 		err = checkUse(key, j.remote)
 	}
