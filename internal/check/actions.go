@@ -54,8 +54,8 @@ func (c *checker) checkProgramOf(action, program string) (found []Finding) {
 	paths, err := pathsTo(program)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		found = append(found, warning("ACTION.%s runs %s, which does not exist: write another path "+
-			"to RUN, or install it", action, program))
+		found = append(found, warning("ACTION.%s runs %s, which does not exist: write another "+
+			"path to RUN, or install it", action, program))
 	case err != nil:
 		return []Finding{warning("ACTION.%s runs %s, which cannot be looked at: %v", action,
 			program, err)}
@@ -71,8 +71,8 @@ func (c *checker) checkProgramOf(action, program string) (found []Finding) {
 		}
 		if c.isInHome(p.path) {
 			return append(found, warning("user %s, and so every command, can change %s of "+
-				"ACTION.%s, as it is in the home directory: move it to a directory of root such as "+
-				"/usr/local/lib, and write that path to RUN", c.User, program, action))
+				"ACTION.%s, as it is in the home directory: move it to a directory of root such "+
+				"as /usr/local/lib, and write that path to RUN", c.User, program, action))
 		}
 		text := "user %s, and so every command, can change %s of ACTION.%s: %s %s"
 		f := warning(text, c.User, program, action, p.path, why)

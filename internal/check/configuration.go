@@ -75,8 +75,8 @@ func checkNamedKey(key config.NamedKey, now time.Time) (found []Finding) {
 	}
 	switch expires := key.Expires.UTC().Format(time.RFC3339); {
 	case key.HasExpired(now):
-		found = append(found, warning("%s has expired at %s, and its requests are refused: write a "+
-			"later EXPIRES, or remove the table", place, expires))
+		found = append(found, warning("%s has expired at %s, and its requests are refused: write "+
+			"a later EXPIRES, or remove the table", place, expires))
 	case !key.Expires.IsZero() && key.Expires.Sub(now) <= maxSoon:
 		found = append(found, warning("%s expires at %s: write a later EXPIRES, or tell its "+
 			"callers", place, expires))

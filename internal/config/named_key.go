@@ -22,8 +22,8 @@ const (
 // NamedKey is a table [KEY.name].
 type NamedKey struct {
 	policy.Key
-	// Secrets holds one, or two during a rotation, the new one first. It is empty from Parse if they
-	// are in SecretFile, until Load or SetFileSecrets.
+	// Secrets holds one, or two during a rotation, the new one first. Parse leaves it empty if they
+	// are in SecretFile; Load and SetFileSecrets fill it in.
 	Secrets    []Key
 	SecretFile string // an absolute path, or the name of a systemd credential; empty: none
 }
@@ -125,11 +125,11 @@ func parseNamedKey(name string, table map[string]any) (NamedKey, tableErrors) {
 	_, file := table["SECRET_FILE"]
 	switch {
 	case text && file:
-		faults = append(faults, tableError{[]string{"SECRET_FILE"}, errors.New("SECRET_FILE is of " +
-			"no use together with SECRET: leave one of the two out")})
+		faults = append(faults, tableError{[]string{"SECRET_FILE"}, errors.New("SECRET_FILE is " +
+			"of no use together with SECRET: leave one of the two out")})
 	case !text && !file:
-		faults = append(faults, tableError{nil, errors.New("SECRET is missing: write SECRET = \"a " +
-			"long random text\", or SECRET_FILE = \"/path\"")})
+		faults = append(faults, tableError{nil, errors.New("SECRET is missing: write SECRET = " +
+			"\"a long random text\", or SECRET_FILE = \"/path\"")})
 	}
 	return k, faults
 }
