@@ -213,3 +213,21 @@ func TestActions_AsTheKernelSees(t *testing.T) {
 		}
 	}
 }
+
+// In a directory such as /tmp only the owner of a link can replace it.
+func TestActions_LinkInADirectoryLikeTmp(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("giving a link to another user needs root")
+	}
+	dir, program := place(t)
+	link := filepath.Join(dir, "link")
+	if err := errors.Join(os.Symlink(program, link), os.Chmod(dir, 0o777|os.ModeSticky)); err != nil {
+		t.Fatal(err)
+	}
+	user := privsep.User{Name: "dffs", UID: 12345, Groups: []int{12345}, Home: "/nonexistent"}
+	wantWarnings(t, user, link, dir, nil)
+	if err := os.Lchown(link, 12345, 12345); err != nil {
+		t.Fatal(err)
+	}
+	wantWarnings(t, user, link, dir, []string{"DIR/link belongs to that user: run chown -h root: DIR/link"})
+}

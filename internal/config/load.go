@@ -13,7 +13,7 @@ import (
 const DefaultPath = "/etc/dataflux-func-sidecar"
 
 // Load reads the configuration for the daemon, and the files of secrets that it names. Besides what
-// Parse checks, the file must be regular, belong to root or the user of this process, and have no
+// Parse checks, each file must be regular, belong to root or the user of this process, and have no
 // mode bits for group and others: the right to write it, or to read its key, is the right to run
 // commands.
 func Load(path string) (Config, error) {

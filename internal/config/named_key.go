@@ -22,8 +22,8 @@ const (
 // NamedKey is a table [KEY.name].
 type NamedKey struct {
 	policy.Key
-	// Secrets holds one, or two during a rotation, the new one first. It is empty from Parse if
-	// they are in SecretFile, until Load or SetFileSecrets.
+	// Secrets holds one, or two during a rotation, the new one first. Parse leaves it empty if they
+	// are in SecretFile; Load and SetFileSecrets fill it in.
 	Secrets    []Key
 	SecretFile string // an absolute path, or the name of a systemd credential; empty: none
 }

@@ -231,8 +231,7 @@ func (d document) errorsAt(name string, err error) []error {
 	return placed
 }
 
-// place adds their positions to faults, whose paths begin at the top level, and sorts them by
-// these.
+// place adds their positions to faults, whose paths begin at the top level, and sorts them so.
 func (d document) place(faults tableErrors) []error {
 	type fault struct {
 		offset int

@@ -30,8 +30,7 @@ func (k NamedKey) SecretPath() string {
 func (k NamedKey) isCredential() bool { return !strings.Contains(k.SecretFile, "/") }
 
 // Files returns the paths of the files that are read together with the configuration: certificate,
-// its key, and secrets. Credentials are not among them: they change with a start of the service
-// only.
+// its key, and secrets. Credentials are not among them: they change at a start of the service only.
 func (c Config) Files() (paths []string) {
 	if c.TLSCertificate != "" {
 		paths = append(paths, c.TLSCertificate, c.TLSKey)
@@ -83,8 +82,8 @@ func (c *Config) readSecretFiles(name string) error {
 	return errors.Join(faults...)
 }
 
-// readSecretFile applies the rules of the configuration: the right to write the file, or to read
-// it, is the right to use the key.
+// readSecretFile applies the rules of the configuration: the right to write or to read the file is
+// the right to use the key.
 func (k NamedKey) readSecretFile() (secrets []Key, faults []error) {
 	path := k.SecretPath()
 	text, info, err := readRegular(path, maxSecretFile)
