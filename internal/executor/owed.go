@@ -57,9 +57,12 @@ func (q *callbackQueue) change(call verifiedCall, st *stream, change func(*deliv
 func (q *callbackQueue) find(key policy.Key, address string) (*delivery, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	byRef := make(map[jobRef]*delivery, len(q.deliveries))
+	byRef := map[jobRef]*delivery{} // those that it can be
+	_, id := splitAddress(address)
 	for d := range q.deliveries {
-		byRef[d.jobRef] = d
+		if d.id == id {
+			byRef[d.jobRef] = d
+		}
 	}
 	return resolve(byRef, key, address)
 }
