@@ -49,7 +49,7 @@ type delivery struct {
 	// waits, and droppedBy.
 	mu           sync.Mutex
 	waiting      bool      // for the next attempt
-	droppedBy    string    // the address of the caller who dropped it; empty: it goes on
+	droppedBy    string    // who dropped it, for the journal; empty: it goes on
 	attempts     int       // begun so far
 	next         time.Time // when the next attempt may begin; zero: the first one
 	cause        failure   // of the latest attempt
@@ -113,15 +113,15 @@ func newDeliverer(
 func (v *deliverer) deliver(d *delivery) (done bool) {
 	for {
 		goesOn := v.awaitNext(d)
-		if remote := d.dropper(); remote != "" {
-			return v.loseDropped(d, remote)
+		if by := d.dropper(); by != "" {
+			return v.loseDropped(d, by)
 		}
 		if !goesOn {
 			return v.abandon(d)
 		}
 		outcome, err := v.attempt(d)
-		if remote := d.dropper(); remote != "" && answerOf(outcome, err) != answerAccepted {
-			return v.loseDropped(d, remote)
+		if by := d.dropper(); by != "" && answerOf(outcome, err) != answerAccepted {
+			return v.loseDropped(d, by)
 		}
 		if v.judge(d, outcome, err) {
 			return true

@@ -94,6 +94,7 @@ type jobRecord struct {
 	Accepted     bool               `json:",omitzero"`
 	InTable      bool               `json:",omitzero"`
 	Reason       exec.Reason        `json:",omitzero"`
+	EndedBy      string             `json:",omitzero"`
 	EndedAt      time.Time          `json:",omitzero"`
 	Failure      *refusalState      `json:",omitzero"`
 	Process      *exec.ProcessState `json:",omitzero"`
@@ -260,7 +261,8 @@ func (h *handing) job(j *job) (jobRecord, error) {
 		Promised: j.promised, Kept: j.kept, Claimed: j.claimed, OnDisk: j.onDisk,
 		Reported: j.report != nil, Transient: j.transient,
 		State: j.state.String(), HasSlot: j.hasSlot, Accepted: j.accepted,
-		InTable: j.table.byRef[j.jobRef] == j, Reason: j.reason, EndedAt: j.endedAt,
+		InTable: j.table.byRef[j.jobRef] == j, Reason: j.reason, EndedBy: j.endedBy,
+		EndedAt: j.endedAt,
 	}
 	if j.callbackURL != nil {
 		state.CallbackURL = j.callbackURL.String()

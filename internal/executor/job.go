@@ -90,6 +90,7 @@ type job struct {
 	hasSlot   bool
 	accepted  bool        // final once decided is closed
 	reason    exec.Reason // why its end was requested, exec.Exited if it was not
+	endedBy   string      // who requested it, for the journal; empty: the daemon itself
 	forbidden error       // why it must not start, nil if it may
 	process   *exec.Process
 	report    *report // of a job that an earlier process left; it has no process
@@ -279,9 +280,9 @@ func (j *job) start(p *exec.Process) {
 }
 
 // requestEnd asks for the job's end. The first reason counts. A job that has ended stays as it is.
-func (j *job) requestEnd(reason exec.Reason) {
+func (j *job) requestEnd(reason exec.Reason, by string) {
 	j.table.mu.Lock()
-	process := j.noteEnd(reason)
+	process := j.noteEnd(reason, by)
 	j.table.mu.Unlock()
 	if process != nil {
 		j.table.endProcess(process, reason)
@@ -301,13 +302,23 @@ func errKeyRemoved() error {
 		"the command was not started, as the key that signed the request was removed meanwhile")
 }
 
+// cancelledBy completes an entry by who cancelled the job, if anybody did.
+func (j *job) cancelledBy() string {
+	j.table.mu.Lock()
+	defer j.table.mu.Unlock()
+	if j.endedBy == "" {
+		return ""
+	}
+	return " by " + j.endedBy
+}
+
 // noteEnd needs table.mu. It returns the process to end, nil if there is none.
-func (j *job) noteEnd(reason exec.Reason) *exec.Process {
+func (j *job) noteEnd(reason exec.Reason, by string) *exec.Process {
 	if j.state >= jobKept {
 		return nil
 	}
 	if j.reason == exec.Exited {
-		j.reason = reason
+		j.reason, j.endedBy = reason, by
 	}
 	j.leaveQueue()
 	return j.process

@@ -96,7 +96,7 @@ func (t *jobTable) enter(j *job) (_ *job, replaced []*exec.Process, err error) {
 		return nil, nil, t.full(j)
 	}
 	if concurrency == policy.Replace {
-		replaced = t.cancelAction(j.action)
+		replaced = t.cancelAction(j)
 	}
 	if t.mayStart(j) {
 		j.grant(true)
@@ -151,14 +151,15 @@ func (t *jobTable) queuedBefore(j *job) (n int) {
 	return n
 }
 
-// cancelAction needs mu. It requests the end of all jobs of the action, and returns their
-// processes.
-func (t *jobTable) cancelAction(action string) (processes []*exec.Process) {
+// cancelAction needs mu. It requests the end of all jobs of the action of another job, which
+// replaces them, and returns their processes.
+func (t *jobTable) cancelAction(by *job) (processes []*exec.Process) {
 	for _, j := range t.byRef {
-		if j.action != action {
+		if j.action != by.action {
 			continue
 		}
-		if p := j.noteEnd(exec.Cancelled); p != nil {
+		p := j.noteEnd(exec.Cancelled, "job "+by.id+" of "+by.caller())
+		if p != nil {
 			processes = append(processes, p)
 		}
 	}
@@ -263,7 +264,7 @@ func (t *jobTable) endAll() (ended int) {
 	t.mu.Lock()
 	t.stopping = true
 	for _, j := range t.byRef {
-		if p := j.noteEnd(exec.Stopped); p != nil {
+		if p := j.noteEnd(exec.Stopped, ""); p != nil {
 			processes = append(processes, p)
 		}
 	}

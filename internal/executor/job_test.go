@@ -39,12 +39,12 @@ func TestJob_EndReleasesEverything(t *testing.T) {
 		{"refused in the queue", true, func(j *job) { j.refuse(cause) }, jobForgotten, 0, true, cause},
 		{"not started", false, func(j *job) { j.finish(cause) }, jobKept, 1, true, cause},
 		{"cancelled while starting", false, func(j *job) {
-			j.requestEnd(exec.Cancelled)
+			j.requestEnd(exec.Cancelled, "")
 			finishStopped(j)
 		}, jobKept, 1, false, nil},
 		{"cancelled in the queue", true, func(j *job) {
 			j.acceptQueued()
-			j.requestEnd(exec.Cancelled)
+			j.requestEnd(exec.Cancelled, "")
 			finishStopped(j)
 		}, jobKept, 1, false, nil},
 		{"stopped in the queue", true, func(j *job) {

@@ -175,7 +175,7 @@ func TestCancel_QueuedJobFreesNoSlot(t *testing.T) {
 		all = append(all, admitted(t, table, fmt.Sprint(i)))
 	}
 	for _, j := range all[1:4] {
-		j.requestEnd(exec.Cancelled)
+		j.requestEnd(exec.Cancelled, "")
 		if !isClosed(j.granted) {
 			t.Fatal("a job that was cancelled in the queue waits on")
 		}

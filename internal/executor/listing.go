@@ -67,7 +67,7 @@ func (t *jobTable) cancel(call verifiedCall, st *stream) error {
 		return err
 	}
 	defer j.release()
-	j.requestEnd(exec.Cancelled)
+	j.requestEnd(exec.Cancelled, call.caller())
 	sendData(st, "", func(w *jsonWriter) { w.raw(summary(j)) })
 	return nil
 }

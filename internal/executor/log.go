@@ -79,7 +79,7 @@ func (l requestLog) commandFinished(j *job, r *exec.Result) {
 	}
 	if r.Ended != exec.Exited {
 		event = journal.CommandEnded()
-		status += ", ended by the daemon: " + r.Ended.String()
+		status += ", ended by the daemon: " + r.Ended.String() + j.cancelledBy()
 		fields[journal.Ended] = r.Ended.String()
 	}
 	// Truncated like durationMs of the answer.
@@ -108,7 +108,7 @@ func (l requestLog) failed(j *job) string {
 // commandNotStarted is for a job whose caller was told before that it was accepted.
 func (l requestLog) commandNotStarted(j *job, cause error) {
 	text := "Command was not started: " + journal.Quote(cause.Error(), maxLoggedReason) +
-		l.failed(j)
+		j.cancelledBy() + l.failed(j)
 	l.journal.Write(journal.CommandEnded(), text, l.auditFields(j))
 }
 

@@ -66,14 +66,19 @@ func (o origin) fields() journal.Fields {
 
 // String is the caller for the text of an entry.
 func (o origin) String() string {
-	text := o.remote
-	if o.key != policy.DefaultKey {
-		text += " with the key " + o.key
-	}
+	text := o.caller()
 	for _, name := range slices.Sorted(maps.Keys(o.labels)) {
 		text += fmt.Sprintf(", %s %s", name, journal.Quote(o.labels[name], maxLabel*utf8.UTFMax))
 	}
 	return text
+}
+
+// caller is the address and the key, for the text of an entry.
+func (o origin) caller() string {
+	if o.key == policy.DefaultKey {
+		return o.remote
+	}
+	return o.remote + " with the key " + o.key
 }
 
 // keys are the part of a JSON object that says the same to callers.

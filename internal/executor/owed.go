@@ -35,7 +35,7 @@ func (q *callbackQueue) retry(call verifiedCall, st *stream) error {
 // drop answers DELETE /callbacks/ID. The result is not delivered any more, and an attempt under way
 // is not waited for.
 func (q *callbackQueue) drop(call verifiedCall, st *stream) error {
-	return q.change(call, st, func(d *delivery) { d.drop(call.Remote) })
+	return q.change(call, st, func(d *delivery) { d.drop(call.caller()) })
 }
 
 func (q *callbackQueue) change(call verifiedCall, st *stream, change func(*delivery)) error {
@@ -57,9 +57,12 @@ func (q *callbackQueue) change(call verifiedCall, st *stream, change func(*deliv
 func (q *callbackQueue) find(key policy.Key, address string) (*delivery, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	byRef := make(map[jobRef]*delivery, len(q.deliveries))
+	byRef := map[jobRef]*delivery{} // those that it can be
+	_, id := splitAddress(address)
 	for d := range q.deliveries {
-		byRef[d.jobRef] = d
+		if d.id == id {
+			byRef[d.jobRef] = d
+		}
 	}
 	return resolve(byRef, key, address)
 }
@@ -134,11 +137,11 @@ func (d *delivery) hurry(now time.Time) {
 }
 
 // drop ends the delivery. A second one changes nothing.
-func (d *delivery) drop(remote string) {
+func (d *delivery) drop(by string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.droppedBy == "" {
-		d.droppedBy = remote
+		d.droppedBy = by
 		d.wake()
 		d.cancel()
 	}
@@ -160,10 +163,10 @@ func (d *delivery) dropper() string {
 }
 
 // loseDropped logs a delivery that was dropped.
-func (v *deliverer) loseDropped(d *delivery, remote string) (done bool) {
+func (v *deliverer) loseDropped(d *delivery, by string) (done bool) {
 	latest := "there was no failed attempt"
 	if d.cause.Text != "" {
 		latest = "the latest failure was: " + d.cause.String()
 	}
-	return v.lose(d, "Callback to %s dropped, as %s asked for it; %s", d.host(), remote, latest)
+	return v.lose(d, "Callback to %s dropped, as %s asked for it; %s", d.host(), by, latest)
 }

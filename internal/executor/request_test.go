@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -136,6 +137,8 @@ func FuzzDecodeShell(f *testing.F) {
 		`{"command":"a","jobId":"a-b","wait":false,"workdir":"/","x":null}`,
 		`{"command":"\u0000\\\"\ud800","envs":[null,"a=b"]}`,
 		`{"command":"a","timeout":1e999,"limits":{"memory":18446744073709551616}}`,
+		`{"action":"deploy","labels":{"user":"alice","task":"\u00e9\u202e"}}`,
+		`{"command":"","action":"a","labels":{"a":null}}`, `{"command":"a","labels":{"a":"1","A":"2"}}`,
 		`{"command":"a","comm\u0061nd":"b"}`, `{"command":"a"}{}`, `{"command":[[[[[[]]]]]]}`,
 	} {
 		f.Add([]byte(body))
@@ -154,16 +157,30 @@ func FuzzDecodeShell(f *testing.F) {
 		}
 		known := []string{
 			"command", "wait", "workdir", "envs", "callbackURL", "timeout", "jobId", "limits",
-			"keep",
+			"keep", "action", "labels",
 		}
 		for key, value := range want {
 			if value != nil && !slices.Contains(known, key) {
 				t.Fatalf("%q was accepted with the key %q", body, key)
 			}
 		}
-		if want["command"] != r.command || r.command == "" || r.timeout < 0 ||
-			r.timeout > maxTimeout || r.limits.CPUTime < 0 || r.limits.CPUTime > maxTimeout {
+		for key, got := range map[string]string{"command": r.command, "action": r.action} {
+			if text, _ := want[key].(string); text != got {
+				t.Fatalf("%q: %s is %q", body, key, got)
+			}
+		}
+		if (r.command == "") == (r.action == "") || r.timeout < 0 || r.timeout > maxTimeout || r.limits.CPUTime < 0 || r.limits.CPUTime > maxTimeout {
 			t.Fatalf("%q was decoded as %+v", body, r)
+		}
+		labels, _ := want["labels"].(map[string]any)
+		if len(r.labels) > maxLabels || len(labels) != len(r.labels) {
+			t.Fatalf("%q: the labels are %q", body, r.labels)
+		}
+		for name, value := range r.labels {
+			if n := len([]rune(value)); labels[name] != value || n < 1 || n > maxLabel || strings.ContainsAny(value, "\x00\n\r\x1b\u2028\u202e") ||
+				!regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}$`).MatchString(name) {
+				t.Fatalf("%q: the label %q is %q", body, name, value)
+			}
 		}
 		if wait, given := want["wait"].(bool); r.wait != (wait || !given) {
 			t.Fatalf("%q: wait is %t", body, r.wait)

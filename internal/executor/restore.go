@@ -132,7 +132,7 @@ func (r *restoring) job(s jobRecord) (*job, error) {
 		table:  t, chosenID: s.ChosenID, command: restoreCommand(s.Command, s.CommandBytes),
 		wait: s.Wait, acceptedAt: s.AcceptedAt, promised: s.Promised, claimed: s.Claimed,
 		recorded: s.Recorded, kept: s.Kept, transient: s.Transient, onDisk: s.OnDisk,
-		hasSlot: s.HasSlot, reason: s.Reason, endedAt: s.EndedAt,
+		hasSlot: s.HasSlot, reason: s.Reason, endedBy: s.EndedBy, endedAt: s.EndedAt,
 		granted: make(chan struct{}), decided: make(chan struct{}), ended: make(chan struct{}),
 	}
 	var err error

@@ -25,6 +25,11 @@ type verifiedCall struct {
 	job string     // the job in the path, ID or KEY:ID; empty: none
 }
 
+// caller is who sent the request, for the text of an entry.
+func (c verifiedCall) caller() string {
+	return origin{jobRef: jobRef{key: c.key.Name}, remote: c.Remote}.caller()
+}
+
 // handler answers one kind of request. It sends an answer, or returns an error, which is sent: a
 // refusal as it is, any other with status 500.
 type handler func(call verifiedCall, st *stream) error

@@ -1,7 +1,7 @@
 // Command bench measures what a call to the daemon costs and compares it with targets. `make bench`
 // takes about six minutes and writes docs/benchmark.md; `go run -C test/bench . -quick` takes two
-// and writes nothing. With -reload it measures reloads only, with -against FILE it compares two
-// builds of the daemon. The exit status does not depend on the figures.
+// and writes nothing. With -reload or -keys it measures reloads or the cost of keys only, with
+// -against FILE it compares two builds of the daemon. The exit status does not depend on the figures.
 //
 // It leaves the host as it was: it starts a daemon with a configuration of its own in a temporary
 // folder, and the peers likewise. It installs nothing.
@@ -55,6 +55,7 @@ func main() {
 		"a Debian tree `FOLDER` with systemd to boot for the cold start (default: that of the end-to-end tests)",
 	)
 	only := flag.Bool("reload", false, "measure reloads only; writes no document")
+	keys := flag.Bool("keys", false, "measure the cost of many keys only; writes no document")
 	other := flag.String(
 		"against", "", "only compare the daemon with another build of it, this `FILE`",
 	)
@@ -66,7 +67,7 @@ func main() {
 	flag.Parse()
 	err := os.Chdir(*root)
 	if err == nil {
-		err = b.run(*only, *other)
+		err = b.run(*only, *keys, *other)
 	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
@@ -87,8 +88,8 @@ type bench struct {
 	openssh *openssh
 }
 
-// run measures all, or only reloads, or only against another build.
-func (b *bench) run(reloads bool, other string) error {
+// run measures all, or only reloads, or only keys, or only against another build.
+func (b *bench) run(reloads, keys bool, other string) error {
 	if _, err := os.Stat(b.program); err != nil {
 		return fmt.Errorf("cannot find the daemon: %w\nhint: make build", err)
 	}
@@ -106,6 +107,8 @@ func (b *bench) run(reloads bool, other string) error {
 		return b.against(other, folder)
 	case reloads:
 		return b.reloads(folder)
+	case keys:
+		return b.keysOnly(folder)
 	}
 	if err := b.measureDaemon(folder); err != nil {
 		return err
@@ -133,6 +136,7 @@ func (b *bench) measureDaemon(folder string) (err error) {
 		b.sleepers,
 		func() error { return b.largeOutputs(folder) },
 		func() error { return b.growth(folder) },
+		func() error { return b.keys(folder) },
 		b.hugeOutput,
 		func() error { return b.reloads(folder) },
 		func() error { return b.idle("after all of the above") },

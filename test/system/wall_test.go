@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -414,6 +415,28 @@ func TestActions_ReplaceWhatIsQueued(t *testing.T) {
 	d.eventually("the last has ended", func() bool { return d.job("fourth").State == "ended" })
 	if j := d.job("fourth"); j.Stdout != "rolls\n" || j.Ended != "exited" {
 		t.Errorf("the last: got %+v", j)
+	}
+}
+
+// The journal says who ended the job of another key, or dropped its callback.
+func TestWall_JournalNamesWhoIntervened(t *testing.T) {
+	t.Parallel()
+	d := startDaemon(t, wallLines(`[ACTION.roll]`, `RUN = "sleep 60"`, `ONE_AT_A_TIME = "replace"`)...)
+	d.as(annKey).shell(fields{"command": "sleep 60", "wait": false, "jobId": "mine", "callbackURL": deadReceiver})
+	d.as(annKey).shell(fields{"action": "roll", "wait": false, "jobId": "first"})
+	d.as(benKey).shell(fields{"action": "roll", "wait": false, "jobId": "second"})
+	cal := d.as(calKey)
+	cal.send(cal.sign("DELETE", "/jobs/ann:mine", ""))
+	d.configure(strconv.Quote(testKey), wallLines(`[ACTION.roll]`, `RUN = "true"`)...)
+	d.wantReloaded()
+	d.eventually("a callback is owed", func() bool { return len(d.refs("callbacks")) == 1 })
+	cal.send(cal.sign("DELETE", "/callbacks/mine", ""))
+	for _, pattern := range []string{
+		`Job mine: Command finished .*cancelled by 127\.[0-9.:]+ with the key cal; .*SIDECAR_KEY=ann`,
+		`Job first: Command finished .*cancelled by job second of 127\.[0-9.:]+ with the key ben; .*SIDECAR_KEY=ann`,
+		`Job mine: Callback .* dropped, as 127\.[0-9.:]+ with the key cal asked for it; .*SIDECAR_KEY=ann`,
+	} {
+		d.eventually("in the log: "+pattern, func() bool { return regexp.MustCompile(pattern).MatchString(d.log()) })
 	}
 }
 
