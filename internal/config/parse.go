@@ -143,8 +143,8 @@ func (d document) checkMetrics(c *Config) (faults []error) {
 	return faults
 }
 
-// checkTail refuses an end of the output above half of the whole. A default that is above it becomes
-// the half.
+// checkTail refuses an end of the output above half of the whole. A default above it becomes the
+// half.
 func (d document) checkTail(c *Config) []error {
 	most := int(c.MaxOutput / 2)
 	if c.OutputTail <= most {

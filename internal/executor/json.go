@@ -37,8 +37,8 @@ type capturedOutput interface {
 // Of a stream with missing bytes the start and the end have keys of their own.
 func (w *jsonWriter) outputs(stdout, stderr capturedOutput) {
 	streams := []struct {
-		name  string
-		parts exec.Parts
+		name     string
+		parts    exec.Parts
 		isBinary bool
 	}{{name: "stdout", parts: stdout.Parts()}, {name: "stderr", parts: stderr.Parts()}}
 	for i := range streams {

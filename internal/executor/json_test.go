@@ -102,8 +102,14 @@ func (p pieces) WriteTo(w io.Writer) (written int64, err error) {
 // At the start and the end of a part no half of a character is left, in pieces of any size.
 func TestJSON_CutCharacters(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
-		{"abc", "abc"}, {"", ""}, {"é", "é"}, {"\xa9", ""}, {"\x9f\x99\x82x\xf0", "x"},
-		{"\xbd\xa0你\xe4\xbd", "你"}, {"x\xf0\x9f\x99", "x"}, {"\xc3", ""},
+		{"abc", "abc"},
+		{"", ""},
+		{"é", "é"},
+		{"\xa9", ""},
+		{"\x9f\x99\x82x\xf0", "x"},
+		{"\xbd\xa0你\xe4\xbd", "你"},
+		{"x\xf0\x9f\x99", "x"},
+		{"\xc3", ""},
 	} {
 		for size := 1; size <= 5; size++ {
 			var got bytes.Buffer
