@@ -81,10 +81,10 @@ func TestOutput_ReadAtEnds(t *testing.T) {
 
 // What is read while a command runs is a view of one moment, and it ends with its last bytes.
 func TestOutput_PartsWhileRunning(t *testing.T) {
-	c := command("seq 20000; read _ < $F; seq 300000; read _ < $F; echo end")
+	c := command("seq 20000; read _ < $F; seq 300000; read _ < $G; echo end")
 	c.MaxOutput, c.OutputTail = 400000, 200000
-	gate := newFIFO(t)
-	c.Env = []string{"F=" + gate}
+	gate, next := newFIFO(t), newFIFO(t)
+	c.Env = []string{"F=" + gate, "G=" + next}
 	p := start(t, newTestRunner(t), c)
 	first, second := numbers(20000), numbers(20000)+numbers(300000)
 	testkit.Eventually(t, "the first output", func() bool {
@@ -106,7 +106,7 @@ func TestOutput_PartsWhileRunning(t *testing.T) {
 		t.Errorf("the end while it runs: got %d bytes, %.20q, want the last %d", len(got), got,
 			maxLiveEnd)
 	}
-	release(t, gate)
+	release(t, next)
 	finish(t, p)
 	if all := second + "end\n"; endText(p.Stdout()) != all[len(all)-200000:] {
 		t.Errorf("got %d bytes, want the last 200000", len(endText(p.Stdout())))
@@ -201,7 +201,7 @@ func TestCommand_EndAboveTheLimit(t *testing.T) {
 	}
 }
 
-// newFIFO makes a FIFO from which a command reads one line to wait for release.
+// newFIFO makes a FIFO from which a command reads one line, once, to wait for release.
 func newFIFO(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "fifo")

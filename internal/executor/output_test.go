@@ -100,9 +100,9 @@ func TestAnswer_BothEnds(t *testing.T) {
 // What GET tells of a long output while the command runs, through a reload, after its end, and from
 // the disk after a restart.
 func TestJob_BothEnds(t *testing.T) {
-	path, gate := t.TempDir()+"/state", newGate(t)
+	path, gate, next := t.TempDir()+"/state", newGate(t), newGate(t)
 	r, die := lifeWith(t, path, bothEnds)
-	r.shell(`{"command":"printf %950s x; read _ < ` + gate + `; printf %1050s y; read _ < ` + gate +
+	r.shell(`{"command":"printf %950s x; read _ < ` + gate + `; printf %1050s y; read _ < ` + next +
 		`; echo end","jobId":"it","wait":false}`)
 	first := strings.Repeat(" ", 949) + "x"
 	both := first + strings.Repeat(" ", 1049) + "y"
@@ -125,7 +125,7 @@ func TestJob_BothEnds(t *testing.T) {
 	check("behind the bound", both[:900], both[1900:], "running")
 	r.reload(bothEnds)
 	check("behind the bound, after a reload", both[:900], both[1900:], "running")
-	open(t, gate)
+	open(t, next)
 	all := both + "end\n"
 	check("after its end", all[:900], all[1904:], "ended")
 	r.reload(bothEnds)
@@ -250,9 +250,9 @@ func TestStoredOutput_OtherRelease(t *testing.T) {
 // A follower gets every byte that it is there for, also those that are not kept, and nothing that
 // only seems to follow.
 func TestOutput_FollowBehindTheStart(t *testing.T) {
-	gate := newGate(t)
+	gate, next := newGate(t), newGate(t)
 	r := newRig(t, bothEnds)
-	r.shell(`{"command":"printf %950s x; read _ < ` + gate + `; printf %80s y; read _ < ` + gate +
+	r.shell(`{"command":"printf %950s x; read _ < ` + gate + `; printf %80s y; read _ < ` + next +
 		`; printf %500s z","jobId":"it","wait":false}`)
 	waitFor(t, func() bool { return r.outputTotal("it") == 950 })
 	start := r.follow(`{"offset":940}`)
@@ -262,7 +262,7 @@ func TestOutput_FollowBehindTheStart(t *testing.T) {
 	open(t, gate)
 	r.addStreams(got, map[uint64]int{start: 90, end: 85, late: 930})
 	r.reload(bothEnds)
-	open(t, gate)
+	open(t, next)
 	r.addStreams(got, map[uint64]int{start: -1, end: -1, late: -1})
 	sent := strings.Repeat(" ", 949) + "x" + strings.Repeat(" ", 79) + "y"
 	for id, want := range map[uint64]string{start: sent[940:], end: sent[945:], late: sent[100:]} {
@@ -335,7 +335,7 @@ func (r *rig) addStreams(got map[uint64][]byte, want map[uint64]int) {
 	}
 }
 
-// newGate makes a FIFO from which a command reads one line to wait for open.
+// newGate makes a FIFO from which a command reads one line, once, to wait for open.
 func newGate(t *testing.T) string {
 	t.Helper()
 	path := t.TempDir() + "/gate"
