@@ -189,7 +189,8 @@ func notice(r *exec.Result) string {
 		switch {
 		case end > 0:
 			notices = append(notices, fmt.Sprintf("%s was cut: the first %d and the last %d of "+
-				"%d bytes are here (MAX_OUTPUT)", s.name, start, end, total))
+				"%d bytes are here, %d between them are missing (MAX_OUTPUT)",
+				s.name, start, end, total, total-start-end))
 		case start < total:
 			notices = append(notices,
 				fmt.Sprintf("%s was cut: the first %d of %d bytes are here (MAX_OUTPUT)",

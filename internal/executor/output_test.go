@@ -57,13 +57,15 @@ func TestAnswer_BothEnds(t *testing.T) {
 			"printf %1001s x; printf %990s y >&2", endsReply{
 				Stdout: strings.Repeat(" ", 900), StdoutTail: strings.Repeat(" ", 99) + "x",
 				Stderr: strings.Repeat(" ", 989) + "y", StdoutBytes: 1001, StdoutTruncated: true,
-			}, "stdout was cut: the first 900 and the last 100 of 1001 bytes are here (MAX_OUTPUT)",
+			}, "stdout was cut: the first 900 and the last 100 of 1001 bytes are here, 1 between them are " +
+				"missing (MAX_OUTPUT)",
 		},
 		"characters cut in two": {
 			"printf xx; i=0; while [ $i -lt 400 ]; do printf 你; i=$((i+1)); done", endsReply{
 				Stdout:     "xx" + strings.Repeat("你", 299),
 				StdoutTail: strings.Repeat("你", 33), StdoutBytes: 1202, StdoutTruncated: true,
-			}, "stdout was cut: the first 900 and the last 100 of 1202 bytes are here (MAX_OUTPUT)",
+			}, "stdout was cut: the first 900 and the last 100 of 1202 bytes are here, 202 between them are " +
+				"missing (MAX_OUTPUT)",
 		},
 		"the start is not UTF-8": {
 			`printf '\377'; printf %1000s x`, endsReply{
@@ -72,7 +74,8 @@ func TestAnswer_BothEnds(t *testing.T) {
 				StdoutBase64:     encoded("\xff" + strings.Repeat(" ", 899)),
 				StdoutTailBase64: encoded(strings.Repeat(" ", 99) + "x"),
 				StdoutBytes:      1001, StdoutTruncated: true,
-			}, "stdout was cut: the first 900 and the last 100 of 1001 bytes are here (MAX_OUTPUT)",
+			}, "stdout was cut: the first 900 and the last 100 of 1001 bytes are here, 1 between them are " +
+				"missing (MAX_OUTPUT)",
 		},
 		"the end is not UTF-8": {
 			`printf %1000s x >&2; printf '\377' >&2`, endsReply{
@@ -80,13 +83,15 @@ func TestAnswer_BothEnds(t *testing.T) {
 				StderrTail:       strings.Repeat(" ", 98) + "x\ufffd",
 				StderrBase64:     encoded(strings.Repeat(" ", 900)),
 				StderrTailBase64: encoded(strings.Repeat(" ", 98) + "x\xff"),
-			}, "stderr was cut: the first 900 and the last 100 of 1001 bytes are here (MAX_OUTPUT)",
+			}, "stderr was cut: the first 900 and the last 100 of 1001 bytes are here, 1 between them are " +
+				"missing (MAX_OUTPUT)",
 		},
 		"much": {
 			"printf " + digits, endsReply{
 				Stdout: digits[:900], StdoutTail: digits[:100], StdoutBytes: 10000,
 				StdoutTruncated: true,
-			}, "stdout was cut: the first 900 and the last 100 of 10000 bytes are here (MAX_OUTPUT)",
+			}, "stdout was cut: the first 900 and the last 100 of 10000 bytes are here, 9000 between them are " +
+				"missing (MAX_OUTPUT)",
 		},
 	} {
 		body, _ := json.Marshal(map[string]string{"command": c.command})
