@@ -172,20 +172,23 @@ class SidecarHelper:
         return self._query('DELETE', _path(job_id), _deadline(timeout))
 
     def output(self, job_id: str, stream: str = 'stdout', offset: int = 0, follow: bool = True,
-               timeout: float = FOLLOW_TIMEOUT) -> Iterator[bytes]:
-        """Yields the bytes of one stream from `offset` on; with `follow` while the job runs, until
-        it has ended.
+               timeout: float = FOLLOW_TIMEOUT, tail: Optional[int] = None) -> Iterator[bytes]:
+        """Yields the bytes of one stream from `offset` on, or with `tail` so many bytes before its
+        present end; with `follow` while the job runs, until it has ended. It yields nothing from
+        behind bytes that were not kept (MAX_OUTPUT).
         """
         query = {'stream': stream, 'offset': offset, 'follow': follow}
+        if tail is not None:
+            query.update({'from': 'end', 'offset': tail})
         return self._pieces(job_id, query, _deadline(timeout))
 
     def lines(self, job_id: str, stream: str = 'stdout', offset: int = 0, follow: bool = True,
-              timeout: float = FOLLOW_TIMEOUT) -> Iterator[str]:
+              timeout: float = FOLLOW_TIMEOUT, tail: Optional[int] = None) -> Iterator[str]:
         """Yields output() as lines of text without line feeds. Bytes that are not UTF-8 become
         U+FFFD.
         """
         decoder, rest = codecs.getincrementaldecoder('utf-8')('replace'), ''
-        for piece in self.output(job_id, stream, offset, follow, timeout):
+        for piece in self.output(job_id, stream, offset, follow, timeout, tail):
             *whole, rest = (rest + decoder.decode(piece)).split('\n')
             yield from whole
         rest += decoder.decode(b'', True)
@@ -315,7 +318,7 @@ class SidecarHelper:
     def _pieces(self, job_id: str, query: Dict[str, Any],
                 deadline: sidecar__wire.Deadline) -> Iterator[bytes]:
         """Yields output while it arrives. After a broken connection it goes on from the offset
-        reached.
+        reached. That of an output from the end is not known: then it raises.
         """
         path, pauses = _path(job_id) + '/output', list(PAUSES)
         while True:
@@ -323,7 +326,7 @@ class SidecarHelper:
                 with self._wire.request('GET', path, query, deadline) as (_, pieces):
                     for piece in pieces:
                         query = dict(query, offset=query['offset'] + len(piece))
-                        pauses = list(PAUSES)
+                        pauses = list(PAUSES) if 'from' not in query else []
                         yield piece
                 return
             except SidecarLost:
@@ -360,9 +363,14 @@ def repair(connector: Any, ca_file: Optional[str] = None) -> Any:
 
 
 def output_bytes(data: Dict[str, Any], stream: str = 'stdout') -> bytes:
-    """Returns the exact bytes of a stream in the data of a result, also if they are not UTF-8."""
+    """Returns the exact bytes of a stream in the data of a result, also if they are not UTF-8. Of a
+    stream with more bytes than MAX_OUTPUT, 'stdoutTail' and 'stderrTail' are those of the end; they
+    are empty if nothing is missing.
+    """
     encoded = data.get(stream + 'Base64')
-    return data[stream].encode('utf-8') if encoded is None else base64.b64decode(encoded)
+    if encoded is not None:
+        return base64.b64decode(encoded)
+    return (data.get(stream, '') if stream.endswith('Tail') else data[stream]).encode('utf-8')
 
 
 def func_labels(names: Mapping[str, Any], **labels: Any) -> Dict[str, Any]:
@@ -453,7 +461,7 @@ def _check(data: Dict[str, Any]) -> None:
         how = 'was ended by the signal %s' % data.get('signal')
     else:  # timed out, cancelled, stopped
         how = 'did not end by itself (%s)' % ended
-    said = str(data.get('stderr', '')).strip()[-MAX_STDERR:]
+    said = str(data.get('stderrTail') or data.get('stderr', '')).strip()[-MAX_STDERR:]
     raise SidecarFailed('the command %s: %s' % (how, said or 'nothing on stderr'), data)
 
 

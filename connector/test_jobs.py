@@ -57,6 +57,8 @@ class Output(rig.DaemonCase):
         self.assertEqual(b''.join(self.helper.output(job_id, offset=4)), b'456789')
         self.assertEqual(b''.join(self.helper.output(job_id, 'stderr', offset=1)), b'bc')
         self.assertEqual(b''.join(self.helper.output(job_id, offset=400)), b'')
+        self.assertEqual(b''.join(self.helper.output(job_id, tail=3)), b'789')
+        self.assertEqual(list(self.helper.lines(job_id, 'stderr', tail=100)), ['abc'])
 
     def test_without_following_there_is_what_there_is(self):
         job_id = self.run_command('printf now; sleep 60; printf later', wait=False)['jobId']

@@ -48,7 +48,10 @@ class Commands(rig.DaemonCase):
 
     def test_output_beyond_the_bound_is_said_to_be_cut(self):
         _, result = self.helper.shell('head -c 9000000 /dev/zero | tr "\\0" a')
-        self.assertTrue(result['data']['stdout'] == 'a' * (8 << 20))
+        self.assertTrue(result['data']['stdout'] == 'a' * ((8 << 20) - (64 << 10)))
+        self.assertTrue(result['data']['stdoutTail'] == 'a' * (64 << 10))
+        self.assertTrue(sidecar__helper.output_bytes(result['data'], 'stdoutTail') == b'a' * (64 << 10))
+        self.assertEqual(sidecar__helper.output_bytes(result['data'], 'stderrTail'), b'')
         self.assertEqual((result['data']['stdoutTruncated'], result['data']['stdoutBytes']), (True, 9000000))
         self.assertIn('MAX_OUTPUT', result['message'])
 

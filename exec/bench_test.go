@@ -31,7 +31,7 @@ func BenchmarkRunner(b *testing.B) {
 		}
 		<-p.Done()
 		for _, output := range []*Output{p.Stdout(), p.Stderr()} {
-			if _, err := output.WriteTo(io.Discard); err != nil {
+			if _, err := output.Parts().Start.WriteTo(io.Discard); err != nil {
 				b.Error(err)
 			}
 			output.Release()

@@ -19,6 +19,10 @@ type Command struct {
 	Grace     time.Duration // between SIGTERM and SIGKILL
 	Limits    Limits        // 0 each: as inherited by the daemon
 
+	// OutputTail are those of MaxOutput that are kept of the end, once a stream has more. A stream
+	// with more than MaxOutput - OutputTail has a ring of as many bytes.
+	OutputTail int
+
 	// HomeOrRoot: Dir is the user's home directory. If it cannot be entered, the command starts in
 	// the root directory with HOME=/, as login(1) does.
 	HomeOrRoot bool
@@ -50,6 +54,9 @@ func (c Command) Validate() error {
 	case c.MaxOutput < 0:
 		return requestFault(nil,
 			"the output limit %d is negative: use 0 to keep nothing", c.MaxOutput)
+	case c.OutputTail < 0 || int64(c.OutputTail) > c.MaxOutput:
+		return requestFault(nil, "the end of the output that is kept has %d bytes: use 0 to %d",
+			c.OutputTail, c.MaxOutput)
 	}
 	for _, variable := range c.Env {
 		if err := validateVariable(variable); err != nil {

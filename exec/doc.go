@@ -35,6 +35,7 @@
 //	command.go       what a caller gives (Command) and gets (Result)
 //	environment.go   the environment of a command
 //	output.go        Output: what a command has written
+//	output_read.go   reads an Output, and the ring of its end
 //	errors.go        StartError, and which side caused it
 //
 // The result is ready when the shell has exited, even if a background child still holds the output

@@ -94,11 +94,14 @@ type ProcessState struct {
 // StreamState is an Output, and the pipe that it comes from.
 type StreamState struct {
 	Pipe     PipeState     `json:",omitzero"`
-	Limit    int64         `json:",omitzero"`
+	Limit    int64         `json:",omitzero"` // of the start
 	Total    int64         `json:",omitzero"`
-	Kept     handover.Blob `json:",omitzero"`
+	Kept     handover.Blob `json:",omitzero"` // the start
 	Sealed   bool          `json:",omitzero"`
 	Released bool          `json:",omitzero"`
+	// A release that does not know the end takes the output as cut behind its start.
+	EndLimit int           `json:",omitzero"`
+	End      handover.Blob `json:",omitzero"`
 }
 
 // HandOver returns what the next program needs to go on. It is called at rest. Commands whose
@@ -198,9 +201,17 @@ func (o *Output) state(w *handover.Writer) StreamState {
 		Pipe: PipeState{FD: -1}, Limit: o.limit, Total: o.total, Sealed: o.sealed,
 		Released: o.released,
 	}
+	if !o.sealed {
+		s.EndLimit = o.tail.limit
+	}
+	start := part{output: o, start: o.kept}
 	o.mu.Unlock()
-	if !s.Released {
-		s.Kept = w.Add(o)
+	if s.Released {
+		return s
+	}
+	s.Kept = w.Add(start)
+	if o.tail.size() > 0 { // at rest it does not change
+		s.End = w.Add(&o.tail)
 	}
 	return s
 }
@@ -393,9 +404,21 @@ func (o *Output) restore(in *handover.Reader, s StreamState, buffers *bufferPool
 	if err != nil {
 		return err
 	}
+	end, err := in.Bytes(s.End)
+	if err != nil {
+		return err
+	}
+	if !s.Sealed && len(end) > s.EndLimit || s.EndLimit < 0 ||
+		s.Total < int64(len(kept)+len(end)) {
+		return errors.New("cannot restore a command: its output has more bytes than its bounds")
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.limit, o.buffers, o.total, o.kept = s.Limit, buffers, s.Total, int64(len(kept))
+	if o.tail.limit = s.EndLimit; s.Sealed {
+		o.tail.limit = len(end)
+	}
+	o.tail.write(end)
 	o.sealed, o.released = s.Sealed, s.Released
 	if len(kept) > 0 {
 		o.chunks = [][]byte{kept}

@@ -60,6 +60,7 @@ type reloadReport struct {
 type commandReport struct {
 	Started        []string // as every program says it
 	Stdout, Stderr string
+	End            string // of stdout
 	Total          int64
 	Code           int
 	Signal         syscall.Signal
@@ -84,6 +85,11 @@ func reloadCases(dir string) map[string]reloadCase {
 
 func bounded(c Command, timeout, grace time.Duration, limit int64) Command {
 	c.Timeout, c.Grace, c.MaxOutput = timeout, grace, limit
+	return c
+}
+
+func bothEnds(c Command, limit int64, end int) Command {
+	c.MaxOutput, c.OutputTail = limit, end
 	return c
 }
 
@@ -120,6 +126,31 @@ func outputReloaded() map[string]reloadCase {
 				c = got.Commands[1]
 				if c.Ended != TimedOut.String() || c.Stderr != "y\ny\ny\ny\ny\n" {
 					t.Errorf("got %s, %q; want %v, 10 bytes", c.Ended, c.Stderr, TimedOut)
+				}
+			},
+		},
+		"both ends": {
+			commands: []Command{
+				bothEnds(command("for i in $(seq 0 39); do seq $((i*1000+1)) $((i*1000+1000)); "+
+					"sleep 0.02; done"), 100000, 3000),
+				bothEnds(command("seq 40000"), 100000, 3000),
+				bothEnds(command("seq 40000"), int64(len(numbers(40000))), 3000),
+			},
+			reloads: 4,
+			before: func(_ int, all []*Process) {
+				awaitOutputs(all[:1])
+				await(func() bool { return isDone(all[1]) && isDone(all[2]) })
+			},
+			check: func(t *testing.T, got reloadReport) {
+				all := numbers(40000)
+				for i, want := range [][2]string{
+					{all[:97000], all[len(all)-3000:]}, {all[:97000], all[len(all)-3000:]}, {all, ""},
+				} {
+					c := got.Commands[i]
+					if c.Stdout != want[0] || c.End != want[1] || c.Total != int64(len(all)) {
+						t.Errorf("command %d: got %d and %d of %d bytes, want %d and %d of %d", i,
+							len(c.Stdout), len(c.End), c.Total, len(want[0]), len(want[1]), len(all))
+					}
 				}
 			},
 		},
@@ -698,12 +729,12 @@ func endReload(report reloadReport, r *Runner, all []*Process) (err error) {
 		c.StillRunning, c.Incomplete = result.StillRunning, result.OutputIncomplete
 		c.Duration, c.Total = result.Duration, p.Stdout().Total()
 		var stdout, stderr strings.Builder
-		_, err1 := p.Stdout().WriteTo(&stdout)
-		_, err2 := p.Stderr().WriteTo(&stderr)
+		_, err1 := p.Stdout().Parts().Start.WriteTo(&stdout)
+		_, err2 := p.Stderr().Parts().Start.WriteTo(&stderr)
 		if err := errors.Join(err1, err2); err != nil {
 			return err
 		}
-		c.Stdout, c.Stderr = stdout.String(), stderr.String()
+		c.Stdout, c.Stderr, c.End = stdout.String(), stderr.String(), endText(p.Stdout())
 		p.Stdout().Release()
 		p.Stderr().Release()
 		c.Left = len(p.Left())
@@ -769,6 +800,6 @@ func outputOf(r *Runner, text string) (string, error) {
 	}
 	<-p.Done()
 	var b strings.Builder
-	_, err = p.Stdout().WriteTo(&b)
+	_, err = p.Stdout().Parts().Start.WriteTo(&b)
 	return b.String(), err
 }

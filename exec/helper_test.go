@@ -142,7 +142,16 @@ func run(t *testing.T, c Command) *Result {
 
 func text(o *Output) string {
 	var b strings.Builder
-	if _, err := o.WriteTo(&b); err != nil {
+	if _, err := o.Parts().Start.WriteTo(&b); err != nil {
+		return err.Error()
+	}
+	return b.String()
+}
+
+// endText is the end of an output, behind missing bytes.
+func endText(o *Output) string {
+	var b strings.Builder
+	if _, err := o.Parts().End.WriteTo(&b); err != nil {
 		return err.Error()
 	}
 	return b.String()
@@ -288,8 +297,8 @@ func helperRun(text, dir string) int {
 		return 0
 	}
 	<-p.Done()
-	_, _ = p.Stdout().WriteTo(os.Stdout)
-	_, _ = p.Stderr().WriteTo(os.Stdout)
+	_, _ = p.Stdout().Parts().Start.WriteTo(os.Stdout)
+	_, _ = p.Stderr().Parts().Start.WriteTo(os.Stdout)
 	return 0
 }
 
@@ -351,7 +360,7 @@ func helperSurvivor(program string) int {
 	<-p.Done()
 	result, took := p.Result(), time.Since(ended).Milliseconds()
 	fmt.Println(p.PID(), result.StillRunning, result.Ended == TimedOut, took)
-	_, _ = p.Stderr().WriteTo(os.Stdout)
+	_, _ = p.Stderr().Parts().Start.WriteTo(os.Stdout)
 	return 0
 }
 

@@ -2,10 +2,6 @@ package exec
 
 import (
 	"bytes"
-	"fmt"
-	"io"
-	"io/fs"
-	"slices"
 	"sync"
 )
 
@@ -22,20 +18,21 @@ const (
 	maxWide = 16
 )
 
-// Output is what a command has written to one stream: its first bytes are kept up to a limit, all
-// are counted. It may be read while the command runs.
+// Output is what a command has written to one stream: its first and its last bytes are kept, up to
+// a limit for each, and all are counted. It may be read while the command runs.
 type Output struct {
-	limit   int64
+	limit   int64 // of the start
 	buffers *bufferPool
 
 	// users protects readers from Release, which reuses the memory.
 	users sync.RWMutex
 
 	// mu guards the fields below. Kept bytes do not change while users is held, so that a copy of
-	// the list of chunks can be read without mu.
+	// the list of chunks can be read without mu. The ring changes until the output is sealed.
 	mu        sync.Mutex
-	chunks    [][]byte // the first may have any size, the others are of the pool
-	kept      int64
+	chunks    [][]byte // the start; the first may have any size, the others are of the pool
+	kept      int64    // bytes of the start
+	tail      ring     // what comes behind the start, and in the end the end
 	total     int64
 	sealed    bool // nothing is added any more
 	abandoned bool // a read in progress may still write into the last chunk
@@ -53,52 +50,13 @@ func (o *Output) Total() int64 {
 func (o *Output) Kept() int64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.kept
+	return o.kept + o.tail.size()
 }
 
 // Truncated reports whether bytes were dropped.
 func (o *Output) Truncated() bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.total > o.kept
-}
-
-// WriteTo writes the bytes kept so far without copying them.
-func (o *Output) WriteTo(w io.Writer) (written int64, err error) {
-	o.users.RLock()
-	defer o.users.RUnlock()
-	chunks, err := o.snapshot()
-	for _, chunk := range chunks {
-		n, err := w.Write(chunk)
-		written += int64(n)
-		if err != nil {
-			return written, fmt.Errorf("cannot pass output on: %w", err)
-		}
-	}
-	return written, err
-}
-
-// ReadAt copies kept bytes from offset on. It returns io.EOF at the end of what is kept now; a
-// running command may add more.
-func (o *Output) ReadAt(p []byte, offset int64) (n int, err error) {
-	if offset < 0 {
-		return 0, fmt.Errorf("cannot read output at %d: an offset is not negative", offset)
-	}
-	o.users.RLock()
-	defer o.users.RUnlock()
-	chunks, err := o.snapshot()
-	for _, chunk := range chunks {
-		if offset >= int64(len(chunk)) {
-			offset -= int64(len(chunk))
-			continue
-		}
-		n += copy(p[n:], chunk[offset:])
-		offset = 0
-	}
-	if err == nil && n < len(p) {
-		err = io.EOF
-	}
-	return n, err
+	start, _, total := o.Extent()
+	return start < total
 }
 
 // Release gives the memory to the next command. Before the result is ready it does nothing; reading
@@ -116,19 +74,11 @@ func (o *Output) Release() {
 			o.buffers.reuse(chunk)
 		}
 	}
-	o.chunks, o.released = nil, true
+	o.chunks, o.tail.data, o.released = nil, nil, true
 }
 
-func (o *Output) snapshot() ([][]byte, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.released {
-		return nil, fmt.Errorf("cannot read output: %w", fs.ErrClosed)
-	}
-	return slices.Clone(o.chunks), nil
-}
-
-// isFull reports whether further bytes are dropped. Only the reader of the pipe may call it.
+// isFull reports whether further bytes are not of the start. Only the reader of the pipe may call
+// it.
 func (o *Output) isFull() bool { return o.kept >= o.limit }
 
 // isLarge reports whether bytes are kept in chunks of the pool. Most commands write less, and their
@@ -196,10 +146,22 @@ func (o *Output) giveBack(b borrowed, n int) {
 	}
 }
 
+// addDropped counts bytes of which none is kept: the end, if it is kept, begins behind them.
 func (o *Output) addDropped(n int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.total += int64(n)
+	if n > 0 {
+		o.tail.reset()
+	}
+}
+
+// addTail keeps bytes as the end, in the place of the oldest ones there.
+func (o *Output) addTail(p []byte) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.tail.write(p)
+	o.total += int64(len(p))
 }
 
 // seal marks the output as complete.
@@ -227,6 +189,7 @@ func (o *Output) trim() {
 	defer o.users.Unlock()
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.tail.trim()
 	if len(o.chunks) == 0 {
 		return
 	}

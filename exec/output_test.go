@@ -165,7 +165,7 @@ func TestOutput_Released(t *testing.T) {
 	first := finish(t, start(t, r, command("yes secret | head -c 2000000")))
 	first.Stdout.Release()
 	first.Stdout.Release()
-	if n, err := first.Stdout.WriteTo(io.Discard); n != 0 || !errors.Is(err, fs.ErrClosed) {
+	if n, err := first.Stdout.Parts().Start.WriteTo(io.Discard); n != 0 || !errors.Is(err, fs.ErrClosed) {
 		t.Fatalf("got %d bytes, %v; want 0, %v", n, err, fs.ErrClosed)
 	}
 	second := finish(t, start(t, r, command("yes public | head -c 700000")))
@@ -191,7 +191,7 @@ func TestOutput_FailedWriter(t *testing.T) {
 	result := run(t, command("seq 100000"))
 	reader, writer := io.Pipe()
 	reader.Close()
-	if _, err := result.Stdout.WriteTo(writer); !errors.Is(err, io.ErrClosedPipe) {
+	if _, err := result.Stdout.Parts().Start.WriteTo(writer); !errors.Is(err, io.ErrClosedPipe) {
 		t.Fatalf("got %v, want %v", err, io.ErrClosedPipe)
 	}
 	if text(&result.Stdout) != numbers(100000) {

@@ -204,9 +204,7 @@ func (p *pipe) readOnce(most int) (n int, err error) {
 		n, err = p.drop(most)
 		p.late.Add(int64(n))
 	case output.isFull():
-		if n, err = p.drop(most); !p.whileAttached(func() { output.addDropped(n) }) {
-			p.late.Add(int64(n))
-		}
+		n, err = p.readBehind(output, most)
 	default:
 		b := output.borrow(most)
 		n, err = readPipe(p.fd, b.space)
@@ -216,6 +214,31 @@ func (p *pipe) readOnce(most int) (n int, err error) {
 		} else if output.isLarge() {
 			p.widen()
 		}
+	}
+	return n, err
+}
+
+// readBehind reads or drops at most `most` bytes behind the start that is kept. Bytes that the end
+// would not keep, as more are in the pipe behind them, are dropped. It needs reading.
+func (p *pipe) readBehind(output *Output, most int) (n int, err error) {
+	extra := most
+	if end := output.tail.limit; end > 0 {
+		extra = 0
+		if p.wide { // else hardly more is in the pipe than one read takes
+			extra = min(p.buffered(), most) - end
+		}
+	}
+	if extra > 0 {
+		if n, err = p.drop(extra); !p.whileAttached(func() { output.addDropped(n) }) {
+			p.late.Add(int64(n))
+		}
+		return n, err
+	}
+	scratch := p.buffers.scratch()
+	defer p.buffers.scratches.Put(scratch)
+	n, err = readPipe(p.fd, scratch[:min(most, len(scratch))])
+	if !p.whileAttached(func() { output.addTail(scratch[:n]) }) {
+		p.late.Add(int64(n))
 	}
 	return n, err
 }

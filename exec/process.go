@@ -116,7 +116,8 @@ func (r *Runner) newProcess(c Command, sh *startedShell) *Process {
 func (p *Process) run(r *Runner, c Command, sh *startedShell) {
 	r.shells.Store(p.pid, p)
 	for _, output := range []*Output{p.Stdout(), p.Stderr()} {
-		output.limit, output.buffers = c.MaxOutput, r.pipes.buffers
+		output.limit, output.buffers = c.MaxOutput-int64(c.OutputTail), r.pipes.buffers
+		output.tail.limit = c.OutputTail
 	}
 	p.pipes = r.pipes.start(p.pid, r.poller, r.descriptors.null,
 		stream{fd: sh.stdout, output: p.Stdout()}, stream{fd: sh.stderr, output: p.Stderr()})

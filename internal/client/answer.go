@@ -56,8 +56,22 @@ func (c *Client) decode(
 // result is the data of an answer that has a command's output in it.
 type result struct {
 	Job
-	stdout, stderr []byte
+	stdout, stderr capture
 	found          bool // there is an output, be it empty
+}
+
+// capture is what was kept of a stream: all, or its start and its end.
+type capture struct{ start, end []byte }
+
+// copy writes it. The stream had total bytes.
+func (o capture) copy(c *Client, stream string, total int64, to io.Writer) error {
+	_, err := to.Write(o.start)
+	if err != nil || len(o.end) == 0 {
+		return err
+	}
+	c.missing(stream, total-int64(len(o.start)+len(o.end)))
+	_, err = to.Write(o.end)
+	return err
 }
 
 // UnmarshalJSON restores the exact bytes: a stream that is not UTF-8 is there a second time, in
@@ -68,13 +82,24 @@ func (r *result) UnmarshalJSON(text []byte) error {
 		Stderr       *string `json:"stderr"`
 		StdoutBase64 *[]byte `json:"stdoutBase64"`
 		StderrBase64 *[]byte `json:"stderrBase64"`
+
+		StdoutTail       *string `json:"stdoutTail"`
+		StderrTail       *string `json:"stderrTail"`
+		StdoutTailBase64 *[]byte `json:"stdoutTailBase64"`
+		StderrTailBase64 *[]byte `json:"stderrTailBase64"`
 	}
 	if err := json.Unmarshal(text, &output); err != nil {
 		return err
 	}
 	r.found = output.Stdout != nil || output.Stderr != nil
-	r.stdout = exactBytes(output.Stdout, output.StdoutBase64)
-	r.stderr = exactBytes(output.Stderr, output.StderrBase64)
+	r.stdout = capture{
+		exactBytes(output.Stdout, output.StdoutBase64),
+		exactBytes(output.StdoutTail, output.StdoutTailBase64),
+	}
+	r.stderr = capture{
+		exactBytes(output.Stderr, output.StderrBase64),
+		exactBytes(output.StderrTail, output.StderrTailBase64),
+	}
 	return json.Unmarshal(text, &r.Job)
 }
 

@@ -31,6 +31,7 @@ type Client struct {
 
 	maxAnswer int64  // bytes
 	onWait    func() // called when an answer does not come; nil: not called
+	onMissing func(stream string, n int64)
 }
 
 // waitNotice is how long an answer is awaited in silence.
@@ -41,6 +42,16 @@ const waitNotice = 10 * time.Second
 func (c *Client) OnWait(f func()) {
 	var once sync.Once
 	c.onWait = func() { once.Do(f) }
+}
+
+// OnMissing makes the client call f where n bytes of a stream, "stdout" or "stderr", are missing in
+// the output that it copies: they were not kept.
+func (c *Client) OnMissing(f func(stream string, n int64)) { c.onMissing = f }
+
+func (c *Client) missing(stream string, n int64) {
+	if c.onMissing != nil && n > 0 {
+		c.onMissing(stream, n)
+	}
 }
 
 // New returns a client that signs with key; without a key it can only ask for the welcome.

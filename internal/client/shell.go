@@ -26,7 +26,8 @@ type Command struct {
 const shellPath = "/shell"
 
 // Run runs the command, waits for its end, and writes its output byte for byte once the answer has
-// arrived. Output for io.Discard is not decoded. A repetition with the same JobID returns the
+// arrived, the start and the end of a longer one, with a call of OnMissing between them. Output for
+// io.Discard is not decoded. A repetition with the same JobID returns the
 // result of the first run.
 func (c *Client) Run(ctx context.Context, command Command, stdout, stderr io.Writer) (Job, error) {
 	command.Wait = true
@@ -42,10 +43,10 @@ func (c *Client) Run(ctx context.Context, command Command, stdout, stderr io.Wri
 		return Job{}, c.noJob()
 	}
 	job.Message = escape.Line(answer.Message, 0)
-	if _, err := stdout.Write(answer.Data.stdout); err != nil {
-		return job, err
+	err := answer.Data.stdout.copy(c, "stdout", job.StdoutBytes, stdout)
+	if err == nil {
+		err = answer.Data.stderr.copy(c, "stderr", job.StderrBytes, stderr)
 	}
-	_, err := stderr.Write(answer.Data.stderr)
 	return job, err
 }
 

@@ -57,8 +57,9 @@ type Config struct {
 	CallbackTimeout time.Duration
 	CallbackExpiry  time.Duration
 
-	MaxBody   int64 // bytes
-	MaxOutput int64 // bytes, of each of stdout and stderr
+	MaxBody    int64 // bytes
+	MaxOutput  int64 // bytes, of each of stdout and stderr
+	OutputTail int   // bytes of these that are kept of the end, at most half of them
 
 	MaxRunning   int
 	MaxQueued    int
@@ -218,6 +219,12 @@ func settings(c *Config) []setting {
 			"MAX_OUTPUT", byteCount(&c.MaxOutput, 1<<10, 256<<20), 8 << 20, "",
 			`How much of a command's stdout is kept, and as much of its stderr. The rest is
 			dropped, and the answer says so.`,
+		},
+		{
+			"OUTPUT_TAIL", byteCount(&c.OutputTail, 0, 16<<20), 64 << 10, "",
+			`How much of MAX_OUTPUT is for the end of a stream that is longer: its start and this
+			much of its end are kept, and what is between them is dropped. At most half of
+			MAX_OUTPUT. 0: the start alone.`,
 		},
 		{
 			"MAX_RUNNING", number(&c.MaxRunning, 1, maxRunning), 1024, "",

@@ -88,7 +88,8 @@ func (d document) into(c *Config) error {
 		}
 	}
 	if len(faults) == 0 {
-		faults = slices.Concat(d.checkTLS(c), d.checkMetrics(c), d.checkKeys(c))
+		faults = slices.Concat(d.checkTLS(c), d.checkMetrics(c), d.checkTail(c),
+			d.checkKeys(c))
 	}
 	return errors.Join(faults...)
 }
@@ -140,6 +141,21 @@ func (d document) checkMetrics(c *Config) (faults []error) {
 		}
 	}
 	return faults
+}
+
+// checkTail refuses an end of the output above half of the whole. A default above it becomes the
+// half.
+func (d document) checkTail(c *Config) []error {
+	most := int(c.MaxOutput / 2)
+	if c.OutputTail <= most {
+		return nil
+	}
+	if _, given := d.values["OUTPUT_TAIL"]; given {
+		return []error{d.errorAt("OUTPUT_TAIL", fmt.Errorf("OUTPUT_TAIL is more than half of "+
+			"MAX_OUTPUT: write OUTPUT_TAIL = %d or less, or a larger MAX_OUTPUT", most))}
+	}
+	c.OutputTail = most
+	return nil
 }
 
 // checkKeys returns the faults of keys and actions that are valid each for itself but not together.

@@ -37,6 +37,7 @@ CALLBACK_TIMEOUT = "10m"
 CALLBACK_EXPIRY = "1m"
 MAX_BODY = 1_024
 MAX_OUTPUT = 0x10000000
+OUTPUT_TAIL = 16777216
 MAX_RUNNING = 10000
 MAX_QUEUED = 5
 KEEP_TIME = "2h"
@@ -65,7 +66,7 @@ LOG_COMMANDS = false
 		TLSCertificate: "/srv/c.pem", TLSKey: "/srv/k.pem", TLSAddresses: bind[:1],
 		CommandTimeout: 168 * time.Hour, KillGrace: 0, DrainTimeout: time.Hour, TimeWindow: time.Second,
 		CallbackTimeout: 10 * time.Minute, CallbackExpiry: time.Minute,
-		MaxBody: 1 << 10, MaxOutput: 256 << 20, MaxRunning: 10_000, MaxQueued: 5, MaxCallbacks: 1, AllowSudo: true,
+		MaxBody: 1 << 10, MaxOutput: 256 << 20, OutputTail: 16 << 20, MaxRunning: 10_000, MaxQueued: 5, MaxCallbacks: 1, AllowSudo: true,
 		KeepTime: 2 * time.Hour, KeepJobs: 7, KeepBytes: 9, MaxState: 16 << 20,
 		LimitOpenFiles: 1, LimitProcesses: 2, LimitMemory: 3, LimitCPUTime: 4 * time.Second, EndBackground: true,
 	}
@@ -83,6 +84,18 @@ func TestParse_Defaults(t *testing.T) {
 	} {
 		if got := mustParse(t, text); !reflect.DeepEqual(got, want) {
 			t.Errorf("%q: got %+v, want %+v", text, got, want)
+		}
+	}
+}
+
+// The end that is kept by default is half of a small MAX_OUTPUT: such a file stays valid.
+func TestParse_OutputTail(t *testing.T) {
+	for text, want := range map[string]int{
+		"": 65536, "MAX_OUTPUT=1024": 512, "MAX_OUTPUT=131072": 65536, "MAX_OUTPUT=131071": 65535,
+		"OUTPUT_TAIL=0": 0, "MAX_OUTPUT=1024\nOUTPUT_TAIL=512": 512, "OUTPUT_TAIL=4194304": 4 << 20,
+	} {
+		if got := mustParse(t, keyLine+text).OutputTail; got != want {
+			t.Errorf("%q: got %d, want %d", text, got, want)
 		}
 	}
 }
@@ -183,6 +196,10 @@ func TestParse_TypesAndBounds(t *testing.T) {
 		{keyLine + "MAX_BODY=1023", "from 1024 to 16777216"},
 		{keyLine + "MAX_BODY=1e6", "a whole number of bytes"},
 		{keyLine + "MAX_OUTPUT=268435457", "from 1024 to 268435456: write MAX_OUTPUT = 8388608"},
+		{keyLine + "OUTPUT_TAIL=16777217", "from 0 to 16777216: write OUTPUT_TAIL = 65536"},
+		{keyLine + "MAX_OUTPUT=4097\nOUTPUT_TAIL=2049", "f: line 3, column 1: OUTPUT_TAIL is more " +
+			"than half of MAX_OUTPUT: write OUTPUT_TAIL = 2048 or less"},
+		{keyLine + "OUTPUT_TAIL=4194305", "write OUTPUT_TAIL = 4194304 or less"},
 		{keyLine + "MAX_RUNNING=0", "MAX_RUNNING must be a whole number without quotes, from 1 " +
 			"to 10000: write MAX_RUNNING = 1024"},
 		{keyLine + "MAX_CALLBACKS=100001", "from 1 to 100000: write MAX_CALLBACKS = 1000"},

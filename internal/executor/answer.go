@@ -185,10 +185,16 @@ func notice(r *exec.Result) string {
 		name   string
 		output *exec.Output
 	}{{"stdout", &r.Stdout}, {"stderr", &r.Stderr}} {
-		if s.output.Truncated() {
+		start, end, total := s.output.Extent()
+		switch {
+		case end > 0:
+			notices = append(notices, fmt.Sprintf("%s was cut: the first %d and the last %d of "+
+				"%d bytes are here, %d between them are missing (MAX_OUTPUT)",
+				s.name, start, end, total, total-start-end))
+		case start < total:
 			notices = append(notices,
 				fmt.Sprintf("%s was cut: the first %d of %d bytes are here (MAX_OUTPUT)",
-					s.name, s.output.Kept(), s.output.Total()))
+					s.name, start, total))
 		}
 	}
 	return strings.Join(notices, "; ")

@@ -28,6 +28,7 @@
 //	shorten.go    that report, shortened for a receiver that takes no more
 //	request.go    decoding of bodies
 //	answer.go     answers
+//	captured.go     outputs that are no exec.Output: in memory, and on the disk
 //	json.go       encoding of output
 //	channel.go    the channel to a network role, and which one is current
 //	stream.go     one answer or callback body: its credit, its frames

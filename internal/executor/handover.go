@@ -1,10 +1,8 @@
 package executor
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"time"
@@ -142,6 +140,9 @@ type reportState struct {
 	Headers        []string
 	Stdout, Stderr handover.Blob
 	Truncated      [2]bool
+	// A release that does not know ends takes the outputs as cut.
+	Ends    [2]handover.Blob `json:",omitzero"`
+	Missing [2]int64         `json:",omitzero"`
 }
 
 // handing is one HandOver.
@@ -318,26 +319,15 @@ func (h *handing) report(r report) reportState {
 		State: r.state, Headers: r.headers,
 		Truncated: [2]bool{r.stdout.Truncated(), r.stderr.Truncated()},
 	}
-	if _, state.InLedger = r.stdout.(storedOutput); !state.InLedger {
-		state.Stdout, state.Stderr = h.writer.Add(r.stdout), h.writer.Add(r.stderr)
+	if _, state.InLedger = r.stdout.(storedOutput); state.InLedger {
+		return state
+	}
+	for i, output := range []capturedOutput{r.stdout, r.stderr} {
+		p := output.Parts()
+		*[]*handover.Blob{&state.Stdout, &state.Stderr}[i] = h.writer.Add(p.Start)
+		if state.Missing[i] = p.Missing; p.EndSize > 0 {
+			state.Ends[i] = h.writer.Add(p.End)
+		}
 	}
 	return state
-}
-
-// bytesOutput is output that a handover has brought.
-type bytesOutput struct {
-	data      []byte
-	truncated bool
-}
-
-func (o bytesOutput) Kept() int64     { return int64(len(o.data)) }
-func (o bytesOutput) Truncated() bool { return o.truncated }
-
-func (o bytesOutput) ReadAt(p []byte, offset int64) (int, error) {
-	return bytes.NewReader(o.data).ReadAt(p, offset)
-}
-
-func (o bytesOutput) WriteTo(w io.Writer) (int64, error) {
-	n, err := w.Write(o.data)
-	return int64(n), err
 }

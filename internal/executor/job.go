@@ -518,7 +518,8 @@ func (v jobView) checkDisk() error {
 		return nil
 	}
 	for _, o := range []capturedOutput{v.report.stdout, v.report.stderr} {
-		if _, err := o.WriteTo(io.Discard); err != nil {
+		p := o.Parts()
+		if _, err := (sequence{p.Start, p.End}).WriteTo(io.Discard); err != nil {
 			return fmt.Errorf("the output of the job cannot be read: %w", err)
 		}
 	}

@@ -3,9 +3,12 @@ package executor
 import (
 	"encoding/base64"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"math/bits"
 	"unicode/utf8"
+
+	"dataflux-func-sidecar/exec"
 )
 
 // jsonWriter writes pieces of JSON to w until the first error.
@@ -23,50 +26,96 @@ func (w *jsonWriter) raw(text string) {
 // capturedOutput is what a command wrote to one stream: an exec.Output, or one that is read from
 // the disk.
 type capturedOutput interface {
-	io.WriterTo
-	io.ReaderAt
+	io.ReaderAt  // offsets count in the stream; exec.ErrNotKept where bytes are missing
 	Kept() int64 // bytes in memory
 	Truncated() bool
+	Parts() exec.Parts
+	Extent() (start, end, total int64) // see exec.Output
 }
 
 // outputs writes both streams as keys: always as text, and in base64 too if a stream is not UTF-8.
+// Of a stream with missing bytes the start and the end have keys of their own.
 func (w *jsonWriter) outputs(stdout, stderr capturedOutput) {
-	w.raw(`"stdout":`)
-	stdoutIsText := w.text(stdout)
-	w.raw(`,"stderr":`)
-	stderrIsText := w.text(stderr)
-	if !stdoutIsText {
-		w.raw(`,"stdoutBase64":`)
-		w.base64(stdout)
+	streams := []struct {
+		name     string
+		parts    exec.Parts
+		isBinary bool
+	}{{name: "stdout", parts: stdout.Parts()}, {name: "stderr", parts: stderr.Parts()}}
+	for i := range streams {
+		s := &streams[i]
+		if i > 0 {
+			w.raw(",")
+		}
+		w.raw(`"` + s.name + `":`)
+		s.isBinary = !w.text(s.parts.Start, false, s.parts.Missing > 0)
+		if s.parts.EndSize > 0 {
+			w.raw(`,"` + s.name + `Tail":`)
+			s.isBinary = !w.text(s.parts.End, true, false) || s.isBinary
+		}
 	}
-	if !stderrIsText {
-		w.raw(`,"stderrBase64":`)
-		w.base64(stderr)
+	for _, s := range streams {
+		if !s.isBinary {
+			continue
+		}
+		w.raw(`,"` + s.name + `Base64":`)
+		w.base64(s.parts.Start)
+		if s.parts.EndSize > 0 {
+			w.raw(`,"` + s.name + `TailBase64":`)
+			w.base64(s.parts.End)
+		}
 	}
 }
 
-// text writes o as one JSON string and reports whether it is UTF-8. Other bytes become U+FFFD. A
-// character that the limit of the output has cut in two is left out.
-func (w *jsonWriter) text(o capturedOutput) (isText bool) {
+// text writes a part of an output as one JSON string and reports whether it is UTF-8. Other bytes
+// become U+FFFD. A character that is cut in two at the start or the end of the part is left out.
+func (w *jsonWriter) text(part io.WriterTo, cutStart, cutEnd bool) (isText bool) {
 	w.raw(`"`)
+	isText = w.inside(part, cutStart, cutEnd)
+	w.raw(`"`)
+	return isText
+}
+
+// inside is text without the quotes.
+func (w *jsonWriter) inside(part io.WriterTo, cutStart, cutEnd bool) (isText bool) {
 	inside := stringWriter{w: w, isText: true}
+	if cutStart {
+		inside.cut = utf8.UTFMax - 1
+	}
 	if w.err == nil {
-		if _, err := o.WriteTo(&inside); w.err == nil {
+		if _, err := part.WriteTo(&inside); w.err == nil {
 			w.err = err
 		}
 	}
-	if !o.Truncated() {
+	if !cutEnd {
 		inside.flush(len(inside.pending))
 	}
-	w.raw(`"`)
 	return inside.isText
 }
 
-func (w *jsonWriter) base64(o capturedOutput) {
+// joined writes an output as one JSON string. A line says how many bytes are missing in it.
+func (w *jsonWriter) joined(o capturedOutput) {
+	p := o.Parts()
+	w.raw(`"`)
+	w.inside(p.Start, false, p.Missing > 0)
+	if p.EndSize > 0 {
+		line, _ := appendQuoted(nil, []byte(missingLine(p.Missing)))
+		w.raw(string(line))
+		w.inside(p.End, true, false)
+	}
+	w.raw(`"`)
+}
+
+// missingLine is the line between the start and the end of an output, in the place of n bytes. It
+// is part of the state format.
+func missingLine(n int64) string {
+	return fmt.Sprintf("\n[dataflux-func-sidecar: %d bytes left out]\n", n)
+}
+
+func (w *jsonWriter) base64(part io.WriterTo) {
 	w.raw(`"`)
 	if w.err == nil {
 		encoder := base64.NewEncoder(base64.StdEncoding, w.w)
-		if _, w.err = o.WriteTo(encoder); w.err == nil {
+		if _, w.err = part.WriteTo(encoder); w.err == nil {
 			w.err = encoder.Close()
 		}
 	}
@@ -83,10 +132,18 @@ type stringWriter struct {
 	pending []byte // from the first byte of a character
 	quoted  []byte
 	isText  bool
+	cut     int // bytes to leave out before the first character, if it is cut in two
 }
 
 func (s *stringWriter) Write(p []byte) (int, error) {
 	written := len(p)
+	for ; s.cut > 0 && len(p) > 0; s.cut-- {
+		if utf8.RuneStart(p[0]) {
+			s.cut = 0
+			break
+		}
+		p = p[1:]
+	}
 	for len(p) > 0 {
 		n := min(len(p), maxQuoted)
 		s.pending = append(s.pending, p[:n]...)

@@ -74,7 +74,7 @@ func FuzzQuoteJSON(f *testing.F) {
 			t.Errorf("%q became %s, want %s", text, got, want)
 		}
 		var got bytes.Buffer
-		isText := (&jsonWriter{w: &got}).text(pieces{text, max(1, size)})
+		isText := (&jsonWriter{w: &got}).text(pieces{text, max(1, size)}, false, false)
 		if got.String() != want || isText != utf8.Valid(text) {
 			t.Errorf("%q in pieces of %d became %s, text: %t; want %s", text, size, got.String(),
 				isText, want)
@@ -88,13 +88,6 @@ type pieces struct {
 	size int
 }
 
-func (p pieces) Kept() int64     { return int64(len(p.text)) }
-func (p pieces) Truncated() bool { return false }
-
-func (p pieces) ReadAt(to []byte, offset int64) (int, error) {
-	return bytes.NewReader(p.text).ReadAt(to, offset)
-}
-
 func (p pieces) WriteTo(w io.Writer) (written int64, err error) {
 	for piece := range slices.Chunk(p.text, p.size) {
 		n, err := w.Write(piece)
@@ -104,6 +97,33 @@ func (p pieces) WriteTo(w io.Writer) (written int64, err error) {
 		}
 	}
 	return written, nil
+}
+
+// At the start and the end of a part no half of a character is left, in pieces of any size.
+func TestJSON_CutCharacters(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{"abc", "abc"},
+		{"", ""},
+		{"é", "é"},
+		{"\xa9", ""},
+		{"\x9f\x99\x82x\xf0", "x"},
+		{"\xbd\xa0你\xe4\xbd", "你"},
+		{"x\xf0\x9f\x99", "x"},
+		{"\xc3", ""},
+	} {
+		for size := 1; size <= 5; size++ {
+			var got bytes.Buffer
+			isText := (&jsonWriter{w: &got}).text(pieces{[]byte(c.text), size}, true, true)
+			if got.String() != quoteJSON(c.want) || !isText {
+				t.Errorf("%q in pieces of %d: got %s, text: %t, want %q", c.text, size, &got,
+					isText, c.want)
+			}
+		}
+	}
+	var got bytes.Buffer
+	if (&jsonWriter{w: &got}).text(pieces{[]byte("\x80\x80\x80\x80x"), 2}, true, true) {
+		t.Errorf("four bytes that begin no character: got text %s", &got)
+	}
 }
 
 func BenchmarkQuoteJSON(b *testing.B) {
@@ -118,7 +138,7 @@ func BenchmarkQuoteJSON(b *testing.B) {
 			b.SetBytes(int64(len(chunk)))
 			b.ReportAllocs()
 			for b.Loop() {
-				(&jsonWriter{w: io.Discard}).text(pieces{chunk, len(chunk)})
+				(&jsonWriter{w: io.Discard}).text(pieces{chunk, len(chunk)}, false, false)
 			}
 		})
 	}

@@ -11,6 +11,9 @@ import (
 	"dataflux-func-sidecar/privsep/message"
 )
 
+// maxEndTries bounds how often a request looks for the end of an output that moves on.
+const maxEndTries = 10
+
 // followPause is how often GET /jobs/ID/output looks for more output.
 const followPause = 100 * time.Millisecond
 
@@ -137,7 +140,8 @@ func (t *jobTable) streamOutput(call verifiedCall, st *stream) error {
 }
 
 // copyOutput copies the kept bytes from the offset on, and closes the answer. With follow it goes
-// on until the job has ended.
+// on until the job has ended. It copies nothing from behind missing bytes: the next ones that are
+// kept must not look as if they followed.
 func (t *jobTable) copyOutput(w *frameWriter, st *stream, j *job, request outputRequest) {
 	if t.copyPieces(w, st, j, request) != nil {
 		st.abort()
@@ -150,17 +154,9 @@ func (t *jobTable) copyPieces(w *frameWriter, st *stream, j *job, r outputReques
 	buffer := make([]byte, 32<<10)
 	for {
 		last := !r.follow || isClosed(j.ended) // before the read, which then sees all output
-		n := 0
-		if stdout, stderr := j.view().outputs(); stdout != nil {
-			output := stdout
-			if r.stream == "stderr" {
-				output = stderr
-			}
-			var err error
-			n, err = output.ReadAt(buffer, r.offset)
-			if err != nil && !errors.Is(err, io.EOF) {
-				return err // of the disk; the answer must not look complete
-			}
+		n, err := readNext(j.view(), &r, buffer)
+		if err != nil {
+			return err // of the disk; the answer must not look complete
 		}
 		if n > 0 {
 			r.offset += int64(n)
@@ -184,4 +180,43 @@ func (t *jobTable) copyPieces(w *frameWriter, st *stream, j *job, r outputReques
 		t.gate.Enter()
 		st.waitFor(nil)
 	}
+}
+
+// readNext reads what is kept at the offset of a request, 0 bytes if nothing is. The offset of a
+// request from the end becomes one from the start.
+func readNext(v jobView, r *outputRequest, buffer []byte) (n int, err error) {
+	stdout, stderr := v.outputs()
+	output := stdout
+	if r.stream == "stderr" {
+		output = stderr
+	}
+	before, fromEnd := r.offset, r.fromEnd
+	if r.fromEnd = false; output == nil {
+		if fromEnd {
+			r.offset = 0
+		}
+		return 0, nil
+	}
+	for range maxEndTries {
+		if fromEnd {
+			r.offset = endOffset(output, before)
+		}
+		n, err = output.ReadAt(buffer, r.offset)
+		if n > 0 || !fromEnd || !errors.Is(err, exec.ErrNotKept) {
+			break
+		}
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, exec.ErrNotKept) {
+		err = nil
+	}
+	return n, err
+}
+
+// endOffset is the offset of the last n bytes of an output, or of those that are kept.
+func endOffset(o capturedOutput, n int64) int64 {
+	start, end, total := o.Extent()
+	if start == total {
+		end = total
+	}
+	return total - min(n, end)
 }

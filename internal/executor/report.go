@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"dataflux-func-sidecar/exec"
@@ -63,28 +62,15 @@ func notStartedReport(cause error) report {
 	return r
 }
 
-type textOutput string
-
-func (t textOutput) Kept() int64     { return int64(len(t)) }
-func (t textOutput) Truncated() bool { return false }
-
-func (t textOutput) WriteTo(w io.Writer) (int64, error) {
-	return strings.NewReader(string(t)).WriteTo(w)
-}
-
-func (t textOutput) ReadAt(p []byte, offset int64) (int, error) {
-	return strings.NewReader(string(t)).ReadAt(p, offset)
-}
-
 // memory is how many bytes of output r holds in memory.
 func (r report) memory() int64 { return r.stdout.Kept() + r.stderr.Kept() }
 
 func (r report) writeBody(w io.Writer) error {
 	j := &jsonWriter{w: w}
 	j.raw(`{"kwargs":{"stdout":`)
-	j.text(r.stdout)
+	j.joined(r.stdout)
 	j.raw(`,"stderr":`)
-	j.text(r.stderr)
+	j.joined(r.stderr)
 	j.raw(`}}`)
 	return j.err
 }
@@ -99,26 +85,31 @@ type storedMeta struct {
 	Facts   resultFacts
 	EndedAt time.Time
 	Failure string
+	Missing [2]int64 `json:",omitzero"` // see storedOutput
+	End     [2]int64 `json:",omitzero"`
 }
 
 // storeReport writes r to the ledger and returns it as it is read back from there: results that
 // wait for their receivers take no memory.
 func storeReport(ledger *state.Deliveries, id string, r report) (report, error) {
-	meta, err := json.Marshal(storedMeta{
+	meta := storedMeta{
 		State: r.state, Headers: r.headers,
 		Truncated: [2]bool{r.stdout.Truncated(), r.stderr.Truncated()},
 		Facts:     r.facts, EndedAt: r.endedAt, Failure: r.failure,
-	})
+	}
+	var outputs [2]state.Output
+	for i, o := range []capturedOutput{r.stdout, r.stderr} {
+		outputs[i], meta.Missing[i], meta.End[i] = storedForm(o)
+	}
+	text, err := json.Marshal(meta)
 	if err != nil {
 		return report{}, fmt.Errorf("cannot store the report of a job: %w", err)
 	}
-	if err := ledger.Finish(id, meta, stored(r.stdout), stored(r.stderr)); err != nil {
+	if err := ledger.Finish(id, text, outputs[0], outputs[1]); err != nil {
 		return report{}, err
 	}
 	return loadReport(ledger, id)
 }
-
-func stored(o capturedOutput) state.Output { return state.Output{Size: o.Kept(), Data: o} }
 
 func loadReport(ledger *state.Deliveries, id string) (report, error) {
 	result, err := ledger.Result(id)
@@ -132,35 +123,17 @@ func loadReport(ledger *state.Deliveries, id string) (report, error) {
 	return report{
 		state: meta.State, headers: meta.Headers, facts: meta.Facts, failure: meta.Failure,
 		endedAt: meta.EndedAt, onDisk: result.Stdout.Size() + result.Stderr.Size(),
-		stdout: storedOutput{result.Stdout, meta.Truncated[0]},
-		stderr: storedOutput{result.Stderr, meta.Truncated[1]},
+		stdout: meta.output(0, result.Stdout), stderr: meta.output(1, result.Stderr),
 	}, nil
 }
 
-type storedOutput struct {
-	stored    *state.Stored
-	truncated bool
-}
-
-func (o storedOutput) Kept() int64     { return 0 } // none in memory
-func (o storedOutput) Truncated() bool { return o.truncated }
-
-func (o storedOutput) ReadAt(p []byte, offset int64) (int, error) {
-	return o.stored.ReadAt(p, offset)
-}
-
-func (o storedOutput) WriteTo(w io.Writer) (written int64, err error) {
-	for chunk, err := range o.stored.Chunks() {
-		if err != nil {
-			return written, err
-		}
-		n, err := w.Write(chunk)
-		written += int64(n)
-		if err != nil {
-			return written, err
-		}
+// output is that of a stream: 0 stdout, 1 stderr.
+func (m storedMeta) output(stream int, stored *state.Stored) storedOutput {
+	o := storedOutput{stored, m.Truncated[stream], m.Missing[stream], m.End[stream]}
+	if o.truncated && o.missing == 0 { // of a release that does not count them
+		o.missing = max(1, m.Facts.Written[stream]-stored.Size())
 	}
-	return written, nil
+	return o
 }
 
 // recoveredReport is the report of a job that an earlier process left.

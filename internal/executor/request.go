@@ -79,13 +79,17 @@ func decodeShell(body []byte) (shellRequest, error) {
 // outputRequest is the body of GET /jobs/ID/output. It is not in a query, as no signature covers
 // one.
 type outputRequest struct {
-	stream string // "stdout" or "stderr"
-	offset int64  // bytes from the start
-	follow bool   // wait for more until the job has ended
+	stream  string // "stdout" or "stderr"
+	offset  int64  // bytes from the start, or with fromEnd before the end
+	fromEnd bool
+	follow  bool // wait for more until the job has ended
 }
 
+// defaultEnd is how many bytes before the end a request from the end is for unless it says so.
+const defaultEnd = 64 << 10
+
 func decodeOutput(body []byte) (outputRequest, error) {
-	r := outputRequest{stream: "stdout", follow: true}
+	r, offset, from := outputRequest{stream: "stdout", follow: true}, int64(-1), "start"
 	if text := bytes.TrimSpace(body); len(text) == 0 || string(text) == "null" {
 		return r, nil
 	}
@@ -95,18 +99,38 @@ func decodeOutput(body []byte) (outputRequest, error) {
 	}
 	err = o.decode([]member{
 		{"stream", decodeTo(&r.stream, "a string")},
-		{"offset", decodeTo(&r.offset, "a number of bytes")},
+		{"offset", decodeOffset(&offset)},
+		{"from", decodeTo(&from, "a string")},
 		{"follow", decodeTo(&r.follow, "true or false")},
 	})
+	r.fromEnd = from == "end"
+	switch {
+	case offset >= 0:
+		r.offset = offset
+	case r.fromEnd:
+		r.offset = defaultEnd
+	}
 	switch {
 	case err != nil:
 		return r, err
+	case from != "start" && from != "end":
+		return r, errors.New(`from: must be "start" or "end"`)
 	case r.stream != "stdout" && r.stream != "stderr":
 		return r, errors.New(`stream: must be "stdout" or "stderr"`)
-	case r.offset < 0:
-		return r, errors.New("offset: must be 0 or more")
 	}
 	return r, nil
+}
+
+func decodeOffset(to *int64) func(json.RawMessage) error {
+	return func(raw json.RawMessage) error {
+		if err := decodeTo(to, "a number of bytes")(raw); err != nil {
+			return err
+		}
+		if *to < 0 {
+			return errors.New("must be 0 or more")
+		}
+		return nil
+	}
 }
 
 // object has the members of a JSON object that are not null.

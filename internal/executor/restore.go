@@ -226,7 +226,9 @@ func (r *restoring) restoreStreams([]io.ReadWriteCloser) error {
 				}
 				st.wait = &waiting{
 					kind: s.Wait, job: r.jobs[s.Job], result: s.Result,
-					output: outputRequest{s.Output.Stream, s.Output.Offset, true},
+					output: outputRequest{
+						stream: s.Output.Stream, offset: s.Output.Offset, follow: true,
+					},
 				}
 				st.wait.job.readers.Add(1) // until finishStream
 			}
@@ -299,15 +301,21 @@ func (r *restoring) report(recordID string, s reportState) (report, error) {
 		}
 		return loaded, nil
 	}
-	stdout, err := r.reader.Bytes(s.Stdout)
-	if err != nil {
-		return report{}, err
+	loaded := report{state: s.State, headers: s.Headers}
+	for i, start := range []handover.Blob{s.Stdout, s.Stderr} {
+		output := bytesOutput{truncated: s.Truncated[i], missing: s.Missing[i]}
+		var err1, err2 error
+		output.start, err1 = r.reader.Bytes(start)
+		output.end, err2 = r.reader.Bytes(s.Ends[i])
+		if err := errors.Join(err1, err2); err != nil {
+			return report{}, err
+		}
+		if output.truncated && output.missing == 0 {
+			output.missing = 1 // or more: from a release that does not count them
+		}
+		*[]*capturedOutput{&loaded.stdout, &loaded.stderr}[i] = output
 	}
-	stderr, err := r.reader.Bytes(s.Stderr)
-	return report{
-		state: s.State, headers: s.Headers,
-		stdout: bytesOutput{stdout, s.Truncated[0]}, stderr: bytesOutput{stderr, s.Truncated[1]},
-	}, err
+	return loaded, nil
 }
 
 // start lets everything go on.

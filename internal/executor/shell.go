@@ -20,6 +20,7 @@ type Commands struct {
 	Workdir   string // absolute path; empty: the home directory, as it is at each start
 	Login     exec.Login
 	MaxOutput int64         // bytes kept per stream
+	Tail      int           // those of them that are kept of the end
 	Timeout   time.Duration // 0: none
 	Grace     time.Duration // from SIGTERM to SIGKILL
 	Limits    exec.Limits   // upper bounds; requests may ask for less
@@ -98,7 +99,7 @@ func (s *shell) command(r shellRequest, key policy.Key) (exec.Command, error) {
 	c := exec.Command{
 		Shell: s.commands.Shell, Text: r.command, Dir: s.commands.Workdir,
 		MaxOutput: s.commands.MaxOutput, Timeout: s.commands.Timeout, Grace: s.commands.Grace,
-		EndWithShell: s.commands.EndBackground,
+		EndWithShell: s.commands.EndBackground, OutputTail: s.commands.Tail,
 	}
 	bounds := policy.Lowest(s.commands.Limits, key.Limits)
 	if r.action != "" {

@@ -1,11 +1,11 @@
 package executor
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"slices"
-	"unicode/utf8"
+
+	"dataflux-func-sidecar/exec"
 )
 
 // shortPart is how many bytes of the start of a stream, and as many of its end, a shortened
@@ -23,8 +23,9 @@ const (
 // shortened returns r with the start and the end of each stream only, for a receiver that answered
 // 413. It returns false if there is nothing to leave out.
 func (r report) shortened() (report, bool) {
-	stdout, stderr := shortOutputOf(r.stdout), shortOutputOf(r.stderr)
-	if stdout.omitted == 0 && stderr.omitted == 0 {
+	stdout, changed := shortened(r.stdout)
+	stderr, changedToo := shortened(r.stderr)
+	if !changed && !changedToo {
 		return r, false
 	}
 	r.stdout, r.stderr = stdout, stderr
@@ -35,81 +36,58 @@ func (r report) shortened() (report, bool) {
 		}
 	}
 	r.headers = append(r.headers,
-		headerStdoutOmitted, fmt.Sprint(stdout.omitted),
-		headerStderrOmitted, fmt.Sprint(stderr.omitted))
+		headerStdoutOmitted, fmt.Sprint(leftOut(stdout)),
+		headerStderrOmitted, fmt.Sprint(leftOut(stderr)))
 	return r, true
 }
 
-// shortOutput is an output without its middle. A line says how much is left out there.
-type shortOutput struct {
-	capturedOutput       // the whole one
-	size           int64 // of that, in bytes
-	omitted        int64
+// leftOut is how many bytes are missing between the start and the end of an output.
+func leftOut(o capturedOutput) int64 {
+	if p := o.Parts(); p.EndSize > 0 {
+		return p.Missing
+	}
+	return 0
 }
 
-func shortOutputOf(o capturedOutput) shortOutput {
-	s := shortOutput{capturedOutput: o, size: o.Kept()}
-	if stored, onDisk := o.(storedOutput); onDisk {
-		s.size = stored.stored.Size()
+// shortened returns an output with its start and its end only, which are read when they are
+// written. It returns false if it leaves nothing out.
+func shortened(o capturedOutput) (capturedOutput, bool) {
+	start, end, _ := o.Extent()
+	if start <= shortPart && end <= shortPart || end == 0 && start <= 2*shortPart {
+		return o, false
 	}
-	s.omitted = max(0, s.size-2*shortPart)
-	return s
+	return shortOutput{o}, true
 }
 
-// WriteTo writes the start, the line and the end. A character that is cut in two is left out.
-func (s shortOutput) WriteTo(w io.Writer) (written int64, err error) {
-	if s.omitted == 0 {
-		return s.capturedOutput.WriteTo(w)
+// shortOutput is an output without its middle.
+type shortOutput struct{ capturedOutput }
+
+func (s shortOutput) Parts() exec.Parts {
+	start, end, total := s.Extent()
+	from := total - min(end, shortPart)
+	if end == 0 { // the end of what is kept
+		from = start - shortPart
+		total = start
 	}
-	start, err := s.part(0)
-	if err != nil {
-		return 0, err
+	start = min(start, shortPart)
+	return exec.Parts{
+		Start: outputRange{s, 0, start}, StartSize: start,
+		End: outputRange{s, from, total}, EndSize: total - from, Missing: from - start,
 	}
-	end, err := s.part(s.size - shortPart)
-	if err != nil {
-		return 0, err
-	}
-	start, end = withoutCutEnd(start), withoutCutStart(end)
-	line := fmt.Sprintf("\n[dataflux-func-sidecar: %d bytes left out]\n", s.omitted)
-	for _, piece := range [][]byte{start, []byte(line), end} {
-		n, err := w.Write(piece)
-		written += int64(n)
-		if err != nil {
-			return written, err
-		}
-	}
-	return written, nil
 }
 
-func (s shortOutput) part(offset int64) ([]byte, error) {
-	part := make([]byte, shortPart)
-	_, err := io.ReadFull(io.NewSectionReader(s.capturedOutput, offset, shortPart), part)
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil, fmt.Errorf("cannot shorten an output: it has fewer than %d bytes", s.size)
-	}
-	return part, err
+// outputRange are at most shortPart kept bytes of an output, between two offsets.
+type outputRange struct {
+	output   capturedOutput
+	from, to int64
 }
 
-// withoutCutEnd drops the first bytes of a character whose others are missing at the end.
-func withoutCutEnd(text []byte) []byte {
-	for n := 1; n < utf8.UTFMax && n <= len(text); n++ {
-		last := text[len(text)-n:]
-		if utf8.RuneStart(last[0]) {
-			if !utf8.FullRune(last) {
-				return text[:len(text)-n]
-			}
-			break
-		}
+func (r outputRange) WriteTo(w io.Writer) (int64, error) {
+	part := make([]byte, r.to-r.from)
+	n, err := r.output.ReadAt(part, r.from)
+	if n < len(part) {
+		return 0, fmt.Errorf("cannot shorten an output: %w", err)
 	}
-	return text
-}
-
-// withoutCutStart drops the last bytes of a character whose others are missing at the start.
-func withoutCutStart(text []byte) []byte {
-	for n := 0; n < utf8.UTFMax && n < len(text); n++ {
-		if utf8.RuneStart(text[n]) {
-			return text[n:]
-		}
-	}
-	return text
+	n, err = w.Write(part)
+	return int64(n), err
 }

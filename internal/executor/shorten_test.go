@@ -85,27 +85,75 @@ func TestShortOutput_Characters(t *testing.T) {
 		"exact":       strings.Repeat("z", 2*shortPart),
 		"one more":    strings.Repeat("z", 2*shortPart+1),
 	} {
-		s := shortOutputOf(bytesOutput{data: []byte(text)})
-		var got bytes.Buffer
-		n, err := s.WriteTo(&got)
-		if err != nil || n != int64(got.Len()) {
-			t.Errorf("%s: got %d, %v for %d bytes", name, n, err, got.Len())
+		short, changed := shortened(textOutput(text))
+		got := joinedText(t, short)
+		want := int64(max(0, len(text)-2*shortPart))
+		if omitted := leftOut(short); omitted != want || changed != (want > 0) {
+			t.Errorf("%s: got %d omitted, %t, want %d", name, omitted, changed, want)
 		}
-		if want := int64(max(0, len(text)-2*shortPart)); s.omitted != want {
-			t.Errorf("%s: got %d omitted, want %d", name, s.omitted, want)
-		}
-		if utf8.ValidString(text) && !utf8.Valid(got.Bytes()) {
+		if utf8.ValidString(text) && strings.Contains(got, "\ufffd") {
 			t.Errorf("%s: a character was cut", name)
 		}
-		if got.Len() > 2*shortPart+100 || s.omitted == 0 && got.String() != text {
-			t.Errorf("%s: got %d bytes of %d", name, got.Len(), len(text))
+		if len(got) > 3*2*shortPart+100 || !changed && got != text {
+			t.Errorf("%s: got %d bytes of %d", name, len(got), len(text))
+		}
+	}
+}
+
+// joinedText is the text of a stream in a callback.
+func joinedText(t *testing.T, o capturedOutput) (text string) {
+	t.Helper()
+	var written bytes.Buffer
+	w := &jsonWriter{w: &written}
+	if w.joined(o); w.err != nil {
+		t.Fatal(w.err)
+	}
+	if err := json.Unmarshal(written.Bytes(), &text); err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// Of an output whose middle is missing, the shortened one counts all bytes that are left out.
+func TestShortOutput_BothEnds(t *testing.T) {
+	digits := strings.Repeat("0123456789", shortPart)
+	line := func(n int) string { return missingLine(int64(n)) }
+	for _, c := range []struct {
+		start, end       int
+		shortStart, last int // of the shortened one
+		changed          bool
+	}{
+		{3 * shortPart, 2 * shortPart, shortPart, shortPart, true},
+		{shortPart, shortPart, shortPart, shortPart, false},
+		{shortPart + 1, 10, shortPart, 10, true},
+		{10, shortPart + 1, 10, shortPart, true},
+		{2 * shortPart, 0, 2 * shortPart, 0, false},
+		{2*shortPart + 1, 0, shortPart, shortPart, true},
+	} {
+		o := bytesOutput{
+			start: []byte(digits[:c.start]), end: []byte(digits[:c.end]), missing: 1000,
+			truncated: true,
+		}
+		short, changed := shortened(o)
+		kept := digits[:c.start] + digits[:c.end]
+		want := kept
+		if c.last > 0 {
+			missing := 1000 + c.start + c.end - c.shortStart - c.last
+			if c.end == 0 {
+				missing -= 1000 // they are behind the end of what is kept
+			}
+			want = kept[:c.shortStart] + line(missing) + kept[len(kept)-c.last:]
+		}
+		if got := joinedText(t, short); changed != c.changed || got != want {
+			t.Errorf("%d and %d bytes: got %d bytes, %t, want %d, %t", c.start, c.end, len(got),
+				changed, len(want), c.changed)
 		}
 	}
 }
 
 // The shortened body passes where nginx permits 1 MiB, whatever the output is.
 func TestShortOutput_Bound(t *testing.T) {
-	worst := bytesOutput{data: bytes.Repeat([]byte{1}, 4*shortPart)}
+	worst := textOutput(strings.Repeat("\x01", 4*shortPart))
 	r, shorter := report{stdout: worst, stderr: worst}.shortened()
 	var body bytes.Buffer
 	if err := r.writeBody(&body); err != nil || !shorter || body.Len() >= 1<<20 {

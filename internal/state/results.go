@@ -94,11 +94,15 @@ func (s *Stored) chunkAt(offset int64, buffer []byte) ([]byte, error) {
 
 // Chunks yields the output in order. A chunk is valid until the next one is yielded. An error ends
 // the sequence.
-func (s *Stored) Chunks() iter.Seq2[[]byte, error] {
+func (s *Stored) Chunks() iter.Seq2[[]byte, error] { return s.Range(0, s.size) }
+
+// Range is Chunks for the bytes between two offsets of the output.
+func (s *Stored) Range(from, to int64) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		buffer := make([]byte, min(s.size, s.ledger.chunk)+frameSize+int64(chunkHeadSize(s.job.id)))
-		for offset := int64(0); offset < s.size; {
+		for offset := from; offset < to; {
 			piece, err := s.chunkAt(offset, buffer)
+			piece = piece[:min(int64(len(piece)), to-offset)]
 			if !yield(piece, err) || err != nil {
 				return
 			}

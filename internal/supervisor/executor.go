@@ -72,7 +72,7 @@ func commandsOf(s config.Config, user, home string) executor.Commands {
 	return executor.Commands{
 		Shell: s.Shell, Workdir: s.Workdir,
 		Login:     exec.Login{Name: user, Home: home, Shell: s.Shell, Lang: language()},
-		MaxOutput: s.MaxOutput, Timeout: s.CommandTimeout, Grace: s.KillGrace,
+		MaxOutput: s.MaxOutput, Tail: s.OutputTail, Timeout: s.CommandTimeout, Grace: s.KillGrace,
 		LogText: s.LogCommands, AuditRequired: s.AuditRequired, EndBackground: s.EndBackground,
 		Limits: exec.Limits{
 			OpenFiles: uint64(s.LimitOpenFiles), Processes: uint64(s.LimitProcesses),

@@ -124,7 +124,8 @@ func TestCallback_EndAndTruncation(t *testing.T) {
 	d, v := startDaemon(t, "MAX_OUTPUT = 1024", `KILL_GRACE = "100ms"`), newReceiver(t, ok)
 	d.shell(fields{"command": "yes | head -n 5000; sleep 60; true", "timeout": 1, "callbackURL": v.URL})
 	got := v.await(d, 1)[0]
-	got.wantOutput(t, strings.Repeat("y\n", 512), "")
+	end := strings.Repeat("y\n", 256)
+	got.wantOutput(t, end+"\n[dataflux-func-sidecar: 8976 bytes left out]\n"+end, "")
 	for name, want := range map[string]string{
 		"X-Sidecar-Timed-Out": "true", "X-Sidecar-Signal": "SIGTERM", "X-Sidecar-Stdout-Bytes": "10000", "X-Sidecar-Truncated": "true", "X-Sidecar-Exit-Code": "",
 	} {

@@ -98,7 +98,7 @@ func TestShell_OutputAndExitCode(t *testing.T) {
 		{[]string{"cat; echo nothing came"}, 0, "nothing came\n", ""},
 		{[]string{"--workdir", dir, "--env", "A=1 2", "--env=B=", "pwd -P; echo \"$A,$B,\""}, 0, dir + "\n1 2,,\n", ""},
 		{[]string{"--", "-x echo"}, 127, "", "not found"},
-		{[]string{"head -c 9000000 /dev/zero | tr '\\0' a"}, 0, strings.Repeat("a", 8<<20), "the first 8388608 of 9000000 bytes are here (MAX_OUTPUT)"},
+		{[]string{"head -c 9000000 /dev/zero | tr '\\0' a"}, 0, strings.Repeat("a", 8<<20), "note: 611392 bytes of stdout are missing here (MAX_OUTPUT)\nwarning: stdout was cut: the first 8323072 and the last 65536 of 9000000 bytes are here, 611392 between them are missing (MAX_OUTPUT)"},
 	} {
 		for _, how := range []string{"", "--follow"} {
 			args := append([]string{"shell"}, test.args...)
@@ -172,7 +172,7 @@ func TestCommandLine_JSON(t *testing.T) {
 		t.Errorf("got %+v", s)
 	}
 	wantText(t, s.stdout, `{"stdout":"a`+"\ufffd\"", `"stdoutBase64":"Yf8="`, `"exitCode":4`)
-	wantText(t, d.cli("shell", "--json", "head -c 2000 /dev/zero").stderr, "stdout was cut: the first 1024 of 2000 bytes are here")
+	wantText(t, d.cli("shell", "--json", "head -c 2000 /dev/zero").stderr, "stdout was cut: the first 512 and the last 512 of 2000 bytes are here, 976 between them are missing (MAX_OUTPUT)")
 	wantText(t, d.cli("shell", "--json", "--no-wait", "true").stdout, `"jobId":`, `"state":`)
 	wantText(t, d.cli("version", "--json", "--config", "/nonexistent").stderr, "error: version: there is no option --config\nhint: `dataflux-func-sidecar help version` lists the options\n")
 	remote := invoke(t, invocation{args: []string{"version", "--json", "--url", "http://" + d.address}})

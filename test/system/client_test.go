@@ -91,6 +91,7 @@ type answer struct {
 		StdoutBytes, StderrBytes         int64
 		StdoutTruncated, StderrTruncated bool
 		StdoutBase64, StderrBase64       string
+		StdoutTail, StderrTail           string
 	}
 }
 

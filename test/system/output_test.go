@@ -15,7 +15,7 @@ func TestOutput_QuarterGigabyte(t *testing.T) {
 	const much = 256 << 20
 	a := d.run("head -c 268435456 /dev/zero | tr '\\0' a && echo end >&2")
 	data := a.Data
-	if len(data.Stdout) != 4096 || data.StdoutBytes != much || !data.StdoutTruncated || data.StderrTruncated || data.Stderr != "end\n" {
+	if len(data.Stdout) != 2048 || data.StdoutTail != data.Stdout || data.StdoutBytes != much || !data.StdoutTruncated || data.StderrTruncated || data.Stderr != "end\n" {
 		t.Errorf("%d bytes kept, of %d, cut %v, stderr %q", len(data.Stdout), data.StdoutBytes, data.StdoutTruncated, data.Stderr)
 	}
 	if !strings.Contains(a.Message, "268435456") || !strings.Contains(a.Message, "MAX_OUTPUT") {
@@ -30,7 +30,8 @@ func TestOutput_DefaultBound(t *testing.T) {
 	t.Parallel()
 	d := startDaemon(t)
 	a := d.run("head -c 100000000 /dev/zero | tr '\\0' o; head -c 100000000 /dev/zero | tr '\\0' e >&2")
-	if a.Data.Stdout != strings.Repeat("o", 8<<20) || a.Data.Stderr != strings.Repeat("e", 8<<20) {
+	start, end := strings.Repeat("o", 8<<20-64<<10), strings.Repeat("o", 64<<10)
+	if a.Data.Stdout != start || a.Data.StdoutTail != end || a.Data.Stderr != strings.ReplaceAll(start, "o", "e") || a.Data.StderrTail != strings.ReplaceAll(end, "o", "e") {
 		t.Errorf("kept %d and %d bytes", len(a.Data.Stdout), len(a.Data.Stderr))
 	}
 	if a.Data.StdoutBytes != 100_000_000 || a.Data.StderrBytes != 100_000_000 {
@@ -78,7 +79,9 @@ func TestOutput_UTF8IsNotSplit(t *testing.T) {
 		}
 	}
 	cut := d.run("yes 你好世界 | head -n 100000")
-	if !cut.Data.StdoutTruncated || !strings.HasPrefix(strings.Repeat("你好世界\n", 100000), cut.Data.Stdout) || cut.Data.StdoutBase64 != "" {
+	all := strings.Repeat("你好世界\n", 100000)
+	if !cut.Data.StdoutTruncated || !strings.HasPrefix(all, cut.Data.Stdout) || !strings.HasSuffix(all, cut.Data.StdoutTail) || cut.Data.StdoutBase64 != "" ||
+		len(cut.Data.Stdout) < 1000001-64<<10-3 || len(cut.Data.StdoutTail) < 64<<10-3 {
 		t.Errorf("cut within a character: %d bytes, base64 %d", len(cut.Data.Stdout), len(cut.Data.StdoutBase64))
 	}
 }
