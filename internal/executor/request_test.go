@@ -136,6 +136,8 @@ func FuzzDecodeShell(f *testing.F) {
 		`{"command":"a","jobId":"a-b","wait":false,"workdir":"/","x":null}`,
 		`{"command":"\u0000\\\"\ud800","envs":[null,"a=b"]}`,
 		`{"command":"a","timeout":1e999,"limits":{"memory":18446744073709551616}}`,
+		`{"command":"a","startWithin":1.5,"signal":"SIGINT","grace":0}`,
+		`{"command":"a","startWithin":1e-9,"signal":"STOP","grace":1e308}`,
 		`{"command":"a","comm\u0061nd":"b"}`, `{"command":"a"}{}`, `{"command":[[[[[[]]]]]]}`,
 	} {
 		f.Add([]byte(body))
@@ -154,7 +156,7 @@ func FuzzDecodeShell(f *testing.F) {
 		}
 		known := []string{
 			"command", "wait", "workdir", "envs", "callbackURL", "timeout", "jobId", "limits",
-			"keep",
+			"keep", "startWithin", "signal", "grace",
 		}
 		for key, value := range want {
 			if value != nil && !slices.Contains(known, key) {
@@ -162,7 +164,8 @@ func FuzzDecodeShell(f *testing.F) {
 			}
 		}
 		if want["command"] != r.command || r.command == "" || r.timeout < 0 ||
-			r.timeout > maxTimeout || r.limits.CPUTime < 0 || r.limits.CPUTime > maxTimeout {
+			r.timeout > maxTimeout || r.startWithin < 0 || r.startWithin > maxTimeout ||
+			r.grace != nil && (*r.grace < 0 || *r.grace > maxGrace) || r.limits.CPUTime < 0 || r.limits.CPUTime > maxTimeout {
 			t.Fatalf("%q was decoded as %+v", body, r)
 		}
 		if wait, given := want["wait"].(bool); r.wait != (wait || !given) {
