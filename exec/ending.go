@@ -2,6 +2,7 @@ package exec
 
 import (
 	"errors"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -56,6 +57,24 @@ func (p *Process) Signal(sig syscall.Signal, all bool) error {
 		p.killed = true
 		return p.killAll()
 	}
-	_ = signalEach(p.escaped, maxFirstSignal, sig)
-	return p.signalGroup(sig)
+	return p.signalOnce(sig)
+}
+
+// signalOnce needs mu and an unreaped shell. It sends the signals to each process of the command
+// once: to many programs a second SIGINT means more than the first. The error is that of the shell,
+// or of its group.
+func (p *Process) signalOnce(signals ...syscall.Signal) (first error) {
+	_ = signalEach(func() []int {
+		return slices.DeleteFunc(p.escaped(), func(pid int) bool { return pid == p.pid })
+	}, maxFirstSignal, signals...)
+	for _, sig := range signals {
+		err := syscall.Kill(-p.pid, sig)
+		if group, _ := syscall.Getpgid(p.pid); group != p.pid { // the shell has left it
+			err = syscall.Kill(p.pid, sig)
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return first
 }

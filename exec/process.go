@@ -225,9 +225,7 @@ func (p *Process) terminate() {
 		return // endGrace kills all at once
 	}
 	// A stopped process sees the signal only when it is continued.
-	_ = signalEach(p.escaped, maxFirstSignal, sig, syscall.SIGCONT)
-	_ = p.signalGroup(sig)
-	_ = p.signalGroup(syscall.SIGCONT)
+	_ = p.signalOnce(sig, syscall.SIGCONT)
 }
 
 // endGrace kills what the grace period has left.
