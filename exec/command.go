@@ -16,12 +16,15 @@ type Command struct {
 	Env       []string      // the whole environment, as made by Environment
 	MaxOutput int64         // bytes kept of each stream; the rest is counted and dropped
 	Timeout   time.Duration // 0: none
-	Grace     time.Duration // between SIGTERM and SIGKILL
+	Grace     time.Duration // between Signal and SIGKILL
 	Limits    Limits        // 0 each: as inherited by the daemon
 
 	// OutputTail are those of MaxOutput that are kept of the end, once a stream has more. A stream
 	// with more than MaxOutput - OutputTail has a ring of as many bytes.
 	OutputTail int
+
+	// Signal ends the command, and SIGKILL follows after Grace; 0: SIGTERM.
+	Signal syscall.Signal
 
 	// HomeOrRoot: Dir is the user's home directory. If it cannot be entered, the command starts in
 	// the root directory with HOME=/, as login(1) does.

@@ -41,6 +41,8 @@ type ShellState struct {
 	Exited       bool
 	GraceOver    bool
 	Pinned       []PinnedState
+	Signal       syscall.Signal `json:",omitzero"` // that ends it; 0: SIGTERM
+	Killed       bool           `json:",omitzero"` // see Process.killed
 }
 
 // PinnedState identifies a process that has left the group of a command without a cgroup.
@@ -130,7 +132,7 @@ func (p *Process) shellState(w *handover.Writer) ShellState {
 	return ShellState{
 		PID: p.pid, Cgroup: p.cgroup.state(), Grace: p.grace, EndWithShell: p.endWithShell,
 		Reason: p.reason, Exited: p.exited, GraceOver: isClosed(p.graceOver),
-		Pinned: p.descendants.pinned.state(w),
+		Pinned: p.descendants.pinned.state(w), Signal: p.signal, Killed: p.killed,
 	}
 }
 
@@ -267,7 +269,7 @@ func (r *Runner) restoreShell(s ShellState) (err error) {
 	p := &Process{
 		pid: s.PID, pidfd: -1, grace: s.Grace, endWithShell: s.EndWithShell, runner: r,
 		graceOver: make(chan struct{}), done: make(chan struct{}),
-		reason: s.Reason, exited: s.Exited, settled: true,
+		reason: s.Reason, exited: s.Exited, settled: true, signal: s.Signal, killed: s.Killed,
 	}
 	if p.cgroup, err = r.restoreCgroup(s.Cgroup); err != nil {
 		return err

@@ -33,6 +33,7 @@ type Process struct {
 	homeless     bool // it started in the root directory instead of its home
 	grace        time.Duration
 	endWithShell bool
+	signal       syscall.Signal // that ends it; 0: SIGTERM
 
 	cgroup      *cgroup     // nil: the command has no cgroup
 	descendants descendants // finds its processes where it has no cgroup
@@ -48,6 +49,7 @@ type Process struct {
 	exited    bool
 	reaped    bool
 	groupGone bool // the group was seen empty after the reaping
+	killed    bool // Signal has killed its processes
 	givenUp   bool // giveUp was called
 	settled   bool
 	timeout   timer
@@ -101,6 +103,7 @@ func (r *Runner) newProcess(c Command, sh *startedShell) *Process {
 		pidfd:        sh.pidfd,
 		grace:        c.Grace,
 		endWithShell: c.EndWithShell,
+		signal:       c.Signal,
 		cgroup:       sh.cgroup,
 		runner:       r,
 		begun:        sh.started,
@@ -189,15 +192,19 @@ func (p *Process) Stdout() *Output { return &p.result.Stdout }
 // Stderr may be read while the command runs.
 func (p *Process) Stderr() *Output { return &p.result.Stderr }
 
-// End ends the command: SIGTERM to all its processes, and SIGKILL when the grace period is over, or
-// to those that are left when the shell has exited. The first reason wins. After the shell's exit
-// it only ends the wait for output that cannot be read.
+// End ends the command: SIGTERM or its own signal to all its processes, and SIGKILL when the grace
+// period is over, or to those that are left when the shell has exited. The first reason wins;
+// Stopped shortens a grace period that has begun, see LimitStopGrace. After the shell's exit it
+// only ends the wait for output that cannot be read.
 func (p *Process) End(reason Reason) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.reaped && reason != Exited {
 		p.giveUp()
 		return
+	}
+	if reason == Stopped {
+		p.shortenGrace()
 	}
 	if reason == Exited || p.reason != Exited || p.exited || hasExited(p.pid) {
 		return
@@ -213,11 +220,13 @@ func (p *Process) terminate() {
 	if p.cgroup == nil {
 		p.descendants.pinEscaped()
 	}
-	p.timer = p.runner.after(p.grace, p.endGrace)
-	// A stopped process sees SIGTERM only when it is continued.
-	_ = signalEach(p.escaped, maxFirstSignal, syscall.SIGTERM, syscall.SIGCONT)
-	_ = p.signalGroup(syscall.SIGTERM)
-	_ = p.signalGroup(syscall.SIGCONT)
+	sig, grace := p.howToEnd()
+	p.timer = p.runner.after(grace, p.endGrace)
+	if sig == syscall.SIGKILL {
+		return // endGrace kills all at once
+	}
+	// A stopped process sees the signal only when it is continued.
+	_ = p.signalOnce(sig, syscall.SIGCONT)
 }
 
 // endGrace kills what the grace period has left.
@@ -453,7 +462,7 @@ func (p *Process) cleanUp() {
 	// cgroup that was ever killed, also by its own command, die at birth, and such cgroups look
 	// like others.
 	p.mu.Lock()
-	plain := !p.ending() && p.result.Signal == 0
+	plain := !p.ending() && !p.killed && p.result.Signal == 0
 	p.mu.Unlock()
 	if plain && p.cgroup.giveBack() || p.cgroup.remove() {
 		return

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"os/signal"
 	"runtime"
@@ -33,6 +34,7 @@ type Runner struct {
 	lastBirth   atomic.Int64 // Unix nanoseconds
 
 	maxBirth, maxStart time.Duration // as the constants, but in tests
+	maxStopGrace       time.Duration // see LimitStopGrace
 
 	cgroups *Cgroups // nil: commands have no cgroups
 	reaper  *reaper
@@ -100,6 +102,7 @@ func NewRestingRunner(descriptors *Descriptors) (*Runner, error) {
 		maxBirth:    maxBirth,
 		maxStart:    maxStart,
 	}
+	r.maxStopGrace = math.MaxInt64
 	r.noteBirth()
 	stockThreads()
 	return r, nil

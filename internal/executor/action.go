@@ -58,6 +58,10 @@ func applyAction(a policy.Action, r *shellRequest, c *exec.Command) (err error) 
 		return fmt.Errorf("timeout: at most %g seconds are allowed for the action %s",
 			a.Timeout.Seconds(), a.Name)
 	}
+	if r.signal != 0 || r.grace != nil {
+		return fmt.Errorf("signal and grace: the action %s is ended by SIGTERM and KILL_GRACE: "+
+			"leave them out", a.Name)
+	}
 	if r.envs, err = a.Environment(r.envs); err != nil {
 		return err
 	}

@@ -27,6 +27,8 @@
 //	report.go     the end of a job as a callback tells it
 //	shorten.go    that report, shortened for a receiver that takes no more
 //	request.go    decoding of bodies
+//	queue.go      how long a job may wait, and where
+//	signal.go     what ends a command, and POST /jobs/ID/signal
 //	answer.go     answers
 //	captured.go     outputs that are no exec.Output: in memory, and on the disk
 //	json.go       encoding of output
@@ -99,6 +101,7 @@ func New(o Options) (*Executor, error) {
 	if err != nil {
 		return nil, err
 	}
+	runner.LimitStopGrace(o.Commands.Grace)
 	maxStreams := int(o.Limits.MaxConnections) + o.Callbacks.MaxPending
 	if o.Limits.MetricsSockets > 0 {
 		maxStreams += message.MaxScrapes

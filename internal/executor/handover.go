@@ -79,6 +79,7 @@ type jobRecord struct {
 	Wait         bool               `json:",omitzero"`
 	CallbackURL  string             `json:",omitzero"`
 	AcceptedAt   time.Time          `json:",omitzero"`
+	StartBy      time.Time          `json:",omitzero"` // see startWithin
 	Digest       []byte             `json:",omitzero"`
 	Recorded     bool               `json:",omitzero"`
 	Promised     bool               `json:",omitzero"`
@@ -264,6 +265,9 @@ func (h *handing) job(j *job) (jobRecord, error) {
 		State: j.state.String(), HasSlot: j.hasSlot, Accepted: j.accepted,
 		InTable: j.table.byRef[j.jobRef] == j, Reason: j.reason, EndedBy: j.endedBy,
 		EndedAt: j.endedAt,
+	}
+	if !j.startBy.IsZero() { // by the wall clock as it is now
+		state.StartBy = time.Now().Add(time.Until(j.startBy))
 	}
 	if j.callbackURL != nil {
 		state.CallbackURL = j.callbackURL.String()

@@ -68,6 +68,7 @@ type job struct {
 	callbackURL *url.URL
 	digest      [sha256.Size]byte // of the request; zero if its id is of here and its caller waits
 	acceptedAt  time.Time
+	startBy     time.Time // zero: no deadline; see startWithin
 
 	granted chan struct{} // closed when it is no longer queued
 	decided chan struct{} // closed when it is certain whether it was accepted or refused
@@ -106,6 +107,7 @@ func (t *jobTable) newJob(o origin, call message.Call, request shellRequest) *jo
 		callbackURL: request.callbackURL, acceptedAt: time.Now(),
 		granted: make(chan struct{}), decided: make(chan struct{}), ended: make(chan struct{}),
 	}
+	j.startBy = startDeadline(j.acceptedAt, request)
 	if j.chosenID || !j.wait {
 		j.digest = requestDigest(request)
 	}
@@ -252,7 +254,7 @@ func (j *job) decide(accepted bool) {
 	}
 }
 
-// checkStart returns a refusal if the job's end was requested.
+// checkStart returns a refusal if the job's end was requested, or if it is too late.
 func (j *job) checkStart() error {
 	j.table.mu.Lock()
 	defer j.table.mu.Unlock()
@@ -263,6 +265,8 @@ func (j *job) checkStart() error {
 		return refusalf(statusConflict, "the job was cancelled before it started")
 	case j.reason == exec.Stopped:
 		return unavailablef("the daemon stops, and the command was not started: send it again")
+	case j.isLate():
+		return errTooLate()
 	}
 	return nil
 }

@@ -20,13 +20,14 @@ const followPause = 100 * time.Millisecond
 // list answers GET /jobs: the jobs that the key sees and that are queued, run or are remembered,
 // the latest first.
 func (t *jobTable) list(call verifiedCall, st *stream) error {
+	places := t.places(call.key)
 	sendData(st, "", func(w *jsonWriter) {
 		w.raw(`"jobs":[`)
 		for i, j := range t.all(call.key) {
 			if i > 0 {
 				w.raw(",")
 			}
-			w.raw("{" + summary(j) + "}")
+			w.raw("{" + summary(j, places[j]) + "}")
 		}
 		w.raw(`]`)
 	})
@@ -44,8 +45,9 @@ func (t *jobTable) show(call verifiedCall, st *stream) error {
 	if err := j.view().checkDisk(); err != nil {
 		return err
 	}
+	place := t.places(call.key)[j]
 	sendData(st, "", func(w *jsonWriter) {
-		w.raw(summary(j))
+		w.raw(summary(j, place))
 		v := j.view()
 		stdout, stderr := v.outputs()
 		if stdout == nil {
@@ -71,7 +73,7 @@ func (t *jobTable) cancel(call verifiedCall, st *stream) error {
 	}
 	defer j.release()
 	j.requestEnd(exec.Cancelled, call.caller())
-	sendData(st, "", func(w *jsonWriter) { w.raw(summary(j)) })
+	sendData(st, "", func(w *jsonWriter) { w.raw(summary(j, 0)) })
 	return nil
 }
 
@@ -87,11 +89,14 @@ func (t *jobTable) findOrRefuse(call verifiedCall) (*job, error) {
 }
 
 // summary is the inside of a JSON object with all that is known of a job but for its output
-// (source: docs/protocol.md).
-func summary(j *job) string {
+// (source: docs/protocol.md). place is its place in the queue, 0 if it has none.
+func summary(j *job, place int) string {
 	v := j.view()
 	text := fmt.Sprintf(`"jobId":%s,"state":%s,"acceptedAt":%s`, quoteJSON(j.id),
 		quoteJSON(v.name()), quoteTime(j.acceptedAt)) + j.command.keys() + j.origin.keys()
+	if v.state == jobQueued && place > 0 {
+		text += fmt.Sprintf(`,"queuePosition":%d`, place)
+	}
 	if v.failure != nil {
 		return text + fmt.Sprintf(`,"endedAt":%s,"failure":%s`,
 			quoteTime(v.endedAt), quoteJSON(v.failure.Error()))

@@ -155,6 +155,15 @@ func requestDigest(r shellRequest) [sha256.Size]byte {
 	if r.action != "" {
 		add("action", r.action)
 	}
+	if r.startWithin > 0 {
+		add("startWithin", r.startWithin.String())
+	}
+	if r.signal != 0 {
+		add("signal", exec.SignalName(r.signal))
+	}
+	if r.grace != nil {
+		add("grace", r.grace.String())
+	}
 	l := r.limits
 	add(fmt.Sprint(l.OpenFiles, l.Processes, l.Memory, int64(l.CPUTime)))
 	for _, v := range effectiveVariables(r.envs) {

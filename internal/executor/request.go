@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 	"unicode"
 	"unicode/utf16"
@@ -39,6 +40,10 @@ type shellRequest struct {
 	timeout     time.Duration // zero: the default
 	jobID       string        // empty: a fresh one is made
 	limits      exec.Limits   // zero: the configured ones
+
+	startWithin time.Duration  // zero: no deadline
+	signal      syscall.Signal // that ends it; zero: SIGTERM
+	grace       *time.Duration // nil: the default
 }
 
 // decodeShell decodes the body of POST /shell. A key that is unknown, there twice, or of the wrong
@@ -62,6 +67,9 @@ func decodeShell(body []byte) (shellRequest, error) {
 		{"timeout", r.decodeTimeout},
 		{"jobId", r.decodeJobID},
 		{"limits", r.decodeLimits},
+		{"startWithin", r.decodeStartWithin},
+		{"signal", decodeSignal(&r.signal, endSignals)},
+		{"grace", r.decodeGrace},
 	})
 	if err != nil {
 		return r, err

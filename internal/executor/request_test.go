@@ -139,6 +139,8 @@ func FuzzDecodeShell(f *testing.F) {
 		`{"command":"a","timeout":1e999,"limits":{"memory":18446744073709551616}}`,
 		`{"action":"deploy","labels":{"user":"alice","task":"\u00e9\u202e"}}`,
 		`{"command":"","action":"a","labels":{"a":null}}`, `{"command":"a","labels":{"a":"1","A":"2"}}`,
+		`{"command":"a","startWithin":1.5,"signal":"SIGINT","grace":0}`,
+		`{"command":"a","startWithin":1e-9,"signal":"STOP","grace":1e308}`,
 		`{"command":"a","comm\u0061nd":"b"}`, `{"command":"a"}{}`, `{"command":[[[[[[]]]]]]}`,
 	} {
 		f.Add([]byte(body))
@@ -157,7 +159,7 @@ func FuzzDecodeShell(f *testing.F) {
 		}
 		known := []string{
 			"command", "wait", "workdir", "envs", "callbackURL", "timeout", "jobId", "limits",
-			"keep", "action", "labels",
+			"keep", "action", "labels", "startWithin", "signal", "grace",
 		}
 		for key, value := range want {
 			if value != nil && !slices.Contains(known, key) {
@@ -169,7 +171,10 @@ func FuzzDecodeShell(f *testing.F) {
 				t.Fatalf("%q: %s is %q", body, key, got)
 			}
 		}
-		if (r.command == "") == (r.action == "") || r.timeout < 0 || r.timeout > maxTimeout || r.limits.CPUTime < 0 || r.limits.CPUTime > maxTimeout {
+		if (r.command == "") == (r.action == "") || r.timeout < 0 || r.timeout > maxTimeout ||
+			r.startWithin < 0 || r.startWithin > maxTimeout ||
+			r.grace != nil && (*r.grace < 0 || *r.grace > maxGrace) ||
+			r.limits.CPUTime < 0 || r.limits.CPUTime > maxTimeout {
 			t.Fatalf("%q was decoded as %+v", body, r)
 		}
 		labels, _ := want["labels"].(map[string]any)

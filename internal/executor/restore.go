@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"time"
 
 	"dataflux-func-sidecar/internal/handover"
 	"dataflux-func-sidecar/internal/policy"
@@ -138,6 +139,9 @@ func (r *restoring) job(s jobRecord) (*job, error) {
 	var err error
 	if j.state, err = parseJobState(s.State); err != nil {
 		return nil, err
+	}
+	if !s.StartBy.IsZero() { // by the monotonic clock again
+		j.startBy = time.Now().Add(time.Until(s.StartBy))
 	}
 	if s.CallbackURL != "" {
 		if j.callbackURL, err = url.Parse(s.CallbackURL); err != nil {

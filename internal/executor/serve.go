@@ -63,6 +63,7 @@ func newServer(
 			"/jobs":               {"GET": jobs.list},
 			"/jobs/ID":            {"GET": jobs.show, "DELETE": jobs.cancel},
 			"/jobs/ID/output":     {"GET": jobs.streamOutput},
+			"/jobs/ID/signal":     {"POST": jobs.signal},
 			"/callbacks":          {"GET": callbacks.list},
 			"/callbacks/ID":       {"DELETE": callbacks.drop},
 			"/callbacks/ID/retry": {"POST": callbacks.retry},

@@ -65,8 +65,8 @@ func (s *shell) run(call verifiedCall, st *stream) error {
 		return err
 	case first != j && first.digest != j.digest:
 		return refusalf(statusOtherRequest, "the job %q belongs to another request (command, "+
-			"action, workdir, envs, callbackURL, timeout or limits differ), and nothing was run: "+
-			"use a fresh jobId", id)
+			"action, workdir, envs, callbackURL, timeout, limits or another key differ), and "+
+			"nothing was run: use a fresh jobId", id)
 	case first != j:
 		return s.jobs.join(first, request.wait, st)
 	}
@@ -125,6 +125,10 @@ func (s *shell) command(r shellRequest, key policy.Key) (exec.Command, error) {
 	}
 	if r.timeout > 0 {
 		c.Timeout = r.timeout
+	}
+	c.Signal = r.signal
+	if r.grace != nil {
+		c.Grace = *r.grace
 	}
 	return c, c.Validate()
 }
@@ -224,9 +228,7 @@ func (s *shell) execute(j *job, command exec.Command, timestamp string, st *stre
 // runGranted waits outside of the gate until the job has its slot, and starts it.
 func (s *shell) runGranted(j *job, command exec.Command, accepted bool, st *stream) error {
 	if !isClosed(j.granted) {
-		s.jobs.gate.Leave()
-		<-j.granted
-		s.jobs.gate.Enter()
+		s.jobs.awaitSlot(j)
 	}
 	process, err := s.start(j, command)
 	if err != nil {
