@@ -59,8 +59,10 @@ func TestScript_Interpreters(t *testing.T) {
 		{"/usr/bin/python3", "-I", `import sys; print(len(sys.argv) - 1, *sys.argv[1:])`},
 		{"/usr/bin/perl", "-w", `print scalar(@ARGV), " @ARGV\n"`},
 		{"/usr/bin/awk", "-f", `BEGIN { print ARGC - 1, ARGV[1], ARGV[2] }`},
-		{"/usr/bin/node", "--preserve-symlinks-main",
-			`const a = process.argv.slice(2); console.log(a.length, a.join(" "))`},
+		{
+			"/usr/bin/node", "--preserve-symlinks-main",
+			`const a = process.argv.slice(2); console.log(a.length, a.join(" "))`,
+		},
 	} {
 		if _, err := os.Stat(try.program); err != nil {
 			continue
