@@ -155,6 +155,7 @@ func requestDigest(r shellRequest) [sha256.Size]byte {
 	if r.action != "" {
 		add("action", r.action)
 	}
+	add(r.input.digestFields()...)
 	l := r.limits
 	add(fmt.Sprint(l.OpenFiles, l.Processes, l.Memory, int64(l.CPUTime)))
 	for _, v := range effectiveVariables(r.envs) {

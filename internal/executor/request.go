@@ -39,6 +39,7 @@ type shellRequest struct {
 	timeout     time.Duration // zero: the default
 	jobID       string        // empty: a fresh one is made
 	limits      exec.Limits   // zero: the configured ones
+	input
 }
 
 // decodeShell decodes the body of POST /shell. A key that is unknown, there twice, or of the wrong
@@ -50,7 +51,7 @@ func decodeShell(body []byte) (shellRequest, error) {
 	if err != nil {
 		return r, err
 	}
-	err = o.decode([]member{
+	err = o.decode(append(r.input.members(), []member{
 		{"command", decodeTo(&r.command, "a string")},
 		{"action", decodeTo(&r.action, "a string")},
 		{"labels", r.labels.decode},
@@ -62,7 +63,10 @@ func decodeShell(body []byte) (shellRequest, error) {
 		{"timeout", r.decodeTimeout},
 		{"jobId", r.decodeJobID},
 		{"limits", r.decodeLimits},
-	})
+	}...))
+	if err == nil {
+		err = r.input.check(o)
+	}
 	if err != nil {
 		return r, err
 	}
@@ -70,7 +74,7 @@ func decodeShell(body []byte) (shellRequest, error) {
 	switch {
 	case r.action != "" && r.command != "":
 		return r, errors.New("command and action are there both: send one of them")
-	case r.action == "" && r.command == "":
+	case r.action == "" && r.command == "" && r.script == nil:
 		return r, errors.New(`command is missing or empty: send {"command":"hostname"}`)
 	}
 	return r, nil

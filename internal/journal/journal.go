@@ -39,6 +39,9 @@ const (
 	Key        = "SIDECAR_KEY"    // the name of the key that signed the request
 	Action     = "SIDECAR_ACTION" // left out for a command that is no action
 	AcceptedAt = "SIDECAR_ACCEPTED_AT"
+
+	ScriptSHA256 = "SIDECAR_SCRIPT_SHA256" // of a script; hexadecimal
+	StdinBytes   = "SIDECAR_STDIN_BYTES"   // of what standard input had; left out for none
 )
 
 // Label is the field of a label; its name has lower-case letters, digits and '_'.
