@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -137,6 +138,10 @@ func FuzzDecodeShell(f *testing.F) {
 		`{"command":"\u0000\\\"\ud800","envs":[null,"a=b"]}`,
 		`{"command":"a","timeout":1e999,"limits":{"memory":18446744073709551616}}`,
 		`{"command":"a","comm\u0061nd":"b"}`, `{"command":"a"}{}`, `{"command":[[[[[[]]]]]]}`,
+		`{"command":"cat","stdin":"a\u0000b","labels":{"a":"b"}}`,
+		`{"action":"a","stdinBase64":"AP8K","args":null}`,
+		`{"script":"x","stdin":"","interpreter":["/a","b"],"args":["",null]}`,
+		`{"scriptBase64":"eA==","args":["\ud83d\ude00"],"stdinBase64":"e\nA="}`,
 	} {
 		f.Add([]byte(body))
 	}
@@ -154,14 +159,25 @@ func FuzzDecodeShell(f *testing.F) {
 		}
 		known := []string{
 			"command", "wait", "workdir", "envs", "callbackURL", "timeout", "jobId", "limits",
-			"keep",
+			"keep", "action", "labels",
+			"stdin", "stdinBase64", "script", "scriptBase64", "interpreter", "args",
 		}
 		for key, value := range want {
 			if value != nil && !slices.Contains(known, key) {
 				t.Fatalf("%q was accepted with the key %q", body, key)
 			}
 		}
-		if want["command"] != r.command || r.command == "" || r.timeout < 0 ||
+		checkFuzzedInput(t, want, r.input)
+		given := ""
+		for key, decoded := range map[string]string{
+			"command": r.command, "action": r.action, "script": string(r.script),
+		} {
+			if text, _ := want[key].(string); text != decoded && want["scriptBase64"] == nil {
+				t.Fatalf("%q was decoded as %+v", body, r)
+			}
+			given += decoded
+		}
+		if given == "" || r.timeout < 0 ||
 			r.timeout > maxTimeout || r.limits.CPUTime < 0 || r.limits.CPUTime > maxTimeout {
 			t.Fatalf("%q was decoded as %+v", body, r)
 		}
@@ -176,6 +192,37 @@ func FuzzDecodeShell(f *testing.F) {
 			}
 		}
 	})
+}
+
+// checkFuzzedInput compares an input with what encoding/json made of the body.
+func checkFuzzedInput(t *testing.T, want map[string]any, in input) {
+	for key, decoded := range map[string][]byte{"stdin": in.stdin, "script": in.script} {
+		text, plain := want[key].(string)
+		encoded, inBase64 := want[key+"Base64"].(string)
+		if inBase64 {
+			bytes, err := base64.StdEncoding.DecodeString(encoded)
+			if err != nil || plain {
+				t.Fatalf("%q was accepted as %s, with %v", encoded, key, err)
+			}
+			text = string(bytes)
+		}
+		if text != string(decoded) {
+			t.Fatalf("%s: got %q, want %q", key, decoded, text)
+		}
+	}
+	for key, decoded := range map[string][]string{
+		"interpreter": in.interpreter, "args": in.args,
+	} {
+		list, _ := want[key].([]any)
+		if len(list) != len(decoded) || len(list) > 0 && in.script == nil {
+			t.Fatalf("%s: got %q, want %q", key, decoded, list)
+		}
+		for i := range list {
+			if list[i] != decoded[i] {
+				t.Fatalf("%s: got %q, want %q", key, decoded, list)
+			}
+		}
+	}
 }
 
 // membersIn counts the members of all objects in valid JSON: each has one colon outside of strings.
