@@ -114,7 +114,8 @@ func textWriter(w io.Writer) func(entry) error {
 	handler := slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})
 	return func(e entry) error {
 		record := slog.NewRecord(e.at, level(e.event.Priority), e.message, 0)
-		for _, name := range []string{JobID, Remote, Key, Action} { // the message has the others
+		// The message has the others.
+		for _, name := range []string{JobID, Remote, Key, Action, ScriptSHA256, StdinBytes} {
 			if value, found := e.fields[name]; found {
 				record.AddAttrs(slog.String(name, value))
 			}
