@@ -231,24 +231,27 @@ func TestInput_Bounds(t *testing.T) {
 	testkit.NeedRoot(t) // reads the daemon's descriptors
 	d := startDaemon(t, `MAX_BODY = 16777216`, "MAX_RUNNING = 10")
 	large := strings.Repeat("0123456789abcdef", 1<<20-64)
-	if a := d.shell(fields{"command": "sha256sum", "stdin": large}); a.Data.Stdout != fmt.Sprintf("%x  -\n", sha256.Sum256([]byte(large))) {
-		t.Errorf("got %s", a.body)
-	}
 	for i := range 4 {
-		d.shell(fields{"command": "sleep 600", "stdin": large, "wait": false, "jobId": strconv.Itoa(i)})
+		d.shell(fields{"command": "sha256sum; exec sleep 600", "stdin": large, "wait": false, "jobId": strconv.Itoa(i)})
 	}
-	d.try200(fields{"command": "cat", "stdin": large}).wantRefusal(t, 503, "64 MiB together")
+	sum := fmt.Sprintf("%x  -\n", sha256.Sum256([]byte(large)))
+	d.eventually("the whole input was read", func() bool { return d.job("3").Stdout == sum })
+	more := fields{"command": "wc -c", "stdin": strings.Repeat("x", 100_000)}
+	d.try200(more).wantRefusal(t, 503, "64 MiB together")
 	if a := d.shell(fields{"command": "cat", "stdin": "small"}); a.Data.Stdout != "small" {
 		t.Errorf("got %s", a.body)
 	}
 	d.send(d.sign("DELETE", "/jobs/0", ""))
 	d.eventually("one has ended", func() bool { return d.jobs()["0"].State == "ended" })
-	if a := d.shell(fields{"command": "wc -c", "stdin": large}); a.Data.Stdout != fmt.Sprintln(len(large)) {
+	if a := d.shell(more); a.Data.Stdout != "100000\n" {
 		t.Errorf("got %s", a.body)
 	}
 	for _, link := range descriptorsOf(t, d.pid) {
 		if strings.HasPrefix(link, "/memfd:") {
 			t.Errorf("the daemon holds %s", link)
 		}
+	}
+	for i := 1; i < 4; i++ {
+		d.send(d.sign("DELETE", "/jobs/"+strconv.Itoa(i), ""))
 	}
 }
