@@ -161,6 +161,10 @@ ONE_AT_A_TIME = "refuse"
 
 [ACTION.hostname]
 RUN = "hostname"
+
+[ACTION.count]
+RUN = "wc -c"
+STDIN = true
 `
 
 // secret returns the secret of a named key.

@@ -109,7 +109,8 @@ class SidecarHelper:
               callback_url: Optional[str] = None, timeout: Optional[float] = None,
               command_timeout: Optional[float] = None, job_id: Optional[str] = None,
               limits: Optional[Dict[str, int]] = None, check: bool = False,
-              labels: Optional[Dict[str, Any]] = None) -> Tuple[int, Any]:
+              labels: Optional[Dict[str, Any]] = None,
+              stdin: Union[str, bytes, None] = None) -> Tuple[int, Any]:
         """Runs a command and returns (200, {'ok': True, 'message': …, 'data': {…}}), for every
         exit code; with `check` a command that fails raises SidecarFailed.
 
@@ -123,17 +124,47 @@ class SidecarHelper:
 
         `labels` are {'user': 'alice'}: at most 8, for the journal and jobs(); see func_labels().
         With a key that may run actions only, `cmd` is the name of an action.
+
+        `stdin` is what the command reads as its standard input, text or bytes; else it reads
+        /dev/null. With it a request has MAX_BODY bytes at most, 1 MiB by default.
         """
-        return self._submit({
+        return self._submit(dict(_input('stdin', stdin), **{
             'command': cmd, 'wait': wait, 'workdir': workdir, 'envs': _list_of(envs),
             'callbackURL': callback_url, 'timeout': command_timeout, 'jobId': job_id,
-            'limits': limits, 'labels': _checked_labels(labels)}, timeout, check)
+            'limits': limits, 'labels': _checked_labels(labels)}), timeout, check)
+
+    def script(self, text: Union[str, bytes], args: Optional[List[str]] = None, *,
+               interpreter: Union[str, List[str], None] = None,
+               stdin: Union[str, bytes, None] = None, wait: bool = True,
+               workdir: Optional[str] = None,
+               envs: Union[Dict[str, Any], List[str], None] = None,
+               callback_url: Optional[str] = None, timeout: Optional[float] = None,
+               command_timeout: Optional[float] = None, job_id: Optional[str] = None,
+               limits: Optional[Dict[str, int]] = None, check: bool = False,
+               labels: Optional[Dict[str, Any]] = None) -> Tuple[int, Any]:
+        """Runs a script on the host, and returns what shell() returns.
+
+        `interpreter` is the absolute path of a program of the host, or a list of it and its
+        options; else the line '#!' of the script names it, else it is the shell. `args` are up to
+        1000 texts, $1 and on in a shell. The script is no argument of a process, so that ps does
+        not show it. All other arguments are those of shell().
+        """
+        body = dict(_input('script', text), **_input('stdin', stdin))
+        if interpreter is None:
+            interpreter = _interpreter(text)
+        elif isinstance(interpreter, str):
+            interpreter = [interpreter]
+        return self._submit(dict(body, **{
+            'interpreter': interpreter, 'args': _texts(args), 'wait': wait, 'workdir': workdir,
+            'envs': _list_of(envs), 'callbackURL': callback_url, 'timeout': command_timeout,
+            'jobId': job_id, 'limits': limits, 'labels': _checked_labels(labels)}), timeout, check)
 
     def run(self, action: str, envs: Optional[Dict[str, Any]] = None, *, wait: bool = True,
             callback_url: Optional[str] = None, timeout: Optional[float] = None,
             command_timeout: Optional[float] = None, job_id: Optional[str] = None,
             limits: Optional[Dict[str, int]] = None, check: bool = False,
-            labels: Optional[Dict[str, Any]] = None, **variables: Any) -> Tuple[int, Any]:
+            labels: Optional[Dict[str, Any]] = None, stdin: Union[str, bytes, None] = None,
+            **variables: Any) -> Tuple[int, Any]:
         """Runs an action of the configuration of the host, and returns what shell() returns.
 
         Its variables are the arguments in upper case: run('deploy', VERSION='v1.2'). A variable
@@ -141,10 +172,10 @@ class SidecarHelper:
         that does not match raises SidecarRefused, status 400; an action that this key may not run,
         status 403; one that runs already and has ONE_AT_A_TIME = "refuse", status 409.
         """
-        return self._submit({
+        return self._submit(dict(_input('stdin', stdin), **{
             'action': action, 'wait': wait, 'envs': _list_of(_merged(envs, variables)),
             'callbackURL': callback_url, 'timeout': command_timeout, 'jobId': job_id,
-            'limits': limits, 'labels': _checked_labels(labels)}, timeout, check)
+            'limits': limits, 'labels': _checked_labels(labels)}), timeout, check)
 
     def actions(self, timeout: Optional[float] = None) -> List[Dict[str, Any]]:
         """Returns the actions that this key may run: name, description, envs and more."""
@@ -417,6 +448,39 @@ def _merged(envs: Optional[Dict[str, Any]], variables: Dict[str, Any]) -> Option
     return dict(envs or {}, **variables) or None
 
 
+def _input(name: str, data: Union[str, bytes, None]) -> Dict[str, Any]:
+    """Returns the part of a body that has text or bytes."""
+    if data is None or isinstance(data, str):
+        return {name: data}
+    if isinstance(data, (bytes, bytearray)):
+        return {name + 'Base64': base64.b64encode(data).decode('ascii')}
+    raise ValueError('%s must be a text or bytes' % name)
+
+
+def _interpreter(text: Union[str, bytes]) -> Optional[List[str]]:
+    """Returns what the first line of a script names: a program, and the rest as one argument, as
+    the kernel takes it; None if it names none.
+    """
+    if not isinstance(text, str):
+        text = bytes(text).partition(b'\n')[0].decode('utf-8', 'replace')
+    line = text.partition('\n')[0].rstrip(' \t\r')
+    form = re.match(r'#![ \t]*(/[^ \t]*)[ \t]*(.*)\Z', line)
+    return [word for word in form.groups() if word] if form else None
+
+
+def _script_length(body: Dict[str, Any]) -> int:
+    if 'script' in body:
+        return len(body['script'].encode('utf-8'))
+    return len(base64.b64decode(body['scriptBase64']))
+
+
+def _texts(args: Optional[List[str]]) -> Optional[List[str]]:
+    """Raises if args are one text, of which each character would become an argument."""
+    if isinstance(args, (str, bytes)) or any(not isinstance(arg, str) for arg in args or []):
+        raise ValueError("args must be a list of texts, such as ['--since', 'today']")
+    return list(args) if args else None
+
+
 def _with_repeated(answer: Any, repeated: Optional[bool] = None) -> Any:
     """Returns an answer to shell() whose data say whether its job was there before."""
     data = answer.get('data') if isinstance(answer, dict) else None
@@ -432,6 +496,8 @@ def _check_same(known: Dict[str, Any], body: Dict[str, Any]) -> None:
     given = body.get('action', body.get('command'))  # a command may be the name of an action
     if 'action' in known:
         same = known['action'] == given
+    elif 'script' in body or 'scriptBase64' in body:
+        same = known.get('command') == 'script (%d bytes)' % _script_length(body)
     else:
         same = 'command' in body and given.startswith(str(known.get('command', '')))
     if not same:

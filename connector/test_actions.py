@@ -140,12 +140,13 @@ class Actions(KeyCase):
         self.assertEqual(list(found), ['deploy', 'hold', 'hostname'])
         self.assertEqual(found['deploy'], {
             'name': 'deploy', 'description': 'Deploys a version', 'timeout': 600, 'oneAtATime': None,
+            'stdin': False,
             'envs': {'TARGET': {'pattern': '[a-z]*', 'required': False},
                      'VERSION': {'pattern': r'v[0-9]+(\.[0-9]+)*', 'required': True}}})
         self.assertEqual((found['hold']['oneAtATime'], found['hold']['timeout']), ('refuse', None))
         self.assertEqual(self.monitor.actions(), [])
         self.assertEqual([action['name'] for action in self.free.actions()],
-                         ['backup', 'deploy', 'hold', 'hostname'])
+                         ['backup', 'count', 'deploy', 'hold', 'hostname'])
 
     def test_a_key_is_told_what_it_may_do(self):
         told = [(p['key'], p['anyCommand'], p['expiresAt'])

@@ -41,6 +41,7 @@ class Documents(rig.DaemonCase):
                 for block in blocks:
                     exec(compile(block, document, 'exec'), scope)
                 self.assertEqual(scope['run']('Tom'), 'hello Tom\n')
+                self.assertEqual(scope['report'](['a', 'b']), 'rows: 2\n')
                 scope['backup']()
                 job = scope['ask'](scope['start_backup']())
                 self.assertEqual(scope['deploy']('v1.2'), 'v1.2 to \n')

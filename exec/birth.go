@@ -12,7 +12,8 @@ import (
 
 // The functions that start a command, each called by the one above it:
 //
-//	Start          validates the command, and starts it in / if its home cannot be entered
+//	Start          validates the command, holds its stdin and script in memory files, and starts
+//	               it in / if its home cannot be entered
 //	start          repeats an interrupted birth, for up to maxStart
 //	startOnce      makes the pipes and a cgroup
 //	launch         lists the child's system calls, and resets the OOM score of the shell
@@ -50,10 +51,10 @@ type startedShell struct {
 }
 
 // start starts the command. After an interrupted birth it tries again, in a new cgroup.
-func (r *Runner) start(c Command) (*startedShell, error) {
+func (r *Runner) start(c Command, in inputs) (*startedShell, error) {
 	begun := time.Now()
 	for fresh := false; ; fresh = true {
-		sh, err := r.startOnce(c, fresh)
+		sh, err := r.startOnce(c, in, fresh)
 		var interrupted *interruptedBirth
 		if !errors.As(err, &interrupted) {
 			return sh, err
@@ -66,8 +67,8 @@ func (r *Runner) start(c Command) (*startedShell, error) {
 }
 
 // startOnce makes the pipes and a cgroup, and starts the shell in them. Every descriptor is
-// close-on-exec, so that the command gets its three and no other.
-func (r *Runner) startOnce(c Command, fresh bool) (_ *startedShell, err error) {
+// close-on-exec, so that the command gets its three, its script and no other.
+func (r *Runner) startOnce(c Command, in inputs, fresh bool) (_ *startedShell, err error) {
 	slot := r.descriptors.lease()
 	sh := &startedShell{started: time.Now(), stdout: -1, stderr: -1, slot: slot}
 	defer func() {
@@ -85,7 +86,11 @@ func (r *Runner) startOnce(c Command, fresh bool) (_ *startedShell, err error) {
 		stdin:  int(r.descriptors.stdin.Fd()),
 		stdout: int(slot.stdout.Fd()),
 		stderr: int(slot.stderr.Fd()),
+		script: in.script,
 		cgroup: -1,
+	}
+	if in.stdin >= 0 {
+		at.stdin = in.stdin
 	}
 	if sh.stdout, err = r.makePipe(at.stdout); err != nil {
 		return nil, err
@@ -133,6 +138,7 @@ func (r *Runner) makePipe(descriptor int) (reading int, err error) {
 // place is where a command starts.
 type place struct {
 	stdin, stdout, stderr int // greater than 2, which Go's runtime keeps open
+	script                int // greater than scriptDescriptor; negative: there is none
 	cgroup                int // negative: the daemon's
 }
 
@@ -157,11 +163,16 @@ func (r *Runner) launch(c Command, at place, sh *startedShell) (err error) {
 func (r *Runner) prepare(l *callList, c Command, at place) error {
 	r.spawner.begin(l, at.cgroup)
 	l.add(unix.SYS_SETPGID, 0, 0)
-	r.spawner.keepDescriptorsBelow(l, max(at.stdin, at.stdout, at.stderr)+1)
+	r.spawner.keepDescriptorsBelow(l, max(at.stdin, at.stdout, at.stderr, at.script)+1)
 	for to, from := range []int{at.stdin, at.stdout, at.stderr} {
 		l.add(unix.SYS_DUP3, uintptr(from), uintptr(to), 0)
 	}
-	r.spawner.keepDescriptorsBelow(l, 3)
+	kept := 3
+	if at.script >= 0 {
+		l.add(unix.SYS_DUP3, uintptr(at.script), scriptDescriptor, 0)
+		kept = scriptDescriptor + 1
+	}
+	r.spawner.keepDescriptorsBelow(l, kept)
 	if err := r.openFiles.setLimits(l, c.Limits); err != nil {
 		return err
 	}
@@ -170,7 +181,7 @@ func (r *Runner) prepare(l *callList, c Command, at place) error {
 	if l.limits[limitProcesses] != (syscall.Rlimit{}) {
 		l.addLimit(limitProcesses)
 	}
-	if err := r.spawner.changeDir(l, c.Dir); err != nil {
+	if err := r.spawner.changeDir(l, c.Dir, kept); err != nil {
 		return err
 	}
 	l.unblockSignals()
@@ -282,6 +293,10 @@ func programError(c Command, err error) error {
 			"the command and its environment are too long together: put parts of them into a file")
 	case syscall.ENOENT, syscall.EACCES, syscall.EPERM, syscall.ENOTDIR, syscall.EISDIR,
 		syscall.ELOOP, syscall.ENAMETOOLONG, syscall.ENOEXEC, syscall.ELIBBAD:
+		if c.hasInterpreter() {
+			return requestFault(err, "cannot run the interpreter %s: "+
+				"name one that exists on this host and may be executed", quote(c.program()))
+		}
 		return configurationFault(err,
 			"cannot run the %s %s: set one that exists and may be executed",
 			c.kindOfProgram(), quote(c.program()))

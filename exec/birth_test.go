@@ -111,7 +111,8 @@ func TestBirth_KilledBeforeExecve(t *testing.T) {
 	r := newTestRunner(t)
 	l := new(callList)
 	null := int(r.descriptors.null.Fd())
-	at := place{stdin: int(r.descriptors.stdin.Fd()), stdout: null, stderr: null, cgroup: -1}
+	stdin := int(r.descriptors.stdin.Fd())
+	at := place{stdin: stdin, stdout: null, stderr: null, script: -1, cgroup: -1}
 	if err := r.prepare(l, command("true"), at); err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 func TestCages(t *testing.T) {
 	const which = "^(TestStart_|TestSpawn_(EachKernel|ManyAtOnce)|TestCommand_|TestThen_" +
 		"|TestResult_(WaysToEnd|Usage)|TestEnd_|TestLeft_GroupGone|TestBackground_" +
-		"|TestDescendants_|TestLoad_ManyCommands|TestOutput_ReopenedStreams|TestWorkdir_" +
+		"|TestDescendants_|TestLoad_ManyCommands|TestOutput_ReopenedStreams|TestWorkdir_|TestInput_|TestScript_" +
 		"|TestEnvironment_OfTheDaemon|TestLimits_(All|Unset|NeverRaised|OtherProperties|Memory))"
 	const not = "WithoutProcesses|EscapedGracePeriod|OtherUsers|Groups|Hangs"
 	for _, way := range []string{withCgroups, withOrphans} {

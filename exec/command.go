@@ -12,6 +12,8 @@ type Command struct {
 	Shell     string        // absolute path of the shell
 	Text      string        // the shell's program
 	Argv      []string      // instead of Shell and Text: the path of a program, and arguments
+	Script    *Script       // instead of Text and Argv
+	Stdin     []byte        // what standard input has; nil: /dev/null
 	Dir       string        // working directory, absolute
 	Env       []string      // the whole environment, as made by Environment
 	MaxOutput int64         // bytes kept of each stream; the rest is counted and dropped
@@ -70,7 +72,10 @@ func (c Command) Validate() error {
 }
 
 func (c Command) validateText() error {
-	if c.Argv != nil {
+	switch {
+	case c.Script != nil:
+		return c.Script.validate()
+	case c.Argv != nil:
 		return c.validateArgv()
 	}
 	text := c.argument()
@@ -105,21 +110,33 @@ func (c Command) validateArgv() error {
 
 // program is the absolute path of what is executed.
 func (c Command) program() string {
-	if len(c.Argv) > 0 {
+	switch {
+	case c.hasInterpreter():
+		return c.Script.Interpreter[0]
+	case c.Script == nil && len(c.Argv) > 0:
 		return c.Argv[0]
 	}
 	return c.Shell
 }
 
 func (c Command) kindOfProgram() string {
-	if c.Argv != nil {
+	switch {
+	case c.hasInterpreter():
+		return "interpreter"
+	case c.Script == nil && c.Argv != nil:
 		return "program"
 	}
 	return "shell"
 }
 
+// hasInterpreter reports whether a request has chosen the program.
+func (c Command) hasInterpreter() bool { return c.Script != nil && len(c.Script.Interpreter) > 0 }
+
 func (c Command) argv() []string {
-	if c.Argv != nil {
+	switch {
+	case c.Script != nil:
+		return c.Script.argv(c.Shell)
+	case c.Argv != nil:
 		return c.Argv
 	}
 	return []string{c.Shell, "-c", c.argument()}

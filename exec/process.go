@@ -83,10 +83,15 @@ func (r *Runner) Start(c Command) (*Process, error) {
 	if !r.spawner.openat2 && isBelowProc(c.Dir) {
 		return nil, dirError(c.Dir, unix.ELOOP)
 	}
-	sh, err := r.start(c)
+	in, err := openInputs(c)
+	if err != nil {
+		return nil, err
+	}
+	defer in.close()
+	sh, err := r.start(c, in)
 	homeless := c.HomeOrRoot && isDirError(err)
 	if homeless {
-		sh, err = r.start(c.inRoot())
+		sh, err = r.start(c.inRoot(), in)
 	}
 	if err != nil {
 		return nil, err

@@ -194,9 +194,9 @@ func (s spawner) keepDescriptorsBelow(l *callList, end int) {
 }
 
 // changeDir makes the process enter the directory with its own rights. With openat2 it follows no
-// magic link such as /proc/self/fd/N. The process then holds no descriptor above 2 but the one that
-// it opens here.
-func (s spawner) changeDir(l *callList, dir string) (err error) {
+// magic link such as /proc/self/fd/N. The process holds the descriptors below opened and no other,
+// so that this is the number of the one that it opens here.
+func (s spawner) changeDir(l *callList, dir string, opened int) (err error) {
 	if l.dir, err = syscall.BytePtrFromString(dir); err != nil {
 		return err
 	}
@@ -205,14 +205,13 @@ func (s spawner) changeDir(l *callList, dir string) (err error) {
 		l.add(unix.SYS_CHDIR, path)
 		return nil
 	}
-	const opened = 3
 	l.openHow = unix.OpenHow{
 		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_NO_MAGICLINKS,
 	}
 	how := address(&l.openHow)
 	l.add(unix.SYS_OPENAT2, atWorkingDirectory, path, how, unsafe.Sizeof(l.openHow))
-	l.add(unix.SYS_FCHDIR, opened)
+	l.add(unix.SYS_FCHDIR, uintptr(opened))
 	return nil
 }
 

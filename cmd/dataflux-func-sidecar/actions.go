@@ -100,6 +100,9 @@ func printActions(to io.Writer, actions []client.Action, width int) error {
 }
 
 func patterns(action client.Action) (texts []string) {
+	if action.Stdin {
+		texts = append(texts, "[--stdin]")
+	}
 	for _, v := range action.Variables {
 		text := v.Name + "=" + escape.Line(v.Pattern, maxShownPattern)
 		if !v.Required {

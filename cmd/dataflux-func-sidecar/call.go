@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
 	"os/signal"
 	"regexp"
 	"slices"
@@ -16,8 +15,6 @@ import (
 	"syscall"
 	"time"
 	"unicode/utf8"
-
-	"golang.org/x/sys/unix"
 
 	"dataflux-func-sidecar/exec"
 	"dataflux-func-sidecar/internal/client"
@@ -34,6 +31,7 @@ const (
 // callOptions are those of shell and run.
 type callOptions struct {
 	targetOptions
+	inputOptions
 	command              client.Command
 	noWait, follow, json bool
 	cancelOnInterrupt    bool
@@ -62,6 +60,7 @@ func (o *callOptions) registerCall(flags *flag.FlagSet) {
 		"print the data of the answer, output included, as one JSON document")
 	flags.BoolVar(&o.cancelOnInterrupt, "cancel-on-interrupt", false,
 		"Ctrl-C ends the command as well")
+	o.registerStdin(flags)
 }
 
 // checkCall returns an error for options that do not go together. What is to be run is set.
@@ -75,6 +74,9 @@ func (o *callOptions) checkCall() error {
 	case o.noWait && o.cancelOnInterrupt:
 		return errors.New("--cancel-on-interrupt needs a call that waits: " +
 			"leave --no-wait out, or use the command cancel")
+	}
+	if err := o.checkInput(o.keyFile); err != nil {
+		return err
 	}
 	return checkUTF8(o.command)
 }
@@ -129,6 +131,9 @@ func checkUTF8(c client.Command) error {
 	switch {
 	case !utf8.ValidString(c.Command):
 		what = "the command"
+	case slices.ContainsFunc(c.Args, func(arg string) bool { return !utf8.ValidString(arg) }):
+		return errors.New("an argument of the script is not UTF-8, and a request is: " +
+			"send it with --stdin")
 	case !utf8.ValidString(c.Workdir):
 		what = "--workdir"
 	case slices.ContainsFunc(c.Envs, func(env string) bool { return !utf8.ValidString(env) }):
@@ -150,13 +155,15 @@ func (o callOptions) perform(t terminal) int {
 		return statusFailed
 	}
 	t.quiet = o.quiet
+	if err := o.readInput(&o.command.Input, t.stdin); err != nil {
+		t.sayError(err)
+		return statusFailed
+	}
 	signal.Ignore(syscall.SIGPIPE) // a write to a closed pipe must fail, to be reported
 	s := &commandCall{callOptions: o, terminal: t, client: c}
 	c.OnWait(s.sayNoAnswer) // in place of that of connect
 	job, interrupt, err := s.callUntilInterrupted()
-	if o.keyFile != "-" && hasUnread(t.stdin) {
-		s.sayNoInput()
-	}
+	s.sayNoInput()
 	switch {
 	case interrupt != 0:
 		return statusSignal + int(interrupt)
@@ -257,38 +264,6 @@ func together(ctx context.Context, tasks ...func(context.Context) error) error {
 		}
 	}
 	return first
-}
-
-func (s *commandCall) sayNoInput() {
-	s.warn("the command did not get standard input: it reads /dev/null")
-	if s.command.Action != "" {
-		s.hint("an action takes variables only: NAME=value")
-		return
-	}
-	s.hint("send a script as the command: dataflux-func-sidecar shell \"$(cat script.sh)\"")
-}
-
-// hasUnread returns whether standard input has data that a caller may have meant for the command: a
-// pipe that is not empty, or a file of which nothing was read. A loop over the lines of a file has
-// read some of it.
-func hasUnread(stdin io.Reader) bool {
-	file, isFile := stdin.(*os.File)
-	if !isFile {
-		return false
-	}
-	info, err := file.Stat()
-	if err != nil {
-		return false
-	}
-	switch info.Mode().Type() {
-	case 0:
-		offset, err := file.Seek(0, io.SeekCurrent)
-		return err == nil && offset == 0 && info.Size() > 0
-	case os.ModeNamedPipe, os.ModeSocket:
-		n, err := unix.IoctlGetInt(int(file.Fd()), unix.TIOCINQ)
-		return err == nil && n > 0
-	}
-	return false
 }
 
 // sayRepeated reports that the request ran nothing, as its job was there before.

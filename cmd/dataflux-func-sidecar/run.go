@@ -102,6 +102,9 @@ func (o *callOptions) hintActions(err error, t terminal) error {
 
 // variables are those of an action as a call has them; the optional ones are in brackets.
 func variables(action client.Action) (texts []string) {
+	if action.Stdin {
+		texts = append(texts, "[--stdin]")
+	}
 	for _, v := range action.Variables {
 		text := v.Name + "=…"
 		if !v.Required {

@@ -9,12 +9,15 @@ import (
 )
 
 const shellUsage = `shell [OPTIONS] COMMAND
+       dataflux-func-sidecar shell [OPTIONS] --script FILE [-- ARG...]
 
-Runs COMMAND in the shell of a Sidecar, as its user, and copies the output. Standard input is not
-sent: the command reads /dev/null.
+Runs COMMAND in the shell of a Sidecar, as its user, or a script of this host, and copies the
+output. With --stdin it sends standard input; else the command reads /dev/null.
 
   dataflux-func-sidecar shell 'hostname; id -un'
   dataflux-func-sidecar shell --url http://192.0.2.7:8099 --secret-key-file key 'make backup'
+  dataflux-func-sidecar shell --stdin 'tar -xzC /opt' < release.tar.gz
+  dataflux-func-sidecar shell --script report.py -- --since today
 
 Exit status: that of the command; 128+N if signal N ended it; 124 after its timeout; 125 if it was
 not run or its result is unknown. 130 after Ctrl-C: the command goes on if it was accepted.`
@@ -32,6 +35,7 @@ func parseShell(args []string, t terminal) (callOptions, error) {
 	flags := t.newFlags("shell", shellUsage)
 	o.registerCall(flags)
 	flags.Func("env", "`NAME=value` to add to the command's environment; may be repeated", o.addEnv)
+	o.registerScript(flags)
 	flags.Func("workdir", "absolute `PATH` where the command starts"+
 		" (default: WORKDIR of the Sidecar)", nonEmpty(&o.command.Workdir))
 	arguments, err := t.parseArguments(flags, args)
@@ -39,6 +43,9 @@ func parseShell(args []string, t terminal) (callOptions, error) {
 		return o, hintQuotes(err, arguments)
 	}
 	switch {
+	case o.script != "":
+		o.command.Args = arguments
+		return o, o.checkCall()
 	case len(arguments) > 1:
 		return o, fmt.Errorf("give the command as one argument, in quotes; hint: %s",
 			quotedCall(arguments))

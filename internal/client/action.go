@@ -27,6 +27,7 @@ type Action struct {
 	Name        string
 	Description string
 	Variables   []ActionVariable // in the order of their names
+	Stdin       bool             // a request may send standard input
 	Timeout     float64          // seconds; 0: that of commands
 	OneAtATime  string           // refuse, wait or replace; empty: none of them
 }
@@ -56,6 +57,7 @@ func (a *Action) UnmarshalJSON(text []byte) error {
 			Pattern  string
 			Required bool
 		}
+		Stdin      bool
 		Timeout    *float64
 		OneAtATime *string
 	}
@@ -63,6 +65,7 @@ func (a *Action) UnmarshalJSON(text []byte) error {
 		return err
 	}
 	*a = Action{Name: escape.Line(plain.Name, 0), Description: escape.Line(plain.Description, 0)}
+	a.Stdin = plain.Stdin
 	for _, name := range slices.Sorted(maps.Keys(plain.Envs)) {
 		v := plain.Envs[name]
 		a.Variables = append(a.Variables, ActionVariable{

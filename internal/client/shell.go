@@ -9,8 +9,9 @@ import (
 	"dataflux-func-sidecar/internal/escape"
 )
 
-// Command is the body of POST /shell. It has either Command or Action.
+// Command is the body of POST /shell. It has either Command, Action or a script.
 type Command struct {
+	Input
 	Command     string            `json:"command,omitempty"`
 	Action      string            `json:"action,omitempty"`
 	Wait        bool              `json:"wait"`

@@ -54,6 +54,11 @@ func actionSettings(a *policy.Action) []setting {
 			the variable.`,
 		},
 		{
+			"STDIN", boolean(&a.Stdin), false, "true",
+			`Whether a request may send standard input to the action. The action gets it as it is,
+			up to MAX_BODY: RUN must not execute it.`,
+		},
+		{
 			"WORKDIR", absolutePath(&a.Workdir), leftOut, `"/opt"`,
 			`The working directory of the action. Left out: that of commands.`,
 		},

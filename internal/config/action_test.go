@@ -29,6 +29,7 @@ ONE_AT_A_TIME = "replace"
 [ACTION.refuse]
 RUN = "x"
 ONE_AT_A_TIME = "refuse"
+STDIN = true
 [ACTION.wait]
 RUN = "x"
 ONE_AT_A_TIME = "wait"
@@ -51,7 +52,7 @@ ONE_AT_A_TIME = "wait"
 			Workdir: "/opt", Timeout: 10 * time.Minute, Limits: exec.Limits{Processes: 50},
 			Description: "Deploys a version – 部署", Concurrency: policy.Replace,
 		},
-		{Name: "refuse", Text: "x", Concurrency: policy.Refuse},
+		{Name: "refuse", Text: "x", Stdin: true, Concurrency: policy.Refuse},
 		{Name: "wait", Text: "x", Concurrency: policy.Wait},
 	}
 	if !reflect.DeepEqual(c.Actions, want) {
@@ -79,7 +80,7 @@ func TestParse_FaultsOfActions(t *testing.T) {
 		{"ACTION.x = '" + canary + "'", "ACTION must have a table for an action: write [ACTION.deploy]"},
 		{tables + "[ACTION.build]", "f: line 7, column 2: ACTION.build: RUN is missing: write RUN = '/opt/deploy \"$VERSION\"'"},
 		{action("ENV = { A = 'a' }"), "f: line 9, column 1: ACTION.build: ENV is not a key of this table: did you mean ENVS?"},
-		{action("SECRET = '" + canary + "'"), "this key is unknown in this table: remove it, or write one of RUN, ENVS, DEFAULTS, WORKDIR, TIMEOUT, LIMITS, DESCRIPTION, ONE_AT_A_TIME"},
+		{action("SECRET = '" + canary + "'"), "this key is unknown in this table: remove it, or write one of RUN, ENVS, DEFAULTS, STDIN, WORKDIR, TIMEOUT, LIMITS, DESCRIPTION, ONE_AT_A_TIME"},
 		// RUN.
 		{run("''"), "f: line 8, column 1: ACTION.build: RUN is empty: write the command"},
 		{run("' '"), "RUN is empty"},
@@ -105,6 +106,8 @@ func TestParse_FaultsOfActions(t *testing.T) {
 		{action("ENVS = { '" + canary + "' = 'a' }"), "ENVS: the name of a variable must be"},
 		{action("ENVS = { " + strings.Repeat("A", 65) + " = 'a' }"), "ENVS: the name of a variable must be"},
 		{action("[ACTION.build.ENVS]", variables.String()), "ENVS has more than 64 variables"},
+		// STDIN.
+		{action("STDIN = 'yes'"), "f: line 9, column 1: ACTION.build: STDIN must be true or false"},
 		// DEFAULTS.
 		{action("DEFAULTS = 'x'"), "DEFAULTS must be a table of variables of ENVS, each with its value in double quotes"},
 		{action("DEFAULTS = { A = 'a' }"), "f: line 9, column 14: ACTION.build: DEFAULTS: a default needs a variable of ENVS"},

@@ -167,6 +167,7 @@ LIMITS = { OPEN_FILES = 1, PROCESSES = 1, MEMORY = 1, CPU_TIME = "1s" }
 RUN = "x"
 ENVS = { V = "v" }
 DEFAULTS = { V = "v" }
+STDIN = true
 WORKDIR = "/w"
 TIMEOUT = "1s"
 LIMITS = { OPEN_FILES = 1, PROCESSES = 1, MEMORY = 1, CPU_TIME = "1s" }

@@ -13,6 +13,9 @@ import (
 // choose sets the action of a request that the key may run, or returns a refusal. The command of a
 // key that may not run any command is the name of an action.
 func (s *shell) choose(key policy.Key, r *shellRequest) error {
+	if !key.AnyCommand && r.script != nil {
+		return refusalf(statusForbidden, "%s", mayRunInstead(key))
+	}
 	if !key.AnyCommand && r.action == "" {
 		r.action, r.command = r.command, ""
 	}
@@ -62,6 +65,9 @@ func applyAction(a policy.Action, r *shellRequest, c *exec.Command) (err error) 
 		return fmt.Errorf("signal and grace: the action %s is ended by SIGTERM and KILL_GRACE: "+
 			"leave them out", a.Name)
 	}
+	if err := r.input.checkAction(a); err != nil {
+		return err
+	}
 	if r.envs, err = a.Environment(r.envs); err != nil {
 		return err
 	}
@@ -85,6 +91,7 @@ type listedAction struct {
 	Name        string                    `json:"name"`
 	Description string                    `json:"description"`
 	Envs        map[string]listedVariable `json:"envs"`
+	Stdin       bool                      `json:"stdin"`   // a request may send it
 	Timeout     *float64                  `json:"timeout"` // seconds
 	OneAtATime  *string                   `json:"oneAtATime"`
 }
@@ -117,6 +124,7 @@ func (s *shell) listActions(call verifiedCall, st *stream) error {
 func listAction(a policy.Action) listedAction {
 	listed := listedAction{
 		Name: a.Name, Description: a.Description, Envs: map[string]listedVariable{},
+		Stdin: a.Stdin,
 	}
 	for _, v := range a.Variables {
 		listed.Envs[v.Name] = listedVariable{v.Pattern.String(), !v.HasDefault}

@@ -14,6 +14,7 @@
 //	serve.go      verify and route
 //	shell.go      POST /shell: from the body to the answer
 //	action.go     actions, and what a key may run
+//	input.go      stdin and scripts: what a body has, the bound of all, what is told of them
 //	listing.go    GET and DELETE /jobs…
 //	job_table.go  the table of all jobs: admission, look-up, the end of all
 //	job.go        the state machine of one job

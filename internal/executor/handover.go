@@ -76,6 +76,7 @@ type jobRecord struct {
 	Remote       string             `json:",omitzero"`
 	Command      string             `json:",omitzero"`
 	CommandBytes int                `json:",omitzero"`
+	Input        inputFacts         `json:",omitzero"`
 	Wait         bool               `json:",omitzero"`
 	CallbackURL  string             `json:",omitzero"`
 	AcceptedAt   time.Time          `json:",omitzero"`
@@ -258,7 +259,7 @@ func (h *handing) job(j *job) (jobRecord, error) {
 	state := jobRecord{
 		ID: j.recordID(), Action: j.action, Labels: j.labels, ChosenID: j.chosenID,
 		Remote: j.remote, Command: j.command.text,
-		CommandBytes: j.command.bytes, Wait: j.wait,
+		CommandBytes: j.command.bytes, Input: j.input, Wait: j.wait,
 		AcceptedAt: j.acceptedAt, Digest: j.digest[:], Recorded: j.recorded,
 		Promised: j.promised, Kept: j.kept, Claimed: j.claimed, OnDisk: j.onDisk,
 		Reported: j.report != nil, Transient: j.transient,

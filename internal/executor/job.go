@@ -63,6 +63,7 @@ type job struct {
 	table       *jobTable
 	chosenID    bool // by the caller
 	command     listedCommand
+	input       inputFacts
 	wait        bool // the caller waits for the result
 	transient   bool // forgotten at its end
 	callbackURL *url.URL
@@ -103,11 +104,14 @@ func (t *jobTable) newJob(o origin, call message.Call, request shellRequest) *jo
 	j := &job{
 		origin: o, table: t, chosenID: request.jobID != "", call: call,
 		command: listCommand(cmp.Or(request.action, request.command)),
-		wait:    request.wait, transient: request.transient,
+		input:   request.input.facts(), wait: request.wait, transient: request.transient,
 		callbackURL: request.callbackURL, acceptedAt: time.Now(),
 		granted: make(chan struct{}), decided: make(chan struct{}), ended: make(chan struct{}),
 	}
 	j.startBy = startDeadline(j.acceptedAt, request)
+	if request.script != nil {
+		j.command = listCommand(j.input.name())
+	}
 	if j.chosenID || !j.wait {
 		j.digest = requestDigest(request)
 	}
@@ -342,6 +346,7 @@ func (j *job) end(cause error, next jobState) {
 	t.mu.Lock()
 	j.state = jobFinished
 	j.freeSlot()
+	t.heldInput -= j.input.held()
 	accepted, process := j.accepted, j.process
 	t.mu.Unlock()
 

@@ -49,6 +49,7 @@ type jobTable struct {
 	kept       []*job         // oldest end first
 	keptBytes  int64
 	keptOnDisk int64         // bytes of output on disk
+	heldInput  int64         // bytes of stdin and scripts of jobs that have not ended
 	finished   int           // since the start
 	unanswered int           // admitted, and not yet answered and logged
 	idle       chan struct{} // closed while unanswered is 0
@@ -92,6 +93,8 @@ func (t *jobTable) enter(j *job) (_ *job, replaced []*exec.Process, err error) {
 	case concurrency == policy.Refuse && t.isBusy(j.action):
 		return nil, nil, refusalf(statusConflict, "the action %s is running or queued, and runs "+
 			"once at a time (ONE_AT_A_TIME): nothing was run", j.action)
+	case t.heldInput+j.input.held() > maxHeldInput:
+		return nil, nil, inputFull()
 	case !t.mayStart(j) && t.queuedBefore(j) >= t.bounds.MaxQueued:
 		return nil, nil, t.full(j)
 	}
@@ -112,6 +115,7 @@ func (t *jobTable) enter(j *job) (_ *job, replaced []*exec.Process, err error) {
 		first.release()
 	}
 	t.byRef[j.jobRef] = j
+	t.heldInput += j.input.held()
 	j.readers.Add(1)
 	if t.unanswered == 0 {
 		t.idle = make(chan struct{})

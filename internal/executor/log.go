@@ -23,28 +23,33 @@ type requestLog struct {
 }
 
 // accepted waits until the journal has taken an entry about a command that is about to start.
-func (l requestLog) accepted(j *job, command string) error {
+func (l requestLog) accepted(j *job, command exec.Command) error {
 	text, fields := l.describe("Command accepted for ", j, command)
 	return l.journal.WriteNow(journal.CommandAccepted(), text, fields)
 }
 
-func (l requestLog) commandStarted(j *job, pid int, command string) {
+func (l requestLog) commandStarted(j *job, pid int, command exec.Command) {
 	text, fields := l.describe("Command started for ", j, command)
 	fields[journal.CommandPID] = fmt.Sprint(pid)
 	l.journal.Write(journal.CommandStarted(), text, fields)
 }
 
 // describe says who asked for a job, and what is run: the text of an action is that of root.
-func (l requestLog) describe(text string, j *job, command string) (string, journal.Fields) {
+func (l requestLog) describe(
+	text string, j *job, command exec.Command,
+) (string, journal.Fields) {
 	fields := j.fields()
+	j.input.fill(fields)
 	text += j.origin.String()
 	switch {
 	case j.action != "":
 		text += ": action " + j.action
+	case command.Script != nil:
+		text += ": " + l.describeScript(command, fields)
 	case l.showCommands:
-		text += ": " + journal.Quote(command, maxLoggedCommand)
+		text += ": " + journal.Quote(command.Text, maxLoggedCommand)
 		// The clone lets the request be freed while the entry waits for the journal.
-		fields[journal.Command] = strings.Clone(journal.Cut(command, maxLoggedCommand))
+		fields[journal.Command] = strings.Clone(journal.Cut(command.Text, maxLoggedCommand))
 	}
 	return text, fields
 }
@@ -53,6 +58,7 @@ func (l requestLog) describe(text string, j *job, command string) (string, journ
 // from where.
 func (l requestLog) auditFields(j *job) journal.Fields {
 	fields := j.fields()
+	j.input.fill(fields)
 	fields[journal.AcceptedAt] = j.acceptedAt.UTC().Format(timeFormat)
 	if l.showCommands && j.action == "" {
 		fields[journal.Command] = j.command.String()

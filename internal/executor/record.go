@@ -164,6 +164,7 @@ func requestDigest(r shellRequest) [sha256.Size]byte {
 	if r.grace != nil {
 		add("grace", r.grace.String())
 	}
+	add(r.input.digestFields()...)
 	l := r.limits
 	add(fmt.Sprint(l.OpenFiles, l.Processes, l.Memory, int64(l.CPUTime)))
 	for _, v := range effectiveVariables(r.envs) {

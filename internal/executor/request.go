@@ -40,6 +40,7 @@ type shellRequest struct {
 	timeout     time.Duration // zero: the default
 	jobID       string        // empty: a fresh one is made
 	limits      exec.Limits   // zero: the configured ones
+	input
 
 	startWithin time.Duration  // zero: no deadline
 	signal      syscall.Signal // that ends it; zero: SIGTERM
@@ -55,7 +56,7 @@ func decodeShell(body []byte) (shellRequest, error) {
 	if err != nil {
 		return r, err
 	}
-	err = o.decode([]member{
+	err = o.decode(append(r.input.members(), []member{
 		{"command", decodeTo(&r.command, "a string")},
 		{"action", decodeTo(&r.action, "a string")},
 		{"labels", r.labels.decode},
@@ -70,7 +71,10 @@ func decodeShell(body []byte) (shellRequest, error) {
 		{"startWithin", r.decodeStartWithin},
 		{"signal", decodeSignal(&r.signal, endSignals)},
 		{"grace", r.decodeGrace},
-	})
+	}...))
+	if err == nil {
+		err = r.input.check(o)
+	}
 	if err != nil {
 		return r, err
 	}
@@ -78,7 +82,7 @@ func decodeShell(body []byte) (shellRequest, error) {
 	switch {
 	case r.action != "" && r.command != "":
 		return r, errors.New("command and action are there both: send one of them")
-	case r.action == "" && r.command == "":
+	case r.action == "" && r.command == "" && r.script == nil:
 		return r, errors.New(`command is missing or empty: send {"command":"hostname"}`)
 	}
 	return r, nil

@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -142,6 +143,10 @@ func FuzzDecodeShell(f *testing.F) {
 		`{"command":"a","startWithin":1.5,"signal":"SIGINT","grace":0}`,
 		`{"command":"a","startWithin":1e-9,"signal":"STOP","grace":1e308}`,
 		`{"command":"a","comm\u0061nd":"b"}`, `{"command":"a"}{}`, `{"command":[[[[[[]]]]]]}`,
+		`{"command":"cat","stdin":"a\u0000b","labels":{"a":"b"}}`,
+		`{"action":"a","stdinBase64":"AP8K","args":null}`,
+		`{"script":"x","stdin":"","interpreter":["/a","b"],"args":["",null]}`,
+		`{"scriptBase64":"eA==","args":["\ud83d\ude00"],"stdinBase64":"e\nA="}`,
 	} {
 		f.Add([]byte(body))
 	}
@@ -160,18 +165,24 @@ func FuzzDecodeShell(f *testing.F) {
 		known := []string{
 			"command", "wait", "workdir", "envs", "callbackURL", "timeout", "jobId", "limits",
 			"keep", "action", "labels", "startWithin", "signal", "grace",
+			"stdin", "stdinBase64", "script", "scriptBase64", "interpreter", "args",
 		}
 		for key, value := range want {
 			if value != nil && !slices.Contains(known, key) {
 				t.Fatalf("%q was accepted with the key %q", body, key)
 			}
 		}
-		for key, got := range map[string]string{"command": r.command, "action": r.action} {
-			if text, _ := want[key].(string); text != got {
-				t.Fatalf("%q: %s is %q", body, key, got)
+		checkFuzzedInput(t, want, r.input)
+		given := ""
+		for key, decoded := range map[string]string{
+			"command": r.command, "action": r.action, "script": string(r.script),
+		} {
+			if text, _ := want[key].(string); text != decoded && want["scriptBase64"] == nil {
+				t.Fatalf("%q was decoded as %+v", body, r)
 			}
+			given += decoded
 		}
-		if (r.command == "") == (r.action == "") || r.timeout < 0 || r.timeout > maxTimeout ||
+		if given == "" || r.timeout < 0 || r.timeout > maxTimeout ||
 			r.startWithin < 0 || r.startWithin > maxTimeout ||
 			r.grace != nil && (*r.grace < 0 || *r.grace > maxGrace) ||
 			r.limits.CPUTime < 0 || r.limits.CPUTime > maxTimeout {
@@ -198,6 +209,37 @@ func FuzzDecodeShell(f *testing.F) {
 			}
 		}
 	})
+}
+
+// checkFuzzedInput compares an input with what encoding/json made of the body.
+func checkFuzzedInput(t *testing.T, want map[string]any, in input) {
+	for key, decoded := range map[string][]byte{"stdin": in.stdin, "script": in.script} {
+		text, plain := want[key].(string)
+		encoded, inBase64 := want[key+"Base64"].(string)
+		if inBase64 {
+			bytes, err := base64.StdEncoding.DecodeString(encoded)
+			if err != nil || plain {
+				t.Fatalf("%q was accepted as %s, with %v", encoded, key, err)
+			}
+			text = string(bytes)
+		}
+		if text != string(decoded) {
+			t.Fatalf("%s: got %q, want %q", key, decoded, text)
+		}
+	}
+	for key, decoded := range map[string][]string{
+		"interpreter": in.interpreter, "args": in.args,
+	} {
+		list, _ := want[key].([]any)
+		if len(list) != len(decoded) || len(list) > 0 && in.script == nil {
+			t.Fatalf("%s: got %q, want %q", key, decoded, list)
+		}
+		for i := range list {
+			if list[i] != decoded[i] {
+				t.Fatalf("%s: got %q, want %q", key, decoded, list)
+			}
+		}
+	}
 }
 
 // membersIn counts the members of all objects in valid JSON: each has one colon outside of strings.

@@ -131,7 +131,8 @@ func (r *restoring) job(s jobRecord) (*job, error) {
 	j := &job{
 		origin: origin{parseRecordID(s.ID), s.Remote, s.Action, s.Labels},
 		table:  t, chosenID: s.ChosenID, command: restoreCommand(s.Command, s.CommandBytes),
-		wait: s.Wait, acceptedAt: s.AcceptedAt, promised: s.Promised, claimed: s.Claimed,
+		input: s.Input,
+		wait:  s.Wait, acceptedAt: s.AcceptedAt, promised: s.Promised, claimed: s.Claimed,
 		recorded: s.Recorded, kept: s.Kept, transient: s.Transient, onDisk: s.OnDisk,
 		hasSlot: s.HasSlot, reason: s.Reason, endedBy: s.EndedBy, endedAt: s.EndedAt,
 		granted: make(chan struct{}), decided: make(chan struct{}), ended: make(chan struct{}),
@@ -204,6 +205,7 @@ func (r *restoring) enter(j *job, s jobRecord) {
 			t.idle = make(chan struct{})
 		}
 		t.unanswered++
+		t.heldInput += j.input.held()
 		if j.promised {
 			r.callbacks.addPending(1)
 		}

@@ -65,7 +65,8 @@ func (s *shell) run(call verifiedCall, st *stream) error {
 		return err
 	case first != j && first.digest != j.digest:
 		return refusalf(statusOtherRequest, "the job %q belongs to another request (command, "+
-			"action, workdir, envs, callbackURL, timeout, limits or another key differ), and "+
+			"action, script, stdin, workdir, envs, callbackURL, timeout, limits or another key "+
+			"differ), and "+
 			"nothing was run: use a fresh jobId", id)
 	case first != j:
 		return s.jobs.join(first, request.wait, st)
@@ -101,6 +102,7 @@ func (s *shell) command(r shellRequest, key policy.Key) (exec.Command, error) {
 		MaxOutput: s.commands.MaxOutput, Timeout: s.commands.Timeout, Grace: s.commands.Grace,
 		EndWithShell: s.commands.EndBackground, OutputTail: s.commands.Tail,
 	}
+	r.input.apply(r.action, &c)
 	bounds := policy.Lowest(s.commands.Limits, key.Limits)
 	if r.action != "" {
 		action := s.policy.Actions[r.action]
@@ -245,7 +247,7 @@ func (s *shell) runGranted(j *job, command exec.Command, accepted bool, st *stre
 	if !accepted && !j.wait {
 		sendAccepted(st, j.id, j.view().name(), "")
 	}
-	s.log.commandStarted(j, process.PID(), command.Text)
+	s.log.commandStarted(j, process.PID(), command)
 	process.Then(func() { s.complete(j, process, st) })
 	return nil
 }
@@ -262,7 +264,7 @@ func (s *shell) complete(j *job, process *exec.Process, st *stream) {
 
 // start runs the command, unless the job's end was requested while it was queued.
 func (s *shell) start(j *job, command exec.Command) (*exec.Process, error) {
-	if err := s.audit(j, command.Text); err != nil {
+	if err := s.audit(j, command); err != nil {
 		return nil, err
 	}
 	if err := j.checkStart(); err != nil {
@@ -284,7 +286,7 @@ func (s *shell) start(j *job, command exec.Command) (*exec.Process, error) {
 
 // audit waits outside of the gate until the journal has taken an entry about the command, if it has
 // to: AUDIT = "required".
-func (s *shell) audit(j *job, command string) error {
+func (s *shell) audit(j *job, command exec.Command) error {
 	if !s.commands.AuditRequired {
 		return nil
 	}

@@ -39,6 +39,9 @@ const (
 	Key        = "SIDECAR_KEY"    // the name of the key that signed the request
 	Action     = "SIDECAR_ACTION" // left out for a command that is no action
 	AcceptedAt = "SIDECAR_ACCEPTED_AT"
+
+	ScriptSHA256 = "SIDECAR_SCRIPT_SHA256" // of a script; hexadecimal
+	StdinBytes   = "SIDECAR_STDIN_BYTES"   // of what standard input had; left out for none
 )
 
 // Label is the field of a label; its name has lower-case letters, digits and '_'.
@@ -111,7 +114,8 @@ func textWriter(w io.Writer) func(entry) error {
 	handler := slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})
 	return func(e entry) error {
 		record := slog.NewRecord(e.at, level(e.event.Priority), e.message, 0)
-		for _, name := range []string{JobID, Remote, Key, Action} { // the message has the others
+		// The message has the others.
+		for _, name := range []string{JobID, Remote, Key, Action, ScriptSHA256, StdinBytes} {
 			if value, found := e.fields[name]; found {
 				record.AddAttrs(slog.String(name, value))
 			}

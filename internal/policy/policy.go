@@ -38,6 +38,7 @@ type Action struct {
 	Text        string   // for the shell
 	Argv        []string // a program by its absolute path, and its arguments
 	Variables   []Variable
+	Stdin       bool          // a request may send standard input
 	Workdir     string        // absolute path; empty: that of commands
 	Timeout     time.Duration // upper bound and default; 0: that of commands
 	Limits      exec.Limits   // upper bounds; 0 each: those of commands

@@ -17,7 +17,7 @@ _dataflux_func_sidecar() {
 		return
 	fi
 	case $previous in
-	--config | --secret-key-file | --ca)
+	--config | --secret-key-file | --ca | --script | --interpreter)
 		compopt -o filenames 2>/dev/null
 		_dataflux_func_sidecar_offer -f
 		return
@@ -51,7 +51,7 @@ _dataflux_func_sidecar() {
 	--add-key | --actions | --from | --expires) [[ $current == -* ]] || return ;;
 	esac
 	local remote='--url --config --key --secret-key-file --ca --quiet --help'
-	local call="$remote --json --label --timeout --callback --job-id --no-wait --follow --cancel-on-interrupt"
+	local call="$remote --json --label --timeout --callback --job-id --no-wait --follow --cancel-on-interrupt --stdin"
 	case ${COMP_WORDS[1]} in
 	jobs | logs | wait | cancel)
 		if [[ $current != -* ]]; then
@@ -78,7 +78,7 @@ _dataflux_func_sidecar() {
 	case ${COMP_WORDS[1]} in
 	serve) _dataflux_func_sidecar_offer -W '--bind --config --metrics --role-user --state-dir --user --help' ;;
 	reload) _dataflux_func_sidecar_offer -W '--config --state-dir --help' ;;
-	shell) _dataflux_func_sidecar_offer -W "$call --env --workdir" ;;
+	shell) _dataflux_func_sidecar_offer -W "$call --env --workdir --script --interpreter" ;;
 	run) _dataflux_func_sidecar_offer -W "$call" ;;
 	actions) _dataflux_func_sidecar_offer -W "$remote --json" ;;
 	jobs) _dataflux_func_sidecar_offer -W "$remote --json --follow --running --since" ;;

@@ -40,7 +40,7 @@ func TestLog_ForgedLines(t *testing.T) {
 // wantReadableLog checks that each line is one of the daemon.
 func (d *daemon) wantReadableLog() {
 	d.t.Helper()
-	line := regexp.MustCompile(`^time=\S+ level=(DEBUG|INFO|WARN|ERROR) msg=("([^"\\]|\\.)*"|[^" ]+)( SIDECAR_[A-Z_]+=("([^"\\]|\\.)*"|[^" ]+))*$`)
+	line := regexp.MustCompile(`^time=\S+ level=(DEBUG|INFO|WARN|ERROR) msg=("([^"\\]|\\.)*"|[^" ]+)( SIDECAR_[A-Z0-9_]+=("([^"\\]|\\.)*"|[^" ]+))*$`)
 	for _, text := range strings.Split(strings.TrimSuffix(d.log(), "\n"), "\n") {
 		if !line.MatchString(text) {
 			d.t.Errorf("not a line of the daemon's: %q", text)

@@ -163,8 +163,8 @@ func TestActions_List(t *testing.T) {
 		`ENVS = { A = "a", B = "b" }`, `DEFAULTS = { A = "x" }`)...)
 	for key, want := range map[string]string{
 		deployKey: `{"key":"deploy","anyCommand":false,"expiresAt":null,"actions":[` +
-			`{"name":"deploy","description":"","envs":{"VERSION":{"pattern":"v[0-9]+(\\.[0-9]+){0,2}","required":true}},"timeout":null,"oneAtATime":null},` +
-			`{"name":"status","description":"","envs":{},"timeout":null,"oneAtATime":null}]}`,
+			`{"name":"deploy","description":"","envs":{"VERSION":{"pattern":"v[0-9]+(\\.[0-9]+){0,2}","required":true}},"stdin":false,"timeout":null,"oneAtATime":null},` +
+			`{"name":"status","description":"","envs":{},"stdin":false,"timeout":null,"oneAtATime":null}]}`,
 		viewKey: `{"key":"view","anyCommand":false,"expiresAt":null,"actions":[]}`,
 	} {
 		a := d.as(key).send(d.as(key).sign("GET", "/actions", "null"))
@@ -173,7 +173,7 @@ func TestActions_List(t *testing.T) {
 		}
 	}
 	a := d.send(d.sign("GET", "/actions", ""))
-	slow := `{"name":"slow","description":"Slow","envs":{"A":{"pattern":"a","required":false},"B":{"pattern":"b","required":true}},"timeout":90,"oneAtATime":"replace"}`
+	slow := `{"name":"slow","description":"Slow","envs":{"A":{"pattern":"a","required":false},"B":{"pattern":"b","required":true}},"stdin":false,"timeout":90,"oneAtATime":"replace"}`
 	if !strings.Contains(a.body, `"key":"default","anyCommand":true`) || !strings.Contains(a.body, slow) || strings.Contains(a.body, "sleep") {
 		t.Errorf("got %s\nwant the default key, and %s", a.body, slow)
 	}
