@@ -91,6 +91,9 @@ type ProcessState struct {
 	MaxRSS                         int64          `json:",omitzero"`
 
 	Stdout, Stderr StreamState `json:",omitzero"`
+
+	Masked  bool            `json:",omitzero"`
+	Secrets []handover.Blob `json:",omitzero"` // while the output is masked
 }
 
 // StreamState is an Output, and the pipe that it comes from.
@@ -104,6 +107,7 @@ type StreamState struct {
 	// A release that does not know the end takes the output as cut behind its start.
 	EndLimit int           `json:",omitzero"`
 	End      handover.Blob `json:",omitzero"`
+	Mask     *MaskState    `json:",omitzero"` // nil: nothing is masked
 }
 
 // HandOver returns what the next program needs to go on. It is called at rest. Commands whose
@@ -189,6 +193,7 @@ func (p *Process) HandOver(w *handover.Writer) ProcessState {
 		StillRunning: r.StillRunning, OutputIncomplete: r.OutputIncomplete,
 		Duration: r.Duration, UserTime: r.UserTime, SystemTime: r.SystemTime, MaxRSS: r.MaxRSS,
 		Stdout: r.Stdout.state(w), Stderr: r.Stderr.state(w),
+		Masked: r.Masked, Secrets: p.handOverSecrets(w),
 	}
 	if !p.settled {
 		s.TimeoutAt, s.TimerAt = toMonotonic(p.timeout.at), toMonotonic(p.timer.at)
@@ -214,6 +219,10 @@ func (o *Output) state(w *handover.Writer) StreamState {
 	s.Kept = w.Add(start)
 	if o.tail.size() > 0 { // at rest it does not change
 		s.End = w.Add(&o.tail)
+	}
+	if m := o.mask.Load(); m != nil {
+		mask := m.state(w)
+		mask.Limit, s.Limit, s.Mask = s.Limit, s.Kept.Size, &mask
 	}
 	return s
 }
@@ -348,11 +357,18 @@ func (r *Runner) RestoreProcess(in *handover.Reader, s ProcessState) (*Process, 
 	if err != nil {
 		return nil, err
 	}
+	values, err := restoreSecrets(in, s.Secrets)
+	if err != nil {
+		return nil, err
+	}
 	for _, of := range []struct {
 		output *Output
 		state  StreamState
 	}{{p.Stdout(), s.Stdout}, {p.Stderr(), s.Stderr}} {
 		if err := of.output.restore(in, of.state, r.pipes.buffers); err != nil {
+			return nil, err
+		}
+		if err := of.output.restoreMask(in, of.state.Mask, values); err != nil {
 			return nil, err
 		}
 	}
@@ -431,6 +447,7 @@ func (o *Output) restore(in *handover.Reader, s StreamState, buffers *bufferPool
 func (r *Result) restore(s ProcessState) {
 	r.ExitCode, r.Signal, r.Ended = s.ExitCode, s.Signal, s.Ended
 	r.StillRunning, r.OutputIncomplete = s.StillRunning, s.OutputIncomplete
+	r.Masked = s.Masked
 	r.Started, r.Duration = time.Unix(0, s.Started), s.Duration
 	r.UserTime, r.SystemTime, r.MaxRSS = s.UserTime, s.SystemTime, s.MaxRSS
 }

@@ -3,6 +3,7 @@ package exec
 import (
 	"bytes"
 	"sync"
+	"sync/atomic"
 )
 
 const (
@@ -23,6 +24,7 @@ const (
 type Output struct {
 	limit   int64 // of the start
 	buffers *bufferPool
+	mask    atomic.Pointer[masker] // nil: nothing is masked, or nothing is added any more
 
 	// users protects readers from Release, which reuses the memory.
 	users sync.RWMutex
@@ -166,6 +168,7 @@ func (o *Output) addTail(p []byte) {
 
 // seal marks the output as complete.
 func (o *Output) seal() {
+	o.flushMask()
 	o.trim()
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -175,6 +178,7 @@ func (o *Output) seal() {
 // abandon marks the output as over although a read may be in progress. That read writes into the
 // end of a chunk, so the chunks are left to the garbage collector.
 func (o *Output) abandon() {
+	o.flushMask()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.sealed, o.abandoned = true, true

@@ -127,6 +127,7 @@ func (p *Process) run(r *Runner, c Command, sh *startedShell) {
 		output.limit, output.buffers = c.MaxOutput-int64(c.OutputTail), r.pipes.buffers
 		output.tail.limit = c.OutputTail
 	}
+	p.mask(c.Secrets)
 	p.pipes = r.pipes.start(p.pid, r.poller, r.descriptors.null,
 		stream{fd: sh.stdout, output: p.Stdout()}, stream{fd: sh.stderr, output: p.Stderr()})
 	// Closing a pipe may block: a command that has the other end can hold its lock.
