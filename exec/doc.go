@@ -36,6 +36,7 @@
 //	environment.go   the environment of a command
 //	output.go        Output: what a command has written
 //	output_read.go   reads an Output, and the ring of its end
+//	mask.go          secret values that are masked in it
 //	errors.go        StartError, and which side caused it
 //
 // The result is ready when the shell has exited, even if a background child still holds the output

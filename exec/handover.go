@@ -227,6 +227,26 @@ func (o *Output) state(w *handover.Writer) StreamState {
 	return s
 }
 
+// handOverSecrets returns the values that a running command's output is masked for.
+func (p *Process) handOverSecrets(w *handover.Writer) (blobs []handover.Blob) {
+	for _, o := range []*Output{p.Stdout(), p.Stderr()} {
+		if m := o.mask.Load(); m != nil {
+			for _, value := range m.secrets.values {
+				blobs = append(blobs, w.AddBytes(value))
+			}
+			break
+		}
+	}
+	return blobs
+}
+
+func (o *Output) restoreMask(in *handover.Reader, s MaskState, values *secrets) error {
+	m, err := restoreMasker(in, s, values)
+	o.limit = s.Limit
+	o.mask.Store(m)
+	return err
+}
+
 // toMonotonic is 0 for the zero time. The time must have a monotonic part.
 func toMonotonic(t time.Time) int64 {
 	if t.IsZero() {
@@ -365,10 +385,11 @@ func (r *Runner) RestoreProcess(in *handover.Reader, s ProcessState) (*Process, 
 		output *Output
 		state  StreamState
 	}{{p.Stdout(), s.Stdout}, {p.Stderr(), s.Stderr}} {
-		if err := of.output.restore(in, of.state, r.pipes.buffers); err != nil {
-			return nil, err
+		err := of.output.restore(in, of.state, r.pipes.buffers)
+		if err == nil && of.state.Mask != nil {
+			err = of.output.restoreMask(in, *of.state.Mask, values)
 		}
-		if err := of.output.restoreMask(in, of.state.Mask, values); err != nil {
+		if err != nil {
 			return nil, err
 		}
 	}

@@ -209,59 +209,6 @@ func (m *masker) release(out []byte, n int) []byte {
 	return out
 }
 
-// readMasked reads at most `most` bytes and keeps them masked. It needs reading.
-func (p *pipe) readMasked(output *Output, most int) (n int, err error) {
-	in, out := p.buffers.scratch(), p.buffers.scratch()
-	defer p.buffers.scratches.Put(in)
-	defer p.buffers.scratches.Put(out)
-	n, err = readPipe(p.fd, in[:min(most, len(in)-MaxSecret)])
-	if !p.whileAttached(func() { output.addMasked(out[:0], in[:n]) }) {
-		p.late.Add(int64(n))
-	} else if output.isLarge() {
-		p.widen()
-	}
-	return n, err
-}
-
-// mask makes the output of a command that is not read yet be masked.
-func (p *Process) mask(values []string) {
-	s := newSecrets(values)
-	if s == nil {
-		return
-	}
-	p.result.Masked = true
-	p.Stdout().mask.Store(newMasker(s))
-	p.Stderr().mask.Store(newMasker(s))
-}
-
-// addMasked keeps bytes that were read, masked. space is memory for that. The output is attached to
-// its pipe, so that it has a masker.
-func (o *Output) addMasked(space, p []byte) {
-	o.add(o.mask.Load().mask(space, p))
-}
-
-// add keeps bytes that were read elsewhere. Only the reader of the pipe may call it, or the one that
-// has detached the output.
-func (o *Output) add(p []byte) {
-	for len(p) > 0 && !o.isFull() {
-		b := o.borrow(len(p))
-		n := copy(b.space, p)
-		o.commit(b, n)
-		p = p[n:]
-	}
-	if len(p) > 0 {
-		o.addTail(p)
-	}
-}
-
-// flushMask keeps the bytes that are held back, and forgets the secrets. It is called after the
-// output was detached from its pipe.
-func (o *Output) flushMask() {
-	if m := o.mask.Swap(nil); m != nil {
-		o.add(m.flush(nil))
-	}
-}
-
 // MaskState is what a masked stream has besides that of an Output. The limit of the Output in the
 // document is what it has kept so far, so that a release that does not mask keeps nothing more.
 type MaskState struct {
@@ -279,19 +226,6 @@ func (m *masker) state(w *handover.Writer) MaskState {
 	return s
 }
 
-// handOverSecrets returns the values that a running command's output is masked for.
-func (p *Process) handOverSecrets(w *handover.Writer) (blobs []handover.Blob) {
-	for _, o := range []*Output{p.Stdout(), p.Stderr()} {
-		if m := o.mask.Load(); m != nil {
-			for _, value := range m.secrets.values {
-				blobs = append(blobs, w.AddBytes(value))
-			}
-			break
-		}
-	}
-	return blobs
-}
-
 func restoreSecrets(in *handover.Reader, blobs []handover.Blob) (*secrets, error) {
 	var values []string
 	for _, blob := range blobs {
@@ -307,29 +241,24 @@ func restoreSecrets(in *handover.Reader, blobs []handover.Blob) (*secrets, error
 	return newSecrets(values), nil
 }
 
-// restoreMask goes on masking a stream. What is held back is a beginning of a value, so that it is
-// held back again.
-func (o *Output) restoreMask(in *handover.Reader, s *MaskState, values *secrets) error {
-	if s == nil {
-		return nil
-	}
+// restoreMasker goes on masking a stream. What is held back is a beginning of a value, so that it
+// is held back again.
+func restoreMasker(in *handover.Reader, s MaskState, values *secrets) (*masker, error) {
 	held, err := in.Bytes(s.Held)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	m := newMasker(values)
 	if m == nil || len(held) >= values.longest || s.Covered < 0 || s.Covered > len(held) {
-		return errors.New("cannot restore a command: its masked output does not fit its secrets")
+		return nil, errors.New("cannot restore a command: its masked output does not fit its secrets")
 	}
 	if s.Covered > 0 {
 		m.masked = []region{{from: 0, to: int64(s.Covered), shown: true}}
 	}
 	for _, b := range held {
 		if m.step(nil, b) != nil {
-			return errors.New("cannot restore a command: its masked output is not of its secrets")
+			return nil, errors.New("cannot restore a command: its masked output is not of its secrets")
 		}
 	}
-	o.limit = s.Limit
-	o.mask.Store(m)
-	return nil
+	return m, nil
 }

@@ -78,11 +78,11 @@ func reloadedMasker(t *testing.T, m *masker) *masker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var o Output
-	if err := o.restoreMask(in, &s, m.secrets); err != nil {
+	restored, err := restoreMasker(in, s, m.secrets)
+	if err != nil {
 		t.Fatalf("restore %q, %d covered, of %q: %v", m.held(), s.Covered, m.secrets.values, err)
 	}
-	return o.mask.Load()
+	return restored
 }
 
 func randomText(r *rand.Rand, alphabet string, n int) string {

@@ -166,6 +166,34 @@ func (o *Output) addTail(p []byte) {
 	o.total += int64(len(p))
 }
 
+// addMasked keeps bytes that were read, masked. space is memory for that. The output is attached to
+// its pipe, so that it has a masker.
+func (o *Output) addMasked(space, p []byte) {
+	o.add(o.mask.Load().mask(space, p))
+}
+
+// add keeps bytes that were read elsewhere. Only the reader of the pipe may call it, or the one
+// that has detached the output.
+func (o *Output) add(p []byte) {
+	for len(p) > 0 && !o.isFull() {
+		b := o.borrow(len(p))
+		n := copy(b.space, p)
+		o.commit(b, n)
+		p = p[n:]
+	}
+	if len(p) > 0 {
+		o.addTail(p)
+	}
+}
+
+// flushMask keeps the bytes that are held back, and forgets the secrets. It is called after the
+// output was detached from its pipe.
+func (o *Output) flushMask() {
+	if m := o.mask.Swap(nil); m != nil {
+		o.add(m.flush(nil))
+	}
+}
+
 // seal marks the output as complete.
 func (o *Output) seal() {
 	o.flushMask()

@@ -248,6 +248,20 @@ func (p *pipe) readBehind(output *Output, most int) (n int, err error) {
 	return n, err
 }
 
+// readMasked reads at most `most` bytes and keeps them masked. It needs reading.
+func (p *pipe) readMasked(output *Output, most int) (n int, err error) {
+	in, out := p.buffers.scratch(), p.buffers.scratch()
+	defer p.buffers.scratches.Put(in)
+	defer p.buffers.scratches.Put(out)
+	n, err = readPipe(p.fd, in[:min(most, len(in)-MaxSecret)])
+	if !p.whileAttached(func() { output.addMasked(out[:0], in[:n]) }) {
+		p.late.Add(int64(n))
+	} else if output.isLarge() {
+		p.widen()
+	}
+	return n, err
+}
+
 func (p *pipe) attached() *Output {
 	p.mu.Lock()
 	defer p.mu.Unlock()
