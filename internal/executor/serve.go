@@ -58,6 +58,7 @@ func newServer(
 			"/jobs":               {"GET": jobs.list},
 			"/jobs/ID":            {"GET": jobs.show, "DELETE": jobs.cancel},
 			"/jobs/ID/output":     {"GET": jobs.streamOutput},
+			"/jobs/ID/events":     {"GET": jobs.streamEvents},
 			"/callbacks":          {"GET": callbacks.list},
 			"/callbacks/ID":       {"DELETE": callbacks.drop},
 			"/callbacks/ID/retry": {"POST": callbacks.retry},
