@@ -16,6 +16,7 @@
 //	action.go     actions, and what a key may run
 //	input.go      stdin and scripts: what a body has, the bound of all, what is told of them
 //	listing.go    GET and DELETE /jobs…
+//	events.go     GET /jobs/ID/events
 //	job_table.go  the table of all jobs: admission, look-up, the end of all
 //	job.go        the state machine of one job
 //	origin.go     who asked for a job, as what
@@ -31,7 +32,7 @@
 //	queue.go      how long a job may wait, and where
 //	signal.go     what ends a command, and POST /jobs/ID/signal
 //	answer.go     answers
-//	captured.go     outputs that are no exec.Output: in memory, and on the disk
+//	captured.go   outputs that are no exec.Output: in memory, and on the disk
 //	json.go       encoding of output
 //	channel.go    the channel to a network role, and which one is current
 //	stream.go     one answer or callback body: its credit, its frames
