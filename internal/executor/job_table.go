@@ -94,6 +94,9 @@ func (t *jobTable) enter(j *job) (_ *job, replaced []*exec.Process, err error) {
 			"once at a time (ONE_AT_A_TIME): nothing was run", j.action)
 	case !t.mayStart(j) && t.queuedBefore(j) >= t.bounds.MaxQueued:
 		return nil, nil, t.full(j)
+	case concurrency == policy.Replace && first == nil && j.chosenID &&
+		t.verifier.Claimed(j.claim()): // must not cancel a job and then be refused itself
+		return nil, nil, j.idUsedUp()
 	}
 	if concurrency == policy.Replace {
 		replaced = t.cancelAction(j.action)
