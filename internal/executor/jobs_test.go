@@ -454,11 +454,15 @@ func TestReplace_UsedUpID(t *testing.T) {
 	if head, got := r.shell(used); head.Status != 409 {
 		t.Errorf("a used-up id: got %d %+v, want 409", head.Status, got)
 	}
-	if got := r.job("runs"); got.State != "running" {
-		t.Errorf("got %+v, want it running", got)
+	table := r.executor.jobs
+	table.mu.Lock()
+	reason := table.byRef[ofDefault("runs").jobRef].reason
+	table.mu.Unlock()
+	if reason != exec.Exited {
+		t.Errorf("the job that runs: got its end requested (%v), want it left alone", reason)
 	}
 	r.shell(`{"action":"it","jobId":"later"}`)
-	if got := r.job("runs"); got.Ended != "cancelled" {
+	if got := r.waitForState("runs", "ended"); got.Ended != "cancelled" {
 		t.Errorf("after a request with a fresh id: got %+v, want it cancelled", got)
 	}
 }
