@@ -110,7 +110,8 @@ func New(o Options) (*Executor, error) {
 	}
 	counters, channels := newCounters(o.Version), newChannelRef()
 	records := &jobRecords{
-		ledger: o.Callbacks.Ledger, log: o.Log, contained: o.Callbacks.Contained,
+		ledger: o.Callbacks.Ledger, log: o.Log, showCommands: o.Commands.LogText,
+		contained: o.Callbacks.Contained,
 	}
 	callbacks := newCallbackQueue(o.Callbacks, records, channels, o.Log, counters, runner)
 	jobs := newJobTable(o.Jobs, o.Policy, records, callbacks, o.Verifier, counters, runner)

@@ -565,6 +565,12 @@ func (j *job) view() jobView {
 	return jobView{j.state, j.process, j.report, j.failure, j.endedAt}
 }
 
+func (j *job) isAccepted() bool {
+	j.table.mu.Lock()
+	defer j.table.mu.Unlock()
+	return j.accepted
+}
+
 // refusal is why the job was not accepted, nil if it was. It may be called once decided is closed.
 func (j *job) refusal() error {
 	j.table.mu.Lock()

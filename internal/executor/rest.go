@@ -29,7 +29,7 @@ type waiting struct {
 type waitKind string
 
 const (
-	waitsForResult waitKind = "result" // of the job that the request has started
+	waitsForResult waitKind = "result" // what comes of the job of the request
 	waitsToJoin    waitKind = "join"   // a job that an earlier request has started
 	waitsForOutput waitKind = "output" // more output of a job
 	waitsForEvents waitKind = "events" // more events of a job

@@ -210,7 +210,9 @@ func (r *restoring) enter(j *job, s jobRecord) {
 			r.callbacks.addPending(1)
 		}
 	}
-	j.decide(s.Accepted)
+	if s.Accepted || j.state >= jobKept { // else it was being audited
+		j.decide(s.Accepted)
+	}
 }
 
 func (r *restoring) restoreStreams([]io.ReadWriteCloser) error {
@@ -393,7 +395,8 @@ func (r *restoring) finishStream(st *stream, w *waiting) {
 	}
 }
 
-// runRestored is execute for a job that was queued, under the present keys and configuration.
+// runRestored is execute for a job that was queued or about to start, under the present keys and
+// configuration.
 func (s *shell) runRestored(j *job, st *stream) error {
 	key := s.policy.Keys[j.key]
 	request, command, err := s.decode(j.call.Body, key)
@@ -411,5 +414,5 @@ func (s *shell) runRestored(j *job, st *stream) error {
 	if err != nil {
 		j.forbid(err)
 	}
-	return s.runGranted(j, command, true, st)
+	return s.runGranted(j, command, j.isAccepted(), st)
 }
