@@ -224,6 +224,10 @@ func notATable(key string) error {
 
 // noNamedKey says which keys there are: their names are no secrets.
 func noNamedKey(key string, known []string) error {
+	if key == policy.DefaultKey {
+		return errors.New("the key default is SECRET_KEY; hint: change it with --add-key without " +
+			"a name, and --drop-key first")
+	}
 	if meant := Closest(key, known); meant != "" {
 		return fmt.Errorf("there is no [KEY.%s]; hint: did you mean %s?", key, meant)
 	}

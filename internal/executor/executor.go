@@ -16,6 +16,7 @@
 //	action.go     actions, and what a key may run
 //	input.go      stdin and scripts: what a body has, the bound of all, what is told of them
 //	listing.go    GET and DELETE /jobs…
+//	events.go     GET /jobs/ID/events
 //	job_table.go  the table of all jobs: admission, look-up, the end of all
 //	job.go        the state machine of one job
 //	origin.go     who asked for a job, as what
@@ -33,7 +34,7 @@
 //	secret.go     variables whose values are masked
 //	trace.go      the traceparent of a request
 //	answer.go     answers
-//	captured.go     outputs that are no exec.Output: in memory, and on the disk
+//	captured.go   outputs that are no exec.Output: in memory, and on the disk
 //	json.go       encoding of output
 //	channel.go    the channel to a network role, and which one is current
 //	stream.go     one answer or callback body: its credit, its frames
@@ -111,7 +112,8 @@ func New(o Options) (*Executor, error) {
 	}
 	counters, channels := newCounters(o.Version), newChannelRef()
 	records := &jobRecords{
-		ledger: o.Callbacks.Ledger, log: o.Log, contained: o.Callbacks.Contained,
+		ledger: o.Callbacks.Ledger, log: o.Log, showCommands: o.Commands.LogText,
+		contained: o.Callbacks.Contained,
 	}
 	callbacks := newCallbackQueue(o.Callbacks, records, channels, o.Log, counters, runner)
 	jobs := newJobTable(o.Jobs, o.Policy, records, callbacks, o.Verifier, counters, runner)

@@ -11,10 +11,12 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"dataflux-func-sidecar/internal/handover"
+	"dataflux-func-sidecar/internal/journal"
 	"dataflux-func-sidecar/internal/policy"
 	"dataflux-func-sidecar/internal/state"
 	"dataflux-func-sidecar/privsep/message"
@@ -554,4 +556,63 @@ func (r *rig) handedOver() (document executorState) {
 		r.t.Fatal(err)
 	}
 	return document
+}
+
+// A reload while the journal has yet to take the entry of a start (AUDIT = "required"): no request
+// is lost or run twice, whether its caller waits or not.
+func TestHandOver_DuringAudit(t *testing.T) {
+	for _, wait := range []bool{true, false} {
+		t.Run(fmt.Sprintf("wait %v", wait), func(t *testing.T) {
+			stuck := &stuckLog{reached: make(chan struct{}), released: make(chan struct{})}
+			defer close(stuck.released)
+			r := newRig(t, func(o *Options) {
+				o.Commands.AuditRequired, o.Log = true, journal.NewText(stuck)
+			})
+			witness := t.TempDir() + "/witness"
+			id := r.request(fmt.Sprintf(`{"command":"echo ran >> %s","jobId":"it","wait":%v}`, witness, wait))
+			<-stuck.reached
+			r.reload(func(o *Options) { o.Log = journal.NewText(r.log) })
+			if got, head, body := r.answer(); got != id || head.Status != statusOK {
+				t.Fatalf("got an answer to %d with status %d: %s, want 200 to %d", got, head.Status, body, id)
+			}
+			r.awaitJobs(func() bool { return r.finished() == 1 })
+			if text, err := os.ReadFile(witness); err != nil || string(text) != "ran\n" {
+				t.Errorf("got %q and %v, want the command run once", text, err)
+			}
+			if n := strings.Count(r.log.String(), "Command accepted"); n != 1 {
+				t.Errorf("got %d entries of a start, want 1:\n%s", n, r.log)
+			}
+		})
+	}
+}
+
+// stuckLog takes no entry about a start until it is released.
+type stuckLog struct {
+	once              sync.Once
+	reached, released chan struct{}
+}
+
+func (l *stuckLog) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte("Command accepted")) {
+		l.once.Do(func() { close(l.reached) })
+		<-l.released
+	}
+	return len(p), nil
+}
+
+// A queued job whose end was requested is no start: AUDIT = "required" writes none.
+func TestAudit_CancelledInQueue(t *testing.T) {
+	r := newRig(t, func(o *Options) {
+		o.Commands.AuditRequired, o.Jobs.MaxRunning, o.Jobs.MaxQueued = true, 1, 1
+	})
+	r.request(`{"command":"sleep 1000","jobId":"runs","wait":false}`)
+	r.answer()
+	r.request(`{"command":"true","jobId":"queued","wait":false}`)
+	r.answer()
+	r.call("DELETE", "/jobs/queued", "")
+	r.call("DELETE", "/jobs/runs", "")
+	r.awaitJobs(func() bool { return r.finished() == 2 })
+	if n := strings.Count(r.log.String(), "Command accepted"); n != 1 {
+		t.Errorf("got %d entries of a start, want 1:\n%s", n, r.log)
+	}
 }

@@ -358,7 +358,9 @@ func (j *job) end(cause error, next jobState) {
 	}
 	switch {
 	case process != nil && j.recorded:
-		j.recordEnd(ranReport(process.Result(), process.PID()), endedAt)
+		r := ranReport(process.Result(), process.PID())
+		r.order = process.Marks()
+		j.recordEnd(r, endedAt)
 	case accepted && j.recorded:
 		j.recordEnd(notStartedReport(cause), endedAt)
 	default:
@@ -561,6 +563,12 @@ func (j *job) view() jobView {
 	j.table.mu.Lock()
 	defer j.table.mu.Unlock()
 	return jobView{j.state, j.process, j.report, j.failure, j.endedAt}
+}
+
+func (j *job) isAccepted() bool {
+	j.table.mu.Lock()
+	defer j.table.mu.Unlock()
+	return j.accepted
 }
 
 // refusal is why the job was not accepted, nil if it was. It may be called once decided is closed.

@@ -97,6 +97,9 @@ func (t *jobTable) enter(j *job) (_ *job, replaced []*exec.Process, err error) {
 		return nil, nil, inputFull()
 	case !t.mayStart(j) && t.queuedBefore(j) >= t.bounds.MaxQueued:
 		return nil, nil, t.full(j)
+	case concurrency == policy.Replace && first == nil && j.chosenID &&
+		t.verifier.Claimed(j.claim()): // must not cancel a job and then be refused itself
+		return nil, nil, j.idUsedUp()
 	}
 	if concurrency == policy.Replace {
 		replaced = t.cancelAction(j)

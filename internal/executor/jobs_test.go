@@ -434,3 +434,35 @@ func TestCancel_CallerIsAnswered(t *testing.T) {
 		}
 	}
 }
+
+// A request that is refused, as its id is used up, cancels no job of its action.
+func TestReplace_UsedUpID(t *testing.T) {
+	digits, err := policy.ParsePattern("[0-9]+")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t, func(o *Options) {
+		o.Jobs.MaxQueued = 1
+		o.Policy = policy.New([]policy.Key{policy.Default()}, []policy.Action{{
+			Name: "it", Text: `exec sleep "$S"`, Concurrency: policy.Replace,
+			Variables: []policy.Variable{{Name: "S", Pattern: digits, Default: "0", HasDefault: true}},
+		}})
+	})
+	const used = `{"action":"it","jobId":"used","keep":false}`
+	r.shell(used)
+	r.shell(`{"action":"it","jobId":"runs","wait":false,"envs":["S=1000"]}`)
+	if head, got := r.shell(used); head.Status != 409 {
+		t.Errorf("a used-up id: got %d %+v, want 409", head.Status, got)
+	}
+	table := r.executor.jobs
+	table.mu.Lock()
+	reason := table.byRef[ofDefault("runs").jobRef].reason
+	table.mu.Unlock()
+	if reason != exec.Exited {
+		t.Errorf("the job that runs: got its end requested (%v), want it left alone", reason)
+	}
+	r.shell(`{"action":"it","jobId":"later"}`)
+	if got := r.waitForState("runs", "ended"); got.Ended != "cancelled" {
+		t.Errorf("after a request with a fresh id: got %+v, want it cancelled", got)
+	}
+}

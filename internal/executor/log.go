@@ -118,6 +118,12 @@ func (l requestLog) commandNotStarted(j *job, cause error) {
 	l.journal.Write(journal.CommandEnded(), text, l.auditFields(j))
 }
 
+// commandLeft is for a job that an earlier process left without an end.
+func (l requestLog) commandLeft(j *job) {
+	l.journal.Write(journal.CommandEnded(),
+		"Command of a job from before the restart: "+j.report.state, l.auditFields(j))
+}
+
 // refusedRequests are one or more requests that were refused with the same status.
 type refusedRequests struct {
 	count, status  int

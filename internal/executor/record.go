@@ -22,9 +22,10 @@ var errRecorded = errors.New("a job with this id is still on disk")
 // jobRecords is what the ledger holds of jobs: those that owe a callback, and those whose caller
 // did not wait. A request whose caller waits, without a callback, does not come here.
 type jobRecords struct {
-	ledger    *state.Deliveries
-	log       *journal.Log
-	contained bool // the end of this process ends its commands too
+	ledger       *state.Deliveries
+	log          *journal.Log
+	showCommands bool // LOG_COMMANDS
+	contained    bool // the end of this process ends its commands too
 
 	mu        sync.Mutex
 	forgotten []string // ids that are no longer kept, and not yet ended in the ledger
@@ -209,9 +210,7 @@ func (t *jobTable) restore(pending []state.Pending) {
 		}
 		j := t.restoredJob(p, meta)
 		if p.State != state.Finished && p.Job.Keep { // else the entry about its callback says so
-			t.records.log.Write(journal.CommandEnded(),
-				"Command of a job from before the restart: "+j.report.state,
-				j.fields())
+			requestLog{t.records.log, t.records.showCommands}.commandLeft(j)
 		}
 		kept = append(kept, j)
 	}

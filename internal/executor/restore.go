@@ -210,7 +210,9 @@ func (r *restoring) enter(j *job, s jobRecord) {
 			r.callbacks.addPending(1)
 		}
 	}
-	j.decide(s.Accepted)
+	if s.Accepted || j.state >= jobKept { // else it was being audited
+		j.decide(s.Accepted)
+	}
 }
 
 func (r *restoring) restoreStreams([]io.ReadWriteCloser) error {
@@ -218,6 +220,10 @@ func (r *restoring) restoreStreams([]io.ReadWriteCloser) error {
 		for _, s := range r.state.Sessions[i].Streams {
 			st := newStream(session.channel, s.ID)
 			st.credit, st.key = s.Credit, cmp.Or(s.Key, policy.DefaultKey)
+			after, err := parsePosition(s.After)
+			if s.Wait == waitsForEvents && err == nil && len(s.Held) > 0 {
+				s.Held = s.Held[:len(s.Held)-1] // an Abort, for earlier releases
+			}
 			for _, f := range s.Held {
 				kind, known := message.ParseKind(f.Kind)
 				payload, err := r.reader.Bytes(f.Payload)
@@ -235,6 +241,7 @@ func (r *restoring) restoreStreams([]io.ReadWriteCloser) error {
 					output: outputRequest{
 						stream: s.Output.Stream, offset: s.Output.Offset, follow: true,
 					},
+					events: after,
 				}
 				st.wait.job.readers.Add(1) // until finishStream
 			}
@@ -379,6 +386,8 @@ func (r *restoring) finishStream(st *stream, w *waiting) {
 			return
 		}
 		r.Executor.jobs.copyOutput(restOfBody(st), st, w.job, w.output)
+	case waitsForEvents:
+		r.Executor.jobs.copyEvents(restOfBody(st), st, w.job, eventRequest{w.events, true})
 	}
 	if err != nil {
 		st.job, st.key, st.trace = w.job.id, w.job.key, w.job.trace
@@ -386,7 +395,8 @@ func (r *restoring) finishStream(st *stream, w *waiting) {
 	}
 }
 
-// runRestored is execute for a job that was queued, under the present keys and configuration.
+// runRestored is execute for a job that was queued or about to start, under the present keys and
+// configuration.
 func (s *shell) runRestored(j *job, st *stream) error {
 	key := s.policy.Keys[j.key]
 	request, command, err := s.decode(j.call.Body, key)
@@ -404,5 +414,5 @@ func (s *shell) runRestored(j *job, st *stream) error {
 	if err != nil {
 		j.forbid(err)
 	}
-	return s.runGranted(j, command, true, st)
+	return s.runGranted(j, command, j.isAccepted(), st)
 }

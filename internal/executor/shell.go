@@ -226,7 +226,7 @@ func (s *shell) execute(j *job, command exec.Command, timestamp string, st *stre
 	if accepted && !j.wait {
 		sendAccepted(st, j.id, j.view().name(), "")
 	}
-	if j.wait {
+	if j.wait || !accepted { // an audit leaves the gate before the answer
 		st.waitFor(&waiting{kind: waitsForResult, job: j})
 	}
 	return s.runGranted(j, command, accepted, st)
@@ -267,17 +267,18 @@ func (s *shell) complete(j *job, process *exec.Process, st *stream) {
 	j.answered()
 }
 
-// start runs the command, unless the job's end was requested while it was queued.
+// start runs the command, unless the job's end was requested while it was queued or audited.
 func (s *shell) start(j *job, command exec.Command) (*exec.Process, error) {
-	if err := s.audit(j, command); err != nil {
+	if err := s.checkStart(j); err != nil {
 		return nil, err
 	}
-	if err := j.checkStart(); err != nil {
-		return nil, err
-	}
-	// The key may have been removed since the request was verified, before it was in the queue.
-	if s.jobs.verifier.HasRevoked() && !s.jobs.isSigned(j) {
-		return nil, errKeyRemoved()
+	if s.commands.AuditRequired {
+		if err := s.audit(j, command); err != nil {
+			return nil, err
+		}
+		if err := s.checkStart(j); err != nil {
+			return nil, err
+		}
 	}
 	j.call = message.Call{} // the process has what it needs
 	process, err := s.runner.Start(command)
@@ -289,12 +290,20 @@ func (s *shell) start(j *job, command exec.Command) (*exec.Process, error) {
 	return process, nil
 }
 
-// audit waits outside of the gate until the journal has taken an entry about the command, if it has
-// to: AUDIT = "required".
-func (s *shell) audit(j *job, command exec.Command) error {
-	if !s.commands.AuditRequired {
-		return nil
+// checkStart returns a refusal if the job's end was requested, or if its key was removed since the
+// request was verified, before it was in the queue.
+func (s *shell) checkStart(j *job) error {
+	if err := j.checkStart(); err != nil {
+		return err
 	}
+	if s.jobs.verifier.HasRevoked() && !s.jobs.isSigned(j) {
+		return errKeyRemoved()
+	}
+	return nil
+}
+
+// audit waits outside of the gate until the journal has taken an entry about the command.
+func (s *shell) audit(j *job, command exec.Command) error {
 	s.jobs.gate.Leave()
 	err := s.log.accepted(j, command)
 	s.jobs.gate.Enter()

@@ -104,6 +104,8 @@ func TestConfigure_NamedKeyRefused(t *testing.T) {
 		{failed, "--add-key a --secret-key-stdin", givenKey, "KEY.a has the same secret as SECRET_KEY"},
 		{failed, "--rotate-key ci --secret-key-stdin", "a-secret-of-ci", "same key twice"},
 		{failed, "--rotate-key di", "", "%s: there is no [KEY.di]\nhint: did you mean ci?\n"},
+		{failed, "--rotate-key default", "", "the key default is SECRET_KEY\nhint: change it with --add-key"},
+		{failed, "--drop-key default", "", "the key default is SECRET_KEY\nhint: change it with --add-key"},
 		{failed, "--rotate-key f", "", "line 10, column 1: the secret of the key f is in a file of its own, SECRET_FILE\nhint: edit it by hand"},
 		{failed, "--drop-old-secret ci", "", "line 8, column 1: the key ci has one secret, and no old one\nhint: begin a rotation with --rotate-key ci\n"},
 		{failed, "--drop-old-secret ci --secret-key-stdin", "x-secret", "--drop-old-secret needs no secret\nhint: leave --secret-key-stdin out"},
