@@ -28,6 +28,10 @@ type Command struct {
 	// Signal ends the command, and SIGKILL follows after Grace; 0: SIGTERM.
 	Signal syscall.Signal
 
+	// Secrets are values that Mask replaces in the output before anything of it is kept. Their number
+	// and lengths are bounded, see MinSecret.
+	Secrets []string
+
 	// HomeOrRoot: Dir is the user's home directory. If it cannot be entered, the command starts in
 	// the root directory with HOME=/, as login(1) does.
 	HomeOrRoot bool
@@ -62,6 +66,9 @@ func (c Command) Validate() error {
 	case c.OutputTail < 0 || int64(c.OutputTail) > c.MaxOutput:
 		return requestFault(nil, "the end of the output that is kept has %d bytes: use 0 to %d",
 			c.OutputTail, c.MaxOutput)
+	}
+	if err := validateSecrets(c.Secrets); err != nil {
+		return err
 	}
 	for _, variable := range c.Env {
 		if err := validateVariable(variable); err != nil {
@@ -208,7 +215,9 @@ type Result struct {
 	// output could not be read.
 	OutputIncomplete bool
 
+	// Stdout and Stderr count the bytes after they were masked, if Masked.
 	Stdout, Stderr Output
+	Masked         bool // Command.Secrets were given
 
 	Started  time.Time
 	Duration time.Duration

@@ -2,7 +2,8 @@
 // output within a bound, ends it on request, and reports how it ended.
 //
 // The package knows nothing of requests, keys or networks. It never
-//   - passes the daemon's environment, or a descriptor other than 0, 1 and 2, to a command,
+//   - passes the daemon's environment, or a descriptor other than 0, 1 and 2 (and 3, of a
+//     script), to a command,
 //   - takes the exit status of a process that other code waits for,
 //   - signals a process id that may have been reused,
 //   - keeps more output than Command.MaxOutput for each stream.
@@ -32,12 +33,15 @@
 //	signal.go        signals processes, but none with a reused id; names of signals
 //	processes.go     reads /proc/PID/stat
 //
+//	input.go         standard input and scripts in sealed memory files
 //	command.go       what a caller gives (Command) and gets (Result)
+//	script.go        a script and its interpreter
 //	environment.go   the environment of a command
 //	output_read.go   reads an Output
 //	output.go        Output: what a command has written
 //	order.go         in which order, and when, the output was read
 //	ring.go          the last bytes of an Output
+//	mask.go          secret values that are masked in it
 //	errors.go        StartError, and which side caused it
 //
 // The result is ready when the shell has exited, even if a background child still holds the output

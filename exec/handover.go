@@ -92,6 +92,9 @@ type ProcessState struct {
 
 	Stdout, Stderr StreamState `json:",omitzero"`
 	Order          []byte      `json:",omitzero"` // see DecodeMarks
+
+	Masked  bool            `json:",omitzero"`
+	Secrets []handover.Blob `json:",omitzero"` // while the output is masked
 }
 
 // StreamState is an Output, and the pipe that it comes from.
@@ -105,6 +108,7 @@ type StreamState struct {
 	// A release that does not know the end takes the output as cut behind its start.
 	EndLimit int           `json:",omitzero"`
 	End      handover.Blob `json:",omitzero"`
+	Mask     *MaskState    `json:",omitzero"` // nil: nothing is masked
 }
 
 // HandOver returns what the next program needs to go on. It is called at rest. Commands whose
@@ -134,15 +138,6 @@ func (p *Process) shellState(w *handover.Writer) ShellState {
 		PID: p.pid, Cgroup: p.cgroup.state(), Grace: p.grace, EndWithShell: p.endWithShell,
 		Reason: p.reason, Exited: p.exited, GraceOver: isClosed(p.graceOver),
 		Pinned: p.descendants.pinned.state(w), Signal: p.signal, Killed: p.killed,
-	}
-}
-
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
 	}
 }
 
@@ -190,6 +185,7 @@ func (p *Process) HandOver(w *handover.Writer) ProcessState {
 		StillRunning: r.StillRunning, OutputIncomplete: r.OutputIncomplete,
 		Duration: r.Duration, UserTime: r.UserTime, SystemTime: r.SystemTime, MaxRSS: r.MaxRSS,
 		Stdout: r.Stdout.state(w), Stderr: r.Stderr.state(w), Order: p.Marks(),
+		Masked: r.Masked, Secrets: p.handOverSecrets(w),
 	}
 	if !p.settled {
 		s.TimeoutAt, s.TimerAt = toMonotonic(p.timeout.at), toMonotonic(p.timer.at)
@@ -216,7 +212,31 @@ func (o *Output) state(w *handover.Writer) StreamState {
 	if o.tail.size() > 0 { // at rest it does not change
 		s.End = w.Add(&o.tail)
 	}
+	if m := o.mask.Load(); m != nil {
+		mask := m.state(w)
+		mask.Limit, s.Limit, s.Mask = s.Limit, s.Kept.Size, &mask
+	}
 	return s
+}
+
+// handOverSecrets returns the values that a running command's output is masked for.
+func (p *Process) handOverSecrets(w *handover.Writer) (blobs []handover.Blob) {
+	for _, o := range []*Output{p.Stdout(), p.Stderr()} {
+		if m := o.mask.Load(); m != nil {
+			for _, value := range m.secrets.values {
+				blobs = append(blobs, w.AddBytes(value))
+			}
+			break
+		}
+	}
+	return blobs
+}
+
+func (o *Output) restoreMask(in *handover.Reader, s MaskState, values *secrets) error {
+	m, err := restoreMasker(in, s, values)
+	o.limit = s.Limit
+	o.mask.Store(m)
+	return err
 }
 
 // toMonotonic is 0 for the zero time. The time must have a monotonic part.
@@ -349,11 +369,19 @@ func (r *Runner) RestoreProcess(in *handover.Reader, s ProcessState) (*Process, 
 	if err != nil {
 		return nil, err
 	}
+	values, err := restoreSecrets(in, s.Secrets)
+	if err != nil {
+		return nil, err
+	}
 	for _, of := range []struct {
 		output *Output
 		state  StreamState
 	}{{p.Stdout(), s.Stdout}, {p.Stderr(), s.Stderr}} {
-		if err := of.output.restore(in, of.state, r.pipes.buffers); err != nil {
+		err := of.output.restore(in, of.state, r.pipes.buffers)
+		if err == nil && of.state.Mask != nil {
+			err = of.output.restoreMask(in, *of.state.Mask, values)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -453,6 +481,7 @@ func (p *Process) restoreOrder(s ProcessState) error {
 func (r *Result) restore(s ProcessState) {
 	r.ExitCode, r.Signal, r.Ended = s.ExitCode, s.Signal, s.Ended
 	r.StillRunning, r.OutputIncomplete = s.StillRunning, s.OutputIncomplete
+	r.Masked = s.Masked
 	r.Started, r.Duration = time.Unix(0, s.Started), s.Duration
 	r.UserTime, r.SystemTime, r.MaxRSS = s.UserTime, s.SystemTime, s.MaxRSS
 }

@@ -78,6 +78,7 @@ func reloadCases(dir string) map[string]reloadCase {
 	cases := map[string]reloadCase{"many commands": manyReloaded()}
 	for _, more := range []map[string]reloadCase{
 		outputReloaded(), timersReloaded(dir), backgroundReloaded(dir), exitsReloaded(dir),
+		maskReloaded(),
 	} {
 		maps.Copy(cases, more)
 	}

@@ -3,6 +3,7 @@ package exec
 import (
 	"bytes"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,8 +25,9 @@ const (
 type Output struct {
 	limit   int64 // of the start
 	buffers *bufferPool
-	order   *order // of both streams; nil in tests
-	stream  int    // in order
+	order   *order                 // of both streams; nil in tests
+	stream  int                    // in order
+	mask    atomic.Pointer[masker] // nil: nothing is masked, or nothing is added any more
 
 	// users protects readers from Release, which reuses the memory.
 	users sync.RWMutex
@@ -170,8 +172,37 @@ func (o *Output) addTail(p []byte) {
 	o.count(len(p))
 }
 
+// addMasked keeps bytes that were read, masked. space is memory for that. The output is attached to
+// its pipe, so that it has a masker.
+func (o *Output) addMasked(space, p []byte) {
+	o.add(o.mask.Load().mask(space, p))
+}
+
+// add keeps bytes that were read elsewhere. Only the reader of the pipe may call it, or the one
+// that has detached the output.
+func (o *Output) add(p []byte) {
+	for len(p) > 0 && !o.isFull() {
+		b := o.borrow(len(p))
+		n := copy(b.space, p)
+		o.commit(b, n)
+		p = p[n:]
+	}
+	if len(p) > 0 {
+		o.addTail(p)
+	}
+}
+
+// flushMask keeps the bytes that are held back, and forgets the secrets. It is called after the
+// output was detached from its pipe.
+func (o *Output) flushMask() {
+	if m := o.mask.Swap(nil); m != nil {
+		o.add(m.flush(nil))
+	}
+}
+
 // seal marks the output as complete.
 func (o *Output) seal() {
+	o.flushMask()
 	o.trim()
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -181,6 +212,7 @@ func (o *Output) seal() {
 // abandon marks the output as over although a read may be in progress. That read writes into the
 // end of a chunk, so the chunks are left to the garbage collector.
 func (o *Output) abandon() {
+	o.flushMask()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.sealed, o.abandoned = true, true

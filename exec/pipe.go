@@ -35,6 +35,9 @@ type pipes struct {
 	releasing atomic.Bool   // the daemon's copies of the writing ends are being closed
 }
 
+// maxReads is how many reads of a pipe may follow each other before others have a turn.
+const maxReads = 64
+
 // pipe reads one of them until its last writer has closed it: into an Output until that is
 // complete, and afterwards to nowhere.
 //
@@ -179,12 +182,12 @@ func (p *pipe) drainInside() (ended, paused bool) {
 }
 
 // drain reads until the pipe is empty, and reports whether that was its end. An error is an end as
-// well, as nothing more can be read. It pauses when the daemon is to come to rest: a command may
-// write faster than it is read.
+// well, as nothing more can be read. It pauses when the daemon is to come to rest, and after
+// maxReads: a command may write faster than it is read, and complete waits for the same lock.
 func (p *pipe) drain() (ended, paused bool) {
 	p.reading.Lock()
 	defer p.reading.Unlock()
-	for !p.gate.closing.Load() {
+	for reads := 0; reads < maxReads && !p.gate.closing.Load(); reads++ {
 		n, err := p.readOnce(pipeSize)
 		switch {
 		case err == unix.EAGAIN:
@@ -203,6 +206,8 @@ func (p *pipe) readOnce(most int) (n int, err error) {
 	case output == nil:
 		n, err = p.drop(most)
 		p.late.Add(int64(n))
+	case output.mask.Load() != nil:
+		n, err = p.readMasked(output, most)
 	case output.isFull():
 		n, err = p.readBehind(output, most)
 	default:
@@ -239,6 +244,20 @@ func (p *pipe) readBehind(output *Output, most int) (n int, err error) {
 	n, err = readPipe(p.fd, scratch[:min(most, len(scratch))])
 	if !p.whileAttached(func() { output.addTail(scratch[:n]) }) {
 		p.late.Add(int64(n))
+	}
+	return n, err
+}
+
+// readMasked reads at most `most` bytes and keeps them masked. It needs reading.
+func (p *pipe) readMasked(output *Output, most int) (n int, err error) {
+	in, out := p.buffers.scratch(), p.buffers.scratch()
+	defer p.buffers.scratches.Put(in)
+	defer p.buffers.scratches.Put(out)
+	n, err = readPipe(p.fd, in[:min(most, len(in)-MaxSecret)])
+	if !p.whileAttached(func() { output.addMasked(out[:0], in[:n]) }) {
+		p.late.Add(int64(n))
+	} else if output.isLarge() {
+		p.widen()
 	}
 	return n, err
 }

@@ -243,6 +243,11 @@ func (r *Runner) EndLeft(grace time.Duration, except []int) (found, left int) {
 	}
 }
 
+// LimitStopGrace bounds the grace period of commands that End ends because the daemon stops,
+// whatever their own one is: systemd does not wait for longer. It is called before the first
+// command.
+func (r *Runner) LimitStopGrace(most time.Duration) { r.maxStopGrace = most }
+
 // closeOnExec marks the descriptors that were open when the daemon was started. Those that it opens
 // itself are closed on exec anyway.
 func closeOnExec() error {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"dataflux-func-sidecar/exec"
@@ -60,6 +61,12 @@ func applyAction(a policy.Action, r *shellRequest, c *exec.Command) (err error) 
 	if a.Timeout > 0 && r.timeout > a.Timeout {
 		return fmt.Errorf("timeout: at most %g seconds are allowed for the action %s",
 			a.Timeout.Seconds(), a.Name)
+	}
+	if r.traceparent != "" && slices.ContainsFunc(a.Variables, func(v policy.Variable) bool {
+		return v.Name == traceVariable
+	}) {
+		return fmt.Errorf("traceparent: the action %s has the variable %s of its own: send it in envs",
+			a.Name, traceVariable)
 	}
 	if r.signal != 0 || r.grace != nil {
 		return fmt.Errorf("signal and grace: the action %s is ended by SIGTERM and KILL_GRACE: "+

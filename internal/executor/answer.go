@@ -129,6 +129,7 @@ type resultFacts struct {
 	Written       [2]int64 // bytes that the command wrote to stdout and stderr
 	Truncated     [2]bool
 	Notice        string // see notice
+	Masked        bool   `json:",omitzero"` // see secretEnvs
 }
 
 func factsOf(r *exec.Result, pid int) resultFacts {
@@ -137,7 +138,7 @@ func factsOf(r *exec.Result, pid int) resultFacts {
 		Duration: r.Duration, CPU: r.UserTime + r.SystemTime, MaxRSS: r.MaxRSS,
 		Written:   [2]int64{r.Stdout.Total(), r.Stderr.Total()},
 		Truncated: [2]bool{r.Stdout.Truncated(), r.Stderr.Truncated()},
-		Notice:    notice(r),
+		Notice:    notice(r), Masked: r.Masked,
 	}
 	if r.Signal != 0 {
 		f.ExitCode, f.Signal = -1, exec.SignalName(r.Signal)
@@ -156,12 +157,16 @@ func (r resultFacts) keys() string {
 	if r.MaxRSS > 0 {
 		peak = fmt.Sprint(r.MaxRSS)
 	}
+	more := ""
+	if r.Masked {
+		more = maskedKey
+	}
 	return fmt.Sprintf(`"exitCode":%s,"signal":%s,"ended":%s,"timedOut":%t,`+
 		`"durationMs":%d,"cpuMs":%d,"maxRssBytes":%s,`+
 		`"stdoutBytes":%d,"stderrBytes":%d,"stdoutTruncated":%t,"stderrTruncated":%t`,
 		exitCode, signal, quoteJSON(r.Ended), r.Ended == exec.TimedOut.String(),
 		r.Duration.Milliseconds(), r.CPU.Milliseconds(), peak,
-		r.Written[0], r.Written[1], r.Truncated[0], r.Truncated[1])
+		r.Written[0], r.Written[1], r.Truncated[0], r.Truncated[1]) + more
 }
 
 // notice tells a caller or operator what the keys of a result do not say. Mostly it is empty.

@@ -31,6 +31,8 @@
 //	request.go    decoding of bodies
 //	queue.go      how long a job may wait, and where
 //	signal.go     what ends a command, and POST /jobs/ID/signal
+//	secret.go     variables whose values are masked
+//	trace.go      the traceparent of a request
 //	answer.go     answers
 //	captured.go   outputs that are no exec.Output: in memory, and on the disk
 //	json.go       encoding of output

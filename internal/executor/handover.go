@@ -75,6 +75,7 @@ type jobRecord struct {
 	ID           string             `json:",omitzero"` // see jobRef.recordID
 	Action       string             `json:",omitzero"`
 	Labels       labels             `json:",omitzero"`
+	Traceparent  traceparent        `json:",omitzero"`
 	ChosenID     bool               `json:",omitzero"`
 	Remote       string             `json:",omitzero"`
 	Command      string             `json:",omitzero"`
@@ -118,10 +119,13 @@ type callState struct {
 }
 
 type deliveryState struct {
-	ID       string // see jobRef.recordID
-	Remote   string `json:",omitzero"`
-	Action   string `json:",omitzero"`
-	Labels   labels `json:",omitzero"`
+	ID     string // see jobRef.recordID
+	Remote string `json:",omitzero"`
+	Action string `json:",omitzero"`
+	Labels labels `json:",omitzero"`
+
+	Traceparent traceparent `json:",omitzero"`
+
 	URL      string
 	Expires  time.Time
 	Stored   bool // on disk
@@ -264,7 +268,7 @@ func (h *handing) stream(st *stream) (streamState, error) {
 // job needs table.mu.
 func (h *handing) job(j *job) (jobRecord, error) {
 	state := jobRecord{
-		ID: j.recordID(), Action: j.action, Labels: j.labels, ChosenID: j.chosenID,
+		ID: j.recordID(), Action: j.action, Labels: j.labels, Traceparent: j.trace, ChosenID: j.chosenID,
 		Remote: j.remote, Command: j.command.text,
 		CommandBytes: j.command.bytes, Input: j.input, Wait: j.wait,
 		AcceptedAt: j.acceptedAt, Digest: j.digest[:], Recorded: j.recorded,
@@ -306,7 +310,8 @@ func (h *handing) deliveries(q *callbackQueue) (all []deliveryState) {
 	for d := range q.deliveries {
 		state := deliveryState{
 			ID: d.recordID(), Remote: d.remote, Action: d.action, Labels: d.labels,
-			URL: d.url.String(), Expires: d.expires, Stored: d.stored,
+			Traceparent: d.trace,
+			URL:         d.url.String(), Expires: d.expires, Stored: d.stored,
 			Report: h.report(d.report), Attempts: d.attempts, Next: d.next,
 			Cause: d.cause.Text, Foreign: d.cause.Foreign,
 			Refused: d.refusedSince, Short: d.short, Dropped: d.droppedBy,

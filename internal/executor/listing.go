@@ -104,7 +104,7 @@ func summary(j *job, place int) string {
 	if v.process != nil && v.state < jobKept {
 		return text + startKeys(v.process.Result().Started, v.process.PID()) +
 			fmt.Sprintf(`,"stdoutBytes":%d,"stderrBytes":%d`,
-				v.process.Stdout().Total(), v.process.Stderr().Total())
+				v.process.Stdout().Total(), v.process.Stderr().Total()) + maskedKeyOf(v.process)
 	}
 	if v.process == nil && v.report == nil {
 		return text

@@ -129,6 +129,7 @@ type refusedRequests struct {
 	count, status  int
 	remote, reason string // of the latest
 	key, job       string // of a single request whose signature holds; job may be empty
+	trace          traceparent
 }
 
 // refused writes one entry.
@@ -146,6 +147,7 @@ func (l requestLog) refused(r refusedRequests) {
 	if r.key != "" {
 		fields[journal.Key] = r.key
 	}
+	r.trace.addTo(fields)
 	l.journal.Write(journal.RequestRefused(), text, fields)
 }
 

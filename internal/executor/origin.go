@@ -47,6 +47,7 @@ type origin struct {
 	remote string
 	action string // empty: a command of the caller's own
 	labels labels
+	trace  traceparent
 }
 
 // fields are those of every entry about the job.
@@ -61,6 +62,7 @@ func (o origin) fields() journal.Fields {
 	for name, value := range o.labels {
 		f[journal.Label(name)] = value
 	}
+	o.trace.addTo(f)
 	return f
 }
 
@@ -90,6 +92,9 @@ func (o origin) keys() string {
 	if len(o.labels) > 0 {
 		list, _ := json.Marshal(o.labels) // texts always have a JSON form
 		text += `,"labels":` + string(list)
+	}
+	if o.trace != "" {
+		text += `,"traceparent":` + quoteJSON(string(o.trace))
 	}
 	return text
 }

@@ -42,6 +42,7 @@ func (r *jobRecords) accept(j *job, keep bool) error {
 			Contained: r.contained, Kept: keep, Remote: j.remote, Command: j.command.text,
 			CommandBytes: j.command.bytes,
 			Digest:       j.digest[:], Action: j.action, Labels: j.labels,
+			Traceparent: j.trace,
 		}.encode(),
 	}
 	if j.callbackURL != nil {
@@ -107,11 +108,12 @@ type acceptedMeta struct {
 	Contained    bool // see Callbacks.Contained
 	Kept         bool // see state.Promise.Keep
 	Remote       string
-	Command      string // see listedCommand
-	CommandBytes int    `json:",omitzero"`
-	Digest       []byte // of requestDigest
-	Action       string `json:",omitzero"`
-	Labels       labels `json:",omitzero"`
+	Command      string      // see listedCommand
+	CommandBytes int         `json:",omitzero"`
+	Digest       []byte      // of requestDigest
+	Action       string      `json:",omitzero"`
+	Labels       labels      `json:",omitzero"`
+	Traceparent  traceparent `json:",omitzero"`
 }
 
 func (m acceptedMeta) encode() []byte {
@@ -133,6 +135,7 @@ func originOf(j state.Promise) origin {
 	meta := acceptedMetaOf(j)
 	return origin{
 		jobRef: parseRecordID(j.ID), remote: meta.Remote, action: meta.Action, labels: meta.Labels,
+		trace: meta.Traceparent,
 	}
 }
 
@@ -155,6 +158,12 @@ func requestDigest(r shellRequest) [sha256.Size]byte {
 	add(r.command, r.workdir, url, r.timeout.String())
 	if r.action != "" {
 		add("action", r.action)
+	}
+	if r.traceparent != "" {
+		add("traceparent", string(r.traceparent))
+	}
+	for _, v := range effectiveVariables(r.secretEnvs) {
+		add("secretEnv", v.Name, v.Value)
 	}
 	if r.startWithin > 0 {
 		add("startWithin", r.startWithin.String())

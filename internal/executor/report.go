@@ -33,6 +33,9 @@ func ranReport(r *exec.Result, pid int) report {
 		"X-Sidecar-Stderr-Bytes", fmt.Sprint(r.Stderr.Total()),
 		headerTruncated, fmt.Sprint(r.Stdout.Truncated() || r.Stderr.Truncated()),
 	}
+	if r.Masked {
+		headers = append(headers, "X-Sidecar-Masked", "true")
+	}
 	switch {
 	case r.Signal != 0:
 		headers = append(headers, "X-Sidecar-Signal", exec.SignalName(r.Signal))

@@ -42,6 +42,8 @@ type shellRequest struct {
 	limits      exec.Limits   // zero: the configured ones
 	input
 
+	secretEnvs  []exec.Variable // masked in the output
+	traceparent traceparent
 	startWithin time.Duration  // zero: no deadline
 	signal      syscall.Signal // that ends it; zero: SIGTERM
 	grace       *time.Duration // nil: the default
@@ -68,6 +70,8 @@ func decodeShell(body []byte) (shellRequest, error) {
 		{"timeout", r.decodeTimeout},
 		{"jobId", r.decodeJobID},
 		{"limits", r.decodeLimits},
+		{"secretEnvs", r.decodeSecretEnvs},
+		{"traceparent", r.traceparent.decode},
 		{"startWithin", r.decodeStartWithin},
 		{"signal", decodeSignal(&r.signal, endSignals)},
 		{"grace", r.decodeGrace},
@@ -85,7 +89,7 @@ func decodeShell(body []byte) (shellRequest, error) {
 	case r.action == "" && r.command == "" && r.script == nil:
 		return r, errors.New(`command is missing or empty: send {"command":"hostname"}`)
 	}
-	return r, nil
+	return r, r.checkVariables()
 }
 
 // outputRequest is the body of GET /jobs/ID/output. It is not in a query, as no signature covers

@@ -141,6 +141,8 @@ func FuzzDecodeShell(f *testing.F) {
 		`{"action":"deploy","labels":{"user":"alice","task":"\u00e9\u202e"}}`,
 		`{"command":"","action":"a","labels":{"a":null}}`, `{"command":"a","labels":{"a":"1","A":"2"}}`,
 		`{"command":"a","startWithin":1.5,"signal":"SIGINT","grace":0}`,
+		`{"command":"a","secretEnvs":{"A":"12345678"},"envs":{"B":"12345678"}}`,
+		`{"command":"12345678","secretEnvs":["A=12345678"],"traceparent":"` + string(exampleTrace) + `"}`,
 		`{"command":"a","startWithin":1e-9,"signal":"STOP","grace":1e308}`,
 		`{"command":"a","comm\u0061nd":"b"}`, `{"command":"a"}{}`, `{"command":[[[[[[]]]]]]}`,
 		`{"command":"cat","stdin":"a\u0000b","labels":{"a":"b"}}`,
@@ -166,6 +168,7 @@ func FuzzDecodeShell(f *testing.F) {
 			"command", "wait", "workdir", "envs", "callbackURL", "timeout", "jobId", "limits",
 			"keep", "action", "labels", "startWithin", "signal", "grace",
 			"stdin", "stdinBase64", "script", "scriptBase64", "interpreter", "args",
+			"secretEnvs", "traceparent",
 		}
 		for key, value := range want {
 			if value != nil && !slices.Contains(known, key) {
@@ -200,6 +203,11 @@ func FuzzDecodeShell(f *testing.F) {
 		}
 		if wait, given := want["wait"].(bool); r.wait != (wait || !given) {
 			t.Fatalf("%q: wait is %t", body, r.wait)
+		}
+		for _, v := range r.secretEnvs {
+			if len(v.Value) < exec.MinSecret || strings.Contains(r.command+r.workdir+r.jobID, v.Value) {
+				t.Fatalf("%q was accepted with a secret that is short or shown", body)
+			}
 		}
 		lower := strings.ToLower(string(body))
 		for _, v := range append(r.envs, exec.Variable{Name: r.command, Value: r.workdir}) {

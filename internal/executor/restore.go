@@ -129,7 +129,7 @@ func (r *restoring) restoreJobs([]io.ReadWriteCloser) error {
 func (r *restoring) job(s jobRecord) (*job, error) {
 	t := r.Executor.jobs
 	j := &job{
-		origin: origin{parseRecordID(s.ID), s.Remote, s.Action, s.Labels},
+		origin: origin{parseRecordID(s.ID), s.Remote, s.Action, s.Labels, s.Traceparent},
 		table:  t, chosenID: s.ChosenID, command: restoreCommand(s.Command, s.CommandBytes),
 		input: s.Input,
 		wait:  s.Wait, acceptedAt: s.AcceptedAt, promised: s.Promised, claimed: s.Claimed,
@@ -285,7 +285,7 @@ func (r *restoring) delivery(s deliveryState) (*delivery, error) {
 		return nil, err
 	}
 	d := r.callbacks.deliverer.newDelivery(
-		origin{parseRecordID(s.ID), s.Remote, s.Action, s.Labels}, u, report, s.Expires,
+		origin{parseRecordID(s.ID), s.Remote, s.Action, s.Labels, s.Traceparent}, u, report, s.Expires,
 	)
 	d.stored, d.attempts, d.next = s.Stored, s.Attempts, s.Next
 	d.cause = failure{s.Cause, s.Foreign}
@@ -357,7 +357,7 @@ func (r *restoring) goOn(j *job) {
 	case jobQueued, jobStarting:
 		r.runner.Go(func() {
 			if err := r.shell.runRestored(j, st); err != nil {
-				st.job, st.key = j.id, j.key
+				st.job, st.key, st.trace = j.id, j.key, j.trace
 				r.server.refuse(j.remote, st, asRefusal(err))
 			}
 		})
@@ -390,7 +390,7 @@ func (r *restoring) finishStream(st *stream, w *waiting) {
 		r.Executor.jobs.copyEvents(restOfBody(st), st, w.job, eventRequest{w.events, true})
 	}
 	if err != nil {
-		st.job, st.key = w.job.id, w.job.key
+		st.job, st.key, st.trace = w.job.id, w.job.key, w.job.trace
 		r.server.refuse(w.job.remote, st, asRefusal(err))
 	}
 }

@@ -201,6 +201,7 @@ func (s *server) refuse(remote string, st *stream, r *refusal) {
 	}
 	s.log.refused(refusedRequests{
 		count: 1, status: r.status, remote: remote, reason: r.message, key: st.key, job: st.job,
+		trace: st.trace,
 	})
 }
 

@@ -55,9 +55,11 @@ func (s *shell) run(call verifiedCall, st *stream) error {
 	if id == "" {
 		id = newJobID()
 	}
-	st.job = id
+	st.job, st.trace = id, request.traceparent
 	j := s.jobs.newJob(origin{
-		jobRef{call.key.Name, id}, call.Remote, request.action, request.labels,
+		jobRef{call.key.Name, id},
+		call.Remote, request.action, request.labels,
+		request.traceparent,
 	}, call.Call, request)
 	first, err := s.jobs.admit(j)
 	switch {
@@ -103,6 +105,8 @@ func (s *shell) command(r shellRequest, key policy.Key) (exec.Command, error) {
 		EndWithShell: s.commands.EndBackground, OutputTail: s.commands.Tail,
 	}
 	r.input.apply(r.action, &c)
+	c.Secrets = r.secrets()
+	r.envs = slices.Concat(r.envs, r.secretEnvs)
 	bounds := policy.Lowest(s.commands.Limits, key.Limits)
 	if r.action != "" {
 		action := s.policy.Actions[r.action]
@@ -112,7 +116,8 @@ func (s *shell) command(r shellRequest, key policy.Key) (exec.Command, error) {
 		bounds = policy.Lowest(bounds, action.Limits)
 	}
 	var err error
-	c.Env, err = exec.Environment(s.commands.Login, slices.Concat(s.commands.Environment, r.envs))
+	c.Env, err = exec.Environment(s.commands.Login, slices.Concat(
+		s.commands.Environment, r.envs, r.traceparent.variables()))
 	if err != nil {
 		return exec.Command{}, err
 	}

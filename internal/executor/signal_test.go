@@ -171,6 +171,8 @@ func TestRequestDigest(t *testing.T) {
 	seen := map[string]string{}
 	for _, more := range []string{
 		``, `,"startWithin":1`, `,"startWithin":2`, `,"signal":"INT"`, `,"signal":"HUP"`,
+		`,"secretEnvs":{"A":"12345678"}`, `,"secretEnvs":{"A":"12345679"}`, `,"envs":{"A":"12345678"}`,
+		`,"traceparent":"` + string(exampleTrace) + `"`,
 		`,"grace":0`, `,"grace":1`, `,"envs":{"signal":"SIGINT"}`, `,"envs":{"grace":"1s"}`,
 	} {
 		sum := digest(more)

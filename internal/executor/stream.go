@@ -20,6 +20,7 @@ type stream struct {
 	gone    chan struct{} // closed when the reader has gone
 	job     string        // the id of the job that the request is about, for the log; may be empty
 	key     string        // the name of the key that signed the request; may be empty
+	trace   traceparent   // of the request, for the log
 
 	// held are frames that were sent since the channel holds frames back, in order.
 	held    []heldFrame

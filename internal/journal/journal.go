@@ -42,6 +42,10 @@ const (
 
 	ScriptSHA256 = "SIDECAR_SCRIPT_SHA256" // of a script; hexadecimal
 	StdinBytes   = "SIDECAR_STDIN_BYTES"   // of what standard input had; left out for none
+
+	// Of jobs whose request has a traceparent.
+	Traceparent = "SIDECAR_TRACEPARENT"
+	TraceID     = "SIDECAR_TRACE_ID" // the part of it that all spans of a trace share
 )
 
 // Label is the field of a label; its name has lower-case letters, digits and '_'.
@@ -115,7 +119,9 @@ func textWriter(w io.Writer) func(entry) error {
 	return func(e entry) error {
 		record := slog.NewRecord(e.at, level(e.event.Priority), e.message, 0)
 		// The message has the others.
-		for _, name := range []string{JobID, Remote, Key, Action, ScriptSHA256, StdinBytes} {
+		for _, name := range []string{
+			JobID, Remote, Key, Action, ScriptSHA256, StdinBytes, Traceparent,
+		} {
 			if value, found := e.fields[name]; found {
 				record.AddAttrs(slog.String(name, value))
 			}

@@ -1,0 +1,102 @@
+package executor
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"dataflux-func-sidecar/exec"
+)
+
+// decodeSecretEnvs accepts the forms of envs. Its errors name variables, and never values.
+func (r *shellRequest) decodeSecretEnvs(raw json.RawMessage) error {
+	var list shellRequest
+	if err := list.decodeEnvs(raw); err != nil {
+		return err
+	}
+	r.secretEnvs = list.envs
+	if len(r.secretEnvs) > exec.MaxSecrets {
+		return fmt.Errorf("has %d variables, at most %d are possible",
+			len(r.secretEnvs), exec.MaxSecrets)
+	}
+	for i, v := range r.secretEnvs {
+		switch n := len(v.Value); {
+		case n < exec.MinSecret || n > exec.MaxSecret:
+			return fmt.Errorf("the value of %.64q has %d bytes, not %d to %d: a shorter one would "+
+				"mask what is no secret; send it in envs", v.Name, n, exec.MinSecret, exec.MaxSecret)
+		case hasVariable(r.secretEnvs[:i], v.Name):
+			return fmt.Errorf("%.64q is there twice: send it once", v.Name)
+		}
+	}
+	return nil
+}
+
+func hasVariable(variables []exec.Variable, name string) bool {
+	return slices.ContainsFunc(variables, func(v exec.Variable) bool { return v.Name == name })
+}
+
+// checkVariables refuses names that are there in two ways, and secret values in what is listed,
+// logged or on disk.
+func (r *shellRequest) checkVariables() error {
+	if r.traceparent != "" && (hasVariable(r.envs, traceVariable) ||
+		hasVariable(r.secretEnvs, traceVariable)) {
+		return fmt.Errorf("traceparent and the variable %s are there both: send one of them",
+			traceVariable)
+	}
+	for _, v := range r.secretEnvs {
+		if hasVariable(r.envs, v.Name) {
+			return fmt.Errorf("secretEnvs: %.64q is in envs too: send it once", v.Name)
+		}
+		if key := r.shows(v.Value); key != "" {
+			return fmt.Errorf("secretEnvs: %s has the value of %.64q in it, and is listed, logged "+
+				"and in ps: use the variable instead, as in \"$%s\"", key, v.Name, v.Name)
+		}
+	}
+	return nil
+}
+
+// shows returns the key of the body, outside of envs, that has a value in it; empty if none has.
+func (r *shellRequest) shows(value string) string {
+	shown := map[string]string{
+		"command": r.command, "action": r.action, "workdir": r.workdir, "jobId": r.jobID,
+		"traceparent": string(r.traceparent),
+	}
+	if u := r.callbackURL; u != nil {
+		query, _ := url.QueryUnescape(u.RawQuery) // what cannot be decoded is in String as it is
+		password, _ := u.User.Password()
+		shown["callbackURL"] = strings.Join([]string{
+			u.String(), u.Host, u.Path, query, u.User.Username(), password,
+		}, "\n")
+	}
+	shown["interpreter"] = strings.Join(r.input.interpreter, "\n")
+	shown["args"] = strings.Join(r.input.args, "\n")
+	for name, text := range r.labels {
+		shown["labels: "+name] = text
+	}
+	for key, text := range shown {
+		if strings.Contains(text, value) {
+			return key
+		}
+	}
+	return ""
+}
+
+// secrets are the values that are masked in the output.
+func (r *shellRequest) secrets() (values []string) {
+	for _, v := range r.secretEnvs {
+		values = append(values, v.Value)
+	}
+	return values
+}
+
+// maskedKey is in the JSON object of a result whose output is masked.
+const maskedKey = `,"masked":true`
+
+func maskedKeyOf(p *exec.Process) string {
+	if !p.Result().Masked {
+		return ""
+	}
+	return maskedKey
+}
