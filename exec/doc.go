@@ -34,8 +34,10 @@
 //
 //	command.go       what a caller gives (Command) and gets (Result)
 //	environment.go   the environment of a command
+//	output_read.go   reads an Output
 //	output.go        Output: what a command has written
-//	output_read.go   reads an Output, and the ring of its end
+//	order.go         in which order, and when, the output was read
+//	ring.go          the last bytes of an Output
 //	errors.go        StartError, and which side caused it
 //
 // The result is ready when the shell has exited, even if a background child still holds the output

@@ -91,6 +91,7 @@ type ProcessState struct {
 	MaxRSS                         int64          `json:",omitzero"`
 
 	Stdout, Stderr StreamState `json:",omitzero"`
+	Order          []byte      `json:",omitzero"` // see DecodeMarks
 }
 
 // StreamState is an Output, and the pipe that it comes from.
@@ -188,7 +189,7 @@ func (p *Process) HandOver(w *handover.Writer) ProcessState {
 		ExitCode: r.ExitCode, Signal: r.Signal, Ended: r.Ended,
 		StillRunning: r.StillRunning, OutputIncomplete: r.OutputIncomplete,
 		Duration: r.Duration, UserTime: r.UserTime, SystemTime: r.SystemTime, MaxRSS: r.MaxRSS,
-		Stdout: r.Stdout.state(w), Stderr: r.Stderr.state(w),
+		Stdout: r.Stdout.state(w), Stderr: r.Stderr.state(w), Order: p.Marks(),
 	}
 	if !p.settled {
 		s.TimeoutAt, s.TimerAt = toMonotonic(p.timeout.at), toMonotonic(p.timer.at)
@@ -356,6 +357,9 @@ func (r *Runner) RestoreProcess(in *handover.Reader, s ProcessState) (*Process, 
 			return nil, err
 		}
 	}
+	if err := p.restoreOrder(s); err != nil {
+		return nil, err
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.homeless, p.groupGone, p.reaped = s.Homeless, s.GroupGone, s.Reaped
@@ -424,6 +428,24 @@ func (o *Output) restore(in *handover.Reader, s StreamState, buffers *bufferPool
 	o.sealed, o.released = s.Sealed, s.Released
 	if len(kept) > 0 {
 		o.chunks = [][]byte{kept}
+	}
+	return nil
+}
+
+// restoreOrder adds a mark for output of which there is none, of a release that does not know them.
+func (p *Process) restoreOrder(s ProcessState) error {
+	if err := p.order.decode(s.Order); err != nil {
+		return err
+	}
+	for i, output := range []*Output{p.Stdout(), p.Stderr()} {
+		output.order, output.stream = &p.order, i
+		var known int64
+		if n := len(p.order.marks); n > 0 {
+			known = p.order.marks[n-1].ends[i]
+		}
+		if output.total > known {
+			p.order.note(i, output.total-known, time.Now(), [2]int64{})
+		}
 	}
 	return nil
 }

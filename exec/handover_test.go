@@ -61,6 +61,7 @@ type commandReport struct {
 	Started        []string // as every program says it
 	Stdout, Stderr string
 	End            string // of stdout
+	Marks          []Mark
 	Total          int64
 	Code           int
 	Signal         syscall.Signal
@@ -126,6 +127,27 @@ func outputReloaded() map[string]reloadCase {
 				c = got.Commands[1]
 				if c.Ended != TimedOut.String() || c.Stderr != "y\ny\ny\ny\ny\n" {
 					t.Errorf("got %s, %q; want %v, 10 bytes", c.Ended, c.Stderr, TimedOut)
+				}
+			},
+		},
+		"order": {
+			commands: []Command{
+				command("for i in $(seq 20); do echo out $i; sleep 0.02; echo err $i >&2; " +
+					"sleep 0.02; done"),
+				command("echo out; sleep 0.1; echo err >&2"),
+			},
+			reloads: 3,
+			before: func(_ int, all []*Process) {
+				awaitOutputs(all[:1])
+				await(func() bool { return isDone(all[1]) })
+			},
+			check: func(t *testing.T, got reloadReport) {
+				for i, c := range got.Commands {
+					checkMarks(t, c.Marks, len(c.Stdout), len(c.Stderr))
+					if len(c.Marks) < 2 {
+						t.Errorf("command %d: got %d marks, want one for each stream", i,
+							len(c.Marks))
+					}
 				}
 			},
 		},
@@ -735,6 +757,7 @@ func endReload(report reloadReport, r *Runner, all []*Process) (err error) {
 			return err
 		}
 		c.Stdout, c.Stderr, c.End = stdout.String(), stderr.String(), endText(p.Stdout())
+		c.Marks = p.MarksAfter(-1, -1, maxMarks)
 		p.Stdout().Release()
 		p.Stderr().Release()
 		c.Left = len(p.Left())

@@ -3,6 +3,7 @@ package exec
 import (
 	"bytes"
 	"sync"
+	"time"
 )
 
 const (
@@ -23,6 +24,8 @@ const (
 type Output struct {
 	limit   int64 // of the start
 	buffers *bufferPool
+	order   *order // of both streams; nil in tests
+	stream  int    // in order
 
 	// users protects readers from Release, which reuses the memory.
 	users sync.RWMutex
@@ -51,12 +54,6 @@ func (o *Output) Kept() int64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.kept + o.tail.size()
-}
-
-// Truncated reports whether bytes were dropped.
-func (o *Output) Truncated() bool {
-	start, _, total := o.Extent()
-	return start < total
 }
 
 // Release gives the memory to the next command. Before the result is ready it does nothing; reading
@@ -133,7 +130,16 @@ func (o *Output) commit(b borrowed, n int) {
 		o.chunks[len(o.chunks)-1] = b.chunk[:len(b.chunk)+n]
 	}
 	o.kept += int64(n)
+	o.count(n)
+}
+
+// count needs mu. It counts bytes that were read, after what is kept of them is kept.
+func (o *Output) count(n int) {
 	o.total += int64(n)
+	if o.order != nil && n > 0 {
+		gap := [2]int64{o.kept, o.total - o.tail.size()}
+		o.order.note(o.stream, int64(n), time.Now(), gap)
+	}
 }
 
 // giveBack returns memory of which the output keeps nothing.
@@ -150,9 +156,9 @@ func (o *Output) giveBack(b borrowed, n int) {
 func (o *Output) addDropped(n int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.total += int64(n)
 	if n > 0 {
 		o.tail.reset()
+		o.count(n)
 	}
 }
 
@@ -161,7 +167,7 @@ func (o *Output) addTail(p []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.tail.write(p)
-	o.total += int64(len(p))
+	o.count(len(p))
 }
 
 // seal marks the output as complete.

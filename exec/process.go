@@ -39,6 +39,7 @@ type Process struct {
 	descendants descendants // finds its processes where it has no cgroup
 	runner      *Runner
 	pipes       *pipes
+	order       order
 	begun       time.Time // by the monotonic clock: result.Started may be wall time alone
 
 	graceOver chan struct{} // closed when the grace period is over
@@ -118,7 +119,8 @@ func (r *Runner) newProcess(c Command, sh *startedShell) *Process {
 // run starts to read the output, the timeout, and the wait for the shell's exit.
 func (p *Process) run(r *Runner, c Command, sh *startedShell) {
 	r.shells.Store(p.pid, p)
-	for _, output := range []*Output{p.Stdout(), p.Stderr()} {
+	for i, output := range []*Output{p.Stdout(), p.Stderr()} {
+		output.order, output.stream = &p.order, i
 		output.limit, output.buffers = c.MaxOutput-int64(c.OutputTail), r.pipes.buffers
 		output.tail.limit = c.OutputTail
 	}
@@ -191,6 +193,15 @@ func (p *Process) Stdout() *Output { return &p.result.Stdout }
 
 // Stderr may be read while the command runs.
 func (p *Process) Stderr() *Output { return &p.result.Stderr }
+
+// MarksAfter returns the first marks, up to most, at which there is more output than these bytes of
+// stdout and stderr.
+func (p *Process) MarksAfter(stdout, stderr int64, most int) []Mark {
+	return p.order.after(stdout, stderr, most)
+}
+
+// Marks encodes all marks; see DecodeMarks.
+func (p *Process) Marks() []byte { return p.order.encode() }
 
 // End ends the command: SIGTERM or its own signal to all its processes, and SIGKILL when the grace
 // period is over, or to those that are left when the shell has exited. The first reason wins;
@@ -437,6 +448,7 @@ func (p *Process) settle(change func()) (then func()) {
 	}
 	p.settled = true
 	change()
+	p.order.trim()
 	p.result.Ended = p.reason
 	p.result.Duration = time.Since(p.begun)
 	for _, timer := range []timer{p.timeout, p.timer} {
