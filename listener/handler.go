@@ -241,6 +241,10 @@ func (h *handler) relay(
 func writeHead(w http.ResponseWriter, head message.Head) {
 	header := w.Header()
 	header.Set("Content-Type", head.ContentType)
+	if head.ContentType == message.EventStream { // proxies must not hold it back
+		header.Set("Cache-Control", "no-store")
+		header.Set("X-Accel-Buffering", "no")
+	}
 	if head.Length >= 0 {
 		header.Set("Content-Length", strconv.FormatInt(head.Length, 10))
 	}

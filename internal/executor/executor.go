@@ -15,6 +15,7 @@
 //	shell.go      POST /shell: from the body to the answer
 //	action.go     actions, and what a key may run
 //	listing.go    GET and DELETE /jobs…
+//	events.go     GET /jobs/ID/events
 //	job_table.go  the table of all jobs: admission, look-up, the end of all
 //	job.go        the state machine of one job
 //	origin.go     who asked for a job, as what
@@ -30,7 +31,7 @@
 //	queue.go      how long a job may wait, and where
 //	signal.go     what ends a command, and POST /jobs/ID/signal
 //	answer.go     answers
-//	captured.go     outputs that are no exec.Output: in memory, and on the disk
+//	captured.go   outputs that are no exec.Output: in memory, and on the disk
 //	json.go       encoding of output
 //	channel.go    the channel to a network role, and which one is current
 //	stream.go     one answer or callback body: its credit, its frames

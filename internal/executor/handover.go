@@ -52,6 +52,9 @@ type streamState struct {
 	Job    int      // index in Jobs
 	Result bool     // see waiting
 	Output outputState
+	// After is an eventPosition. A release that does not know events aborts the answer, by the last
+	// of Held.
+	After string `json:",omitzero"`
 }
 
 type heldState struct {
@@ -246,6 +249,10 @@ func (h *handing) stream(st *stream) (streamState, error) {
 	case w != nil:
 		state.Wait, state.Job, state.Result = w.kind, h.add(w.job), w.result
 		state.Output = outputState{w.output.stream, w.output.offset}
+		if w.kind == waitsForEvents {
+			state.After = w.events.String()
+			state.Held = append(state.Held, heldState{Kind: message.Abort.String(), Last: true})
+		}
 	default:
 		return state, fmt.Errorf("cannot hand the answer %#x over: its writer is not at rest",
 			st.id)

@@ -353,7 +353,9 @@ func (j *job) end(cause error, next jobState) {
 	}
 	switch {
 	case process != nil && j.recorded:
-		j.recordEnd(ranReport(process.Result(), process.PID()), endedAt)
+		r := ranReport(process.Result(), process.PID())
+		r.order = process.Marks()
+		j.recordEnd(r, endedAt)
 	case accepted && j.recorded:
 		j.recordEnd(notStartedReport(cause), endedAt)
 	default:

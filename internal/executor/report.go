@@ -20,6 +20,7 @@ type report struct {
 	endedAt        time.Time
 	onDisk         int64 // bytes of output that are read from the disk
 	stdout, stderr capturedOutput
+	order          []byte // see exec.DecodeMarks; empty: not known
 }
 
 // ranReport is the report of a command that ran, with this process id.
@@ -87,6 +88,7 @@ type storedMeta struct {
 	Failure string
 	Missing [2]int64 `json:",omitzero"` // see storedOutput
 	End     [2]int64 `json:",omitzero"`
+	Order   []byte   `json:",omitzero"` // see report
 }
 
 // storeReport writes r to the ledger and returns it as it is read back from there: results that
@@ -96,6 +98,7 @@ func storeReport(ledger *state.Deliveries, id string, r report) (report, error) 
 		State: r.state, Headers: r.headers,
 		Truncated: [2]bool{r.stdout.Truncated(), r.stderr.Truncated()},
 		Facts:     r.facts, EndedAt: r.endedAt, Failure: r.failure,
+		Order: r.order,
 	}
 	var outputs [2]state.Output
 	for i, o := range []capturedOutput{r.stdout, r.stderr} {
@@ -124,6 +127,7 @@ func loadReport(ledger *state.Deliveries, id string) (report, error) {
 		state: meta.State, headers: meta.Headers, facts: meta.Facts, failure: meta.Failure,
 		endedAt: meta.EndedAt, onDisk: result.Stdout.Size() + result.Stderr.Size(),
 		stdout: meta.output(0, result.Stdout), stderr: meta.output(1, result.Stderr),
+		order: meta.Order,
 	}, nil
 }
 

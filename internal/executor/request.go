@@ -141,6 +141,33 @@ func decodeOffset(to *int64) func(json.RawMessage) error {
 	}
 }
 
+// eventRequest is the body of GET /jobs/ID/events.
+type eventRequest struct {
+	after  eventPosition
+	follow bool // wait for more until the job has ended
+}
+
+func decodeEvents(body []byte) (eventRequest, error) {
+	r := eventRequest{follow: true}
+	if text := bytes.TrimSpace(body); len(text) == 0 || string(text) == "null" {
+		return r, nil
+	}
+	o, err := decodeBody(body)
+	if err != nil {
+		return r, err
+	}
+	return r, o.decode([]member{
+		{"after", func(raw json.RawMessage) (err error) {
+			var text string
+			if err = decodeTo(&text, "a string")(raw); err == nil {
+				r.after, err = parsePosition(text)
+			}
+			return err
+		}},
+		{"follow", decodeTo(&r.follow, "true or false")},
+	})
+}
+
 // object has the members of a JSON object that are not null.
 type object map[string]json.RawMessage
 

@@ -22,6 +22,7 @@ type waiting struct {
 	job    *job
 	result bool          // of waitsToJoin: the caller waits for the result
 	output outputRequest // of waitsForOutput: what comes next
+	events eventPosition // of waitsForEvents: what was sent
 }
 
 // waitKind is a part of the handover.
@@ -31,6 +32,7 @@ const (
 	waitsForResult waitKind = "result" // of the job that the request has started
 	waitsToJoin    waitKind = "join"   // a job that an earlier request has started
 	waitsForOutput waitKind = "output" // more output of a job
+	waitsForEvents waitKind = "events" // more events of a job
 )
 
 // Revoke refuses from now on every key that is not among keys, and ends the queued jobs that were

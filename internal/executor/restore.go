@@ -216,6 +216,10 @@ func (r *restoring) restoreStreams([]io.ReadWriteCloser) error {
 		for _, s := range r.state.Sessions[i].Streams {
 			st := newStream(session.channel, s.ID)
 			st.credit, st.key = s.Credit, cmp.Or(s.Key, policy.DefaultKey)
+			after, err := parsePosition(s.After)
+			if s.Wait == waitsForEvents && err == nil && len(s.Held) > 0 {
+				s.Held = s.Held[:len(s.Held)-1] // an Abort, for earlier releases
+			}
 			for _, f := range s.Held {
 				kind, known := message.ParseKind(f.Kind)
 				payload, err := r.reader.Bytes(f.Payload)
@@ -233,6 +237,7 @@ func (r *restoring) restoreStreams([]io.ReadWriteCloser) error {
 					output: outputRequest{
 						stream: s.Output.Stream, offset: s.Output.Offset, follow: true,
 					},
+					events: after,
 				}
 				st.wait.job.readers.Add(1) // until finishStream
 			}
@@ -377,6 +382,8 @@ func (r *restoring) finishStream(st *stream, w *waiting) {
 			return
 		}
 		r.Executor.jobs.copyOutput(restOfBody(st), st, w.job, w.output)
+	case waitsForEvents:
+		r.Executor.jobs.copyEvents(restOfBody(st), st, w.job, eventRequest{w.events, true})
 	}
 	if err != nil {
 		st.job, st.key = w.job.id, w.job.key

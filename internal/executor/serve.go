@@ -64,6 +64,7 @@ func newServer(
 			"/jobs/ID":            {"GET": jobs.show, "DELETE": jobs.cancel},
 			"/jobs/ID/output":     {"GET": jobs.streamOutput},
 			"/jobs/ID/signal":     {"POST": jobs.signal},
+			"/jobs/ID/events":     {"GET": jobs.streamEvents},
 			"/callbacks":          {"GET": callbacks.list},
 			"/callbacks/ID":       {"DELETE": callbacks.drop},
 			"/callbacks/ID/retry": {"POST": callbacks.retry},

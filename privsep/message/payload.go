@@ -35,13 +35,16 @@ type Call struct {
 	Body                                              []byte
 }
 
+// EventStream is the content type of server-sent events.
+const EventStream = "text/event-stream"
+
 // Head is the payload of Answer: the status, three headers (absent when zero or empty), the length
 // of the whole body in bytes (-1: not known yet), and the body's first bytes.
 type Head struct {
 	Status      uint16
 	RetryAfter  uint32 // seconds
 	Allow       string
-	ContentType string
+	ContentType string // EventStream has headers of its own
 	Length      int64
 	Body        []byte
 }
