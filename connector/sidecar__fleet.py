@@ -17,8 +17,9 @@ or the time is over. A command that is still running then goes on.
 No command runs twice. Each host has a job id of its own. retry() uses it again for hosts whose
 answer was lost, and for those that still run: it finds their jobs. See sidecar__helper.
 
-At most MAX_CONNECTIONS connections are open at once, on as many threads. Of each output the first
-MAX_KEPT characters are kept. No attribute, repr or table contains a key, and nothing is printed.
+At most MAX_CONNECTIONS connections are open at once, on as many threads. A result has the first
+MAX_KEPT characters of stdout, and the last of stderr. No attribute, repr or table contains a key,
+and nothing is printed.
 """
 import collections
 import contextlib
@@ -310,11 +311,11 @@ class _Task:
             return {'state': RUNNING, 'message': 'still ' + str(job['state'])}, True
         if job.get('failure'):
             return {'state': REFUSED, 'message': 'not started: %s' % job['failure']}, False
-        fields = {'exit_code': job.get('exitCode'), 'message': '', 'state': OK,
-                  'truncated': job.get('stdoutTruncated') or job.get('stderrTruncated') or False}
-        for stream in ('stdout', 'stderr'):
-            fields[stream] = job[stream][:MAX_KEPT]
-            fields['truncated'] |= len(job[stream]) > MAX_KEPT
+        stdout, stderr = job['stdout'], job.get('stderrTail') or job['stderr']
+        fields = {'state': OK, 'message': '', 'exit_code': job.get('exitCode'),
+                  'stdout': stdout[:MAX_KEPT], 'stderr': stderr[-MAX_KEPT:],
+                  'truncated': bool(job.get('stdoutTruncated') or job.get('stderrTruncated')
+                                    or len(stdout) > MAX_KEPT or len(stderr) > MAX_KEPT)}
         if job['ended'] in ('interrupted', 'result lost'):
             fields.update(state=UNKNOWN, message=job['ended'])
         elif sidecar__helper.failure_of(job):
@@ -322,7 +323,7 @@ class _Task:
         return fields, False
 
     def _job(self, timeout: float) -> Dict[str, Any]:
-        """Returns the job; of large outputs only the start."""
+        """Returns the job; of large outputs only the part that a result has."""
         helper, job_id = self.result.helper, self.body['jobId']
         if not self.is_large:
             try:
@@ -333,16 +334,17 @@ class _Task:
         if job is None:
             raise sidecar__helper.SidecarRefused('the Sidecar no longer has the job', 404)
         if job['state'] == 'ended':
-            for stream in ('stdout', 'stderr'):
-                job[stream] = self._start_of(stream, timeout)
+            job['stdout'] = self._part_of('stdout', timeout, None)
+            job['stderr'] = self._part_of('stderr', timeout, MAX_KEPT)
             job['stdoutTruncated'] = True
         return job
 
-    def _start_of(self, stream: str, timeout: float) -> str:
+    def _part_of(self, stream: str, timeout: float, tail: Optional[int]) -> str:
         held = b''
         pieces = self.result.helper.output(
-            self.body['jobId'], stream, follow=False, timeout=timeout)
-        with contextlib.closing(pieces):
+            self.body['jobId'], stream, follow=False, timeout=timeout, tail=tail)
+        # An earlier release refuses to begin at the end.
+        with contextlib.closing(pieces), contextlib.suppress(sidecar__helper.SidecarRefused):
             for piece in pieces:
                 held += piece
                 if len(held) > MAX_KEPT:
@@ -355,9 +357,9 @@ class _Task:
         if self.accepted:  # it was started: only its result is not known yet
             return fields, not refused or isinstance(error, sidecar__helper.SidecarBusy)
         if refused or type(error) is sidecar__helper.SidecarError:  # the latter: it ended unstarted
-            fields['state'] = REFUSED
+            fields.update(state=REFUSED, job_id=None)
         elif isinstance(error, sidecar__helper.SidecarUnreachable):
-            fields['state'] = UNREACHABLE
+            fields.update(state=UNREACHABLE, job_id=None)
         else:
             self.lost = error
         return fields, False
