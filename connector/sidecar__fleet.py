@@ -385,7 +385,7 @@ class _Schedule:
         todo, done = queue.SimpleQueue(), queue.SimpleQueue()
         count = min(MAX_CONNECTIONS, self._at_once, len(self._fresh))
         threads = [threading.Thread(target=_carry_out, args=(todo, done, self._deadline),
-                                    daemon=True) for _ in range(count)]
+                                    name='sidecar-fleet', daemon=True) for _ in range(count)]
         try:
             for thread in threads:
                 thread.start()
