@@ -40,7 +40,7 @@ func TestDist_FilesThatInstallersLookFor(t *testing.T) {
 	for _, file := range documents(t) {
 		modes[file] = "-rw-r--r--"
 	}
-	for _, script := range []string{"wire", "helper", "callback", "example"} {
+	for _, script := range []string{"wire", "helper", "fleet", "callback", "example"} {
 		modes["func/script-sets/sidecar/"+script+".py"] = "-rw-r--r--"
 	}
 	there := contents(t, releaseFolder(t))
