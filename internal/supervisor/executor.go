@@ -48,7 +48,7 @@ func newExecutor(version string, r resources, log *journal.Log) (*executor.Execu
 			Contained: contained(os.Getpid(), os.Getppid(), os.Getenv),
 		},
 		Limits: limitsOf(r), Log: log, Version: version, Descriptors: r.descriptors,
-		Restored: r.restored,
+		CertificateExpiry: certificateExpiry(r.identity), Restored: r.restored,
 	})
 	if err != nil {
 		return nil, err
