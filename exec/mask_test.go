@@ -353,3 +353,25 @@ func TestMask_OlderReleaseKeepsNothing(t *testing.T) {
 	}
 	testkit.Eventually(t, "nothing is left", func() bool { p.End(Stopped); return isDone(p) })
 }
+
+// The end that is kept of a long output is masked too.
+func TestMask_EndOfOutput(t *testing.T) {
+	const value = "canary-0123456789"
+	c := secretly(`awk 'BEGIN { for (i = 0; i < 50000; i++) printf "%d %s", i, ENVIRON["SECRET0"] }'`, value)
+	c.MaxOutput, c.OutputTail = 100_000, 1000
+	result := run(t, c)
+	var whole strings.Builder
+	for i := range 50000 {
+		fmt.Fprintf(&whole, "%d %s", i, Mask)
+	}
+	want, got := whole.String(), make([]byte, 1000)
+	if total := result.Stdout.Total(); total != int64(len(want)) {
+		t.Fatalf("got %d bytes in total, want %d", total, len(want))
+	}
+	for _, at := range []int64{0, int64(len(want) - len(got))} {
+		n, err := result.Stdout.ReadAt(got, at)
+		if string(got[:n]) != want[at:at+int64(len(got))] {
+			t.Errorf("at %d: got %q, %v, want %q", at, got[:n], err, want[at:at+int64(len(got))])
+		}
+	}
+}

@@ -70,6 +70,7 @@ func (r *shellRequest) shows(value string) string {
 			u.String(), u.Host, u.Path, query, u.User.Username(), password,
 		}, "\n")
 	}
+	shown["script"] = string(r.input.script) // of which LOG_COMMANDS shows the first line
 	shown["interpreter"] = strings.Join(r.input.interpreter, "\n")
 	shown["args"] = strings.Join(r.input.args, "\n")
 	for name, text := range r.labels {

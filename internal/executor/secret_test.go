@@ -38,6 +38,7 @@ func TestDecodeShell_SecretEnvs(t *testing.T) {
 		`{"command":"x","callbackURL":"http://h/canary-01234","secretEnvs":{"A":"canary-01234"}}`:                  "callbackURL has the value",
 		`{"command":"x","callbackURL":"http://h/?x=%63anary-01234","secretEnvs":{"A":"canary-01234"}}`:             "callbackURL has the value",
 		`{"command":"x","callbackURL":"http://u:canary%2d01234@h/","secretEnvs":{"A":"canary-01234"}}`:             "callbackURL has the value",
+		`{"script":"x\necho canary-01234","secretEnvs":{"A":"canary-01234"}}`:                                      "script has the value",
 		`{"script":"x","args":["a","canary-01234"],"secretEnvs":{"A":"canary-01234"}}`:                             "args has the value",
 		`{"script":"x","interpreter":["/canary-01234"],"secretEnvs":{"A":"canary-01234"}}`:                         "interpreter has the value",
 		`{"command":"x","secretEnvs":"A=canary-01234"}`:                                                            "must be a list",
