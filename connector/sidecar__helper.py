@@ -47,6 +47,7 @@ TIMEOUT = 10.0  # seconds that Func waits for an answer, as in the stock connect
 FOLLOW_TIMEOUT = 3600.0  # seconds, for output that is followed
 DEFAULT_HOST = '172.17.0.1'  # the host, as containers on Docker's default bridge see it
 DEFAULT_PORT = 8099
+MAX_EVENT = 1 << 20  # bytes; a piece of output has up to 16 KiB, each up to six in JSON
 MAX_STDERR = 500  # characters at the end of stderr in an exception
 PAUSES = (0.2, 1.0, 3.0)  # seconds before each retry after a broken connection
 NOWHERE = 1 << 62  # an offset beyond any output: following from it only waits for the job's end
@@ -225,6 +226,33 @@ class SidecarHelper:
         rest += decoder.decode(b'', True)
         if rest:
             yield rest
+
+    def events(self, job_id: str, after: str = '', follow: bool = True,
+               timeout: float = FOLLOW_TIMEOUT) -> Iterator[Dict[str, Any]]:
+        """Yields what a job writes to both streams, in the order in which the Sidecar read it, and
+        then its result; with `follow` while it runs. `after` is the id of an event to go on after.
+
+        event['event'] is 'stdout' or 'stderr', with at, offset, text and bytes; 'missing', with
+        stream, offset and bytes, a number, where output was not kept (MAX_OUTPUT); or 'result',
+        with what job() tells but for the output. Each has its id.
+        """
+        deadline, pauses = _deadline(timeout), list(PAUSES)
+        while True:
+            query = {'after': after, 'follow': follow}
+            try:
+                with self._wire.request('GET', _path(job_id) + '/events', query,
+                                        deadline) as (_, pieces):
+                    for event in _events(pieces):
+                        after, pauses = event['id'], list(PAUSES)
+                        yield event
+                        if event['event'] == 'result':
+                            return
+                if not follow or after.endswith('-end'):
+                    return
+                raise SidecarLost('the connection was closed before the end of the job')
+            except SidecarLost:
+                if not pauses or not deadline.pause(pauses.pop(0)):
+                    raise
 
     def call(self, method: str, path: str, body: Any = None,
              timeout: Optional[float] = None) -> Tuple[int, Any]:
@@ -479,6 +507,37 @@ def _texts(args: Optional[List[str]]) -> Optional[List[str]]:
     if isinstance(args, (str, bytes)) or any(not isinstance(arg, str) for arg in args or []):
         raise ValueError("args must be a list of texts, such as ['--since', 'today']")
     return list(args) if args else None
+
+
+def _events(pieces: Iterator[bytes]) -> Iterator[Dict[str, Any]]:
+    """Decodes server-sent events. Comments, and one that is not complete, are left out."""
+    held, fields = b'', {}
+    for piece in pieces:
+        *lines, held = (held + piece).split(b'\n')
+        if len(held) > MAX_EVENT:
+            raise SidecarUnreadable('an event has more than %d bytes, so it is not from a Sidecar'
+                                    % MAX_EVENT)
+        for line in lines:
+            name, _, value = line.decode('utf-8', 'replace').partition(': ')
+            if line:
+                fields[name] = value
+            elif 'data' in fields:
+                yield _event(fields)
+            fields = fields if line else {}
+
+
+def _event(fields: Dict[str, str]) -> Dict[str, Any]:
+    try:
+        event = json.loads(fields['data'])
+        event['event'], event['id'] = fields['event'], fields['id']
+        if event['event'] in ('stdout', 'stderr'):
+            encoded = event.pop('base64', None)
+            event['bytes'] = (event['text'].encode('utf-8') if encoded is None
+                              else base64.b64decode(encoded))
+            event['text'] = event['bytes'].decode('utf-8', 'replace')
+        return event
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise SidecarUnreadable('an event has not the form of a Sidecar\'s') from None
 
 
 def _with_repeated(answer: Any, repeated: Optional[bool] = None) -> Any:
