@@ -149,10 +149,8 @@ class FleetResult:
         states = {UNREACHABLE, UNKNOWN, RUNNING, NOT_TRIED} | ({FAILED} if failed else set())
         tasks = [task for task in self._tasks
                  if task.result.state in states or task.result.status in (409, 503)]
-        fleet = SidecarFleet({task.result.name: task.result.helper for task in tasks})
-        fleet._earlier = {task.result.name: task for task in tasks
-                          if task.result.state in (UNKNOWN, RUNNING)}
-        return fleet
+        return SidecarFleet({task.result.name: task.result.helper for task in tasks},
+                            {task.result.name: task for task in tasks if task.may_have_run})
 
     def _counts(self) -> str:
         counts = collections.Counter(result.state for result in self)
@@ -163,9 +161,10 @@ class FleetResult:
 class SidecarFleet:
     """Many Sidecars, each with a name."""
 
-    def __init__(self, helpers: Mapping[str, sidecar__helper.SidecarHelper]) -> None:
+    def __init__(self, helpers: Mapping[str, sidecar__helper.SidecarHelper],
+                 _earlier: Optional[Mapping[str, '_Task']] = None) -> None:
         self._helpers = dict(helpers)
-        self._earlier: Dict[str, '_Task'] = {}  # by name: what retry() must not run twice
+        self._earlier = dict(_earlier or {})  # by name: what must not run twice
 
     @classmethod
     def from_connectors(cls, connectors: Any, ca_file: Any = None) -> 'SidecarFleet':
@@ -218,7 +217,7 @@ class SidecarFleet:
 
     def only(self, names: Iterable[str]) -> 'SidecarFleet':
         """Returns a fleet of the hosts with these names."""
-        return SidecarFleet({name: self._helpers[name] for name in names})
+        return SidecarFleet({name: self._helpers[name] for name in names}, self._earlier)
 
     def shell(self, cmd: str, workdir: Optional[str] = None,
               envs: Union[Dict[str, Any], List[str], None] = None, *,
@@ -280,6 +279,11 @@ class _Task:
             self.lost = earlier.lost or sidecar__helper.SidecarTimeout(earlier.result.message)
         elif 'jobId' not in body:
             self.body = dict(body, jobId=uuid.uuid4().hex)
+
+    @property
+    def may_have_run(self) -> bool:
+        state = self.result.state
+        return state in (UNKNOWN, RUNNING) or (state == NOT_TRIED and self.lost is not None)
 
     def begin(self) -> None:
         """Sets what is true until a step has ended, also if none does in time."""
@@ -352,11 +356,14 @@ class _Task:
         return held[:MAX_KEPT].decode('utf-8', 'replace')
 
     def _fields_of(self, error: sidecar__helper.SidecarError) -> Tuple[Dict[str, Any], bool]:
-        fields = {'state': UNKNOWN, 'message': str(error), 'status': error.status}
+        # Without the job id that str() may add.
+        fields = {'state': UNKNOWN, 'message': error.args[0], 'status': error.status}
         refused = isinstance(error, sidecar__helper.SidecarRefused)
         if self.accepted:  # it was started: only its result is not known yet
             return fields, not refused or isinstance(error, sidecar__helper.SidecarBusy)
-        if refused or type(error) is sidecar__helper.SidecarError:  # the latter: it ended unstarted
+        if refused and error.job_id:  # an attempt before that, whose answer was lost, may have run
+            self.lost = error
+        elif refused or type(error) is sidecar__helper.SidecarError:  # the latter: never started
             fields.update(state=REFUSED, job_id=None)
         elif isinstance(error, sidecar__helper.SidecarUnreachable):
             fields.update(state=UNREACHABLE, job_id=None)

@@ -347,6 +347,7 @@ class SidecarHelper:
                 continue
             except SidecarRefused as refused:
                 if refused.status in (409, 422):  # the message says why there is no result
+                    refused.job_id = body['jobId']  # it may be the lost request that has run
                     raise
                 break
         raise lost

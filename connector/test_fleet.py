@@ -372,6 +372,31 @@ class Retries(FleetCase):
         self.assertEqual((again['a'].state, len(relay.posts())), ('unknown', 2), str(again))
         self.assertEqual(self.run_command('ls ' + path)['stdout'], '')
 
+    def test_what_may_have_run_keeps_its_id_in_later_retries(self):
+        path, mark = self.new_marker()
+        relay = rig.Relay(*['lose'] + ['drop'] * 3)
+        with rig.server(relay) as url:
+            dead = {'dead%d' % i: rig.make_helper('http://127.0.0.1:1') for i in range(2)}
+            done = Fleet(dict(dead, a=rig.make_helper(url))).shell(mark, timeout=LONG)
+            again = done.retry().only(['dead0', 'a']).shell(mark, at_once=1, max_errors=1, timeout=LONG)
+            self.assertEqual(self.states(again), {'dead0': 'unreachable', 'a': 'not tried'})
+            last = again.retry().only(['a']).shell(mark, timeout=LONG)
+        self.assertEqual((last['a'].state, last['a'].job_id), ('ok', done['a'].job_id))
+        self.assertRunOnce(path)
+
+    def test_a_refusal_after_a_lost_answer_does_not_say_that_nothing_was_run(self):
+        answers = [b'', b'{"ok":true,"data":{"jobs":[]}}', b'{"ok":false,"message":"its result is not known"}']
+
+        def serve(connection):
+            rig.Request(connection)
+            status = b'409 x' if len(answers) == 1 else b'200 OK'
+            answer = answers.pop(0)
+            connection.sendall(b'HTTP/1.0 %s\r\n\r\n%s' % (status, answer) if answer else b'')
+        with rig.server(serve) as url:
+            done = Fleet({'a': rig.make_helper(url)}).shell('true', timeout=LONG)
+        self.assertEqual((done['a'].state, done['a'].status), ('unknown', 409), str(done))
+        self.assertRegex(str(done), r'its result is not known \(job [0-9a-f]{32}\)$')
+
     def test_another_command_on_such_a_host_has_an_id_of_its_own(self):
         with rig.server(rig.Relay('lose', 'drop', 'drop', 'drop')) as url:
             done = Fleet({'a': rig.make_helper(url)}).shell('echo first', timeout=LONG)
