@@ -138,6 +138,9 @@ func checkUTF8(c client.Command) error {
 		what = "--workdir"
 	case slices.ContainsFunc(c.Envs, func(env string) bool { return !utf8.ValidString(env) }):
 		what = "--env"
+		if c.Action != "" {
+			what = "the value of a variable"
+		}
 	case !utf8.ValidString(c.CallbackURL):
 		return errors.New("--callback is not UTF-8, and a request is: write such a byte as %E9")
 	default:

@@ -81,7 +81,7 @@ func actionSettings(a *policy.Action) []setting {
 				option[policy.Concurrency]{"refuse", policy.Refuse},
 				option[policy.Concurrency]{"wait", policy.Wait},
 				option[policy.Concurrency]{"replace", policy.Replace}), leftOut, `"refuse"`,
-			`What happens to a request while the action runs or waits already, for whichever key:
+			`What happens to a request while the action runs or waits already, for any key:
 			"refuse" answers 409, "wait" lets it wait for its turn, "replace" cancels the earlier
 			job first. The last two need MAX_QUEUED of 1 or more. Left out: both run.`,
 		},
