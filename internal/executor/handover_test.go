@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"dataflux-func-sidecar/internal/handover"
+	"dataflux-func-sidecar/internal/journal"
 	"dataflux-func-sidecar/internal/policy"
 	"dataflux-func-sidecar/internal/state"
 	"dataflux-func-sidecar/privsep/message"
@@ -555,3 +556,39 @@ func (r *rig) handedOver() (document executorState) {
 	}
 	return document
 }
+
+// A reload while the journal is asked about a command that is about to start, which AUDIT requires:
+// the successor asks again, starts it, and answers.
+func TestHandOver_WhileTheJournalIsAsked(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"command":"echo waits"}`:                               `"stdout":"waits\n"`,
+		`{"command":"echo later","wait":false,"jobId":"chosen"}`: `"jobId":"chosen","state":"running"`,
+	} {
+		asked := make(chan struct{}, 1)
+		blocks := writerFunc(func(p []byte) (int, error) {
+			if bytes.Contains(p, []byte("Command accepted")) {
+				close(asked)
+				<-t.Context().Done()
+			}
+			return len(p), nil
+		})
+		r := newRig(t, func(o *Options) {
+			o.Commands.AuditRequired = true
+			o.Log = journal.NewText(blocks)
+		})
+		id := r.request(body)
+		<-asked
+		r.reload(func(o *Options) { o.Log = journal.NewText(r.log) })
+		if got := r.answersUnordered(1)[id]; !bytes.Contains(got, []byte(want)) {
+			t.Errorf("got %s, want %s in it", got, want)
+		}
+		r.awaitJobs(func() bool { return r.finished() == 1 })
+		if n := strings.Count(r.log.String(), "Command accepted"); n != 1 {
+			t.Errorf("got %d entries before the start, want 1:\n%s", n, r.log)
+		}
+	}
+}
+
+type writerFunc func(p []byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }

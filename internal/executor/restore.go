@@ -204,7 +204,9 @@ func (r *restoring) enter(j *job, s jobRecord) {
 			r.callbacks.addPending(1)
 		}
 	}
-	j.decide(s.Accepted)
+	if s.Accepted || j.state > jobStarting {
+		j.decide(s.Accepted)
+	}
 }
 
 func (r *restoring) restoreStreams([]io.ReadWriteCloser) error {
@@ -372,7 +374,7 @@ func (r *restoring) finishStream(st *stream, w *waiting) {
 	}
 }
 
-// runRestored is execute for a job that was queued, under the present keys and configuration.
+// runRestored is execute for a job that was not started, under the present keys and configuration.
 func (s *shell) runRestored(j *job, st *stream) error {
 	key := s.policy.Keys[j.key]
 	request, command, err := s.decode(j.call.Body, key)
@@ -390,5 +392,5 @@ func (s *shell) runRestored(j *job, st *stream) error {
 	if err != nil {
 		j.forbid(err)
 	}
-	return s.runGranted(j, command, true, st)
+	return s.runGranted(j, command, isClosed(j.decided), st)
 }

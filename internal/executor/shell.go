@@ -214,7 +214,7 @@ func (s *shell) execute(j *job, command exec.Command, timestamp string, st *stre
 	if accepted && !j.wait {
 		sendAccepted(st, j.id, j.view().name(), "")
 	}
-	if j.wait {
+	if j.wait || !accepted { // the answer is still to come, also if a reload comes before the start
 		st.waitFor(&waiting{kind: waitsForResult, job: j})
 	}
 	return s.runGranted(j, command, accepted, st)
