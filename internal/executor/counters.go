@@ -38,6 +38,7 @@ type counters struct {
 	durations        *histogram
 	output, cut      *labelledCounter // bytes, by stream
 	callbacks        *labelledCounter
+	oomKilled        counter // commands
 	callbackFailures counter // attempts
 	roleStarts       counter
 }
@@ -79,6 +80,9 @@ func (c *counters) unanswered() { c.requests.add(len(c.statuses)+1, 1) }
 func (c *counters) finished(r *exec.Result) {
 	c.commands.add(commandResult(r), 1)
 	c.durations.observe(r.Duration)
+	if r.OOMKilled {
+		c.oomKilled.add(1)
+	}
 	for stream, output := range []*exec.Output{&r.Stdout, &r.Stderr} {
 		c.output.add(stream, uint64(output.Total()))
 		c.cut.add(stream, uint64(output.Total()-output.Kept()))
@@ -118,6 +122,8 @@ func (c *counters) page(now gauges) []byte {
 	p.gauge("commands_queued", "Commands that wait for their turn.", float64(now.queued))
 	p.labelledCounter("commands_total",
 		"Commands that have ended; succeeded: by themselves, with exit status 0.", c.commands)
+	p.counter("commands_oom_killed_total", "Commands of which the kernel killed a process for "+
+		"want of memory, while cgroups bound their memory.", &c.oomKilled)
 	p.histogram("command_duration_seconds",
 		"How long commands ran that have ended, without their time in the queue.", c.durations)
 	p.labelledCounter("output_bytes_total",
@@ -144,6 +150,7 @@ type countersState struct {
 	Requests, Commands, Durations map[string]uint64
 	Output, Cut, Callbacks        map[string]uint64
 	CallbackFailures, RoleStarts  uint64
+	OOMKilled                     uint64
 }
 
 func (c *counters) state() countersState {
@@ -151,7 +158,7 @@ func (c *counters) state() countersState {
 		Started: c.started, Requests: c.requests.state(), Commands: c.commands.state(),
 		Durations: c.durations.state(), Output: c.output.state(), Cut: c.cut.state(),
 		Callbacks: c.callbacks.state(), CallbackFailures: c.callbackFailures.n.Load(),
-		RoleStarts: c.roleStarts.n.Load(),
+		RoleStarts: c.roleStarts.n.Load(), OOMKilled: c.oomKilled.n.Load(),
 	}
 }
 
@@ -166,4 +173,5 @@ func (c *counters) restore(s countersState) {
 	c.callbacks.restore(s.Callbacks)
 	c.callbackFailures.add(s.CallbackFailures)
 	c.roleStarts.add(s.RoleStarts)
+	c.oomKilled.add(s.OOMKilled)
 }

@@ -155,6 +155,9 @@ func requestDigest(r shellRequest) [sha256.Size]byte {
 	}
 	l := r.limits
 	add(fmt.Sprint(l.OpenFiles, l.Processes, l.Memory, int64(l.CPUTime)))
+	if l.MilliCPU > 0 { // so that other requests are the same for an earlier release
+		add("cpus", fmt.Sprint(l.MilliCPU))
+	}
 	for _, v := range effectiveVariables(r.envs) {
 		add(v.Name, v.Value)
 	}
