@@ -61,7 +61,7 @@ func setTotals(t *testing.T, totals Totals) {
 }
 
 const (
-	uses300MB = "head -c 300000000 /dev/zero | tail -n 1 | wc -c; echo on"
+	uses100MB = "head -c 100000000 /dev/zero | tail -n 1 | wc -c; echo on"
 	mebibyte  = 1 << 20
 )
 
@@ -71,7 +71,7 @@ func TestControllers_Memory(t *testing.T) {
 	}
 	r := newTestRunner(t)
 	other := start(t, r, command("read x </dev/zero & sleep 60"))
-	p := start(t, r, limited("ulimit -v; "+uses300MB, Limits{Memory: 64 * mebibyte}))
+	p := start(t, r, limited("ulimit -v; "+uses100MB, Limits{Memory: 64 * mebibyte}))
 	got := finish(t, p)
 	if out := text(&got.Stdout); out != "unlimited\n" || got.Signal != syscall.SIGKILL {
 		t.Errorf("got %q, signal %v; want \"unlimited\\n\", SIGKILL", out, got.Signal)

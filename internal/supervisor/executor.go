@@ -109,7 +109,7 @@ func confineCommands(e *executor.Executor, r resources, log *journal.Log) error 
 func holdLimits(e *executor.Executor, r resources, noCgroups error, log *journal.Log) {
 	s := r.settings
 	totals := exec.Totals{Memory: uint64(s.TotalMemory), Processes: uint64(s.TotalProcesses)}
-	by, why, err := e.HoldLimits(boundedBy(s), totals, r.cgroups, noCgroups)
+	by, why, err := e.HoldLimits(s.LimitsOfAny(), totals, r.cgroups, noCgroups)
 	switch {
 	case by == exec.ByCgroup && !r.restored:
 		log.Write(journal.TreeHeld(), "Limits of memory, processes and processors hold for each "+
@@ -122,23 +122,6 @@ func holdLimits(e *executor.Executor, r resources, noCgroups error, log *journal
 	if err != nil {
 		logf(log, journal.Degraded(), "TOTAL_MEMORY or TOTAL_PROCESSES has no effect: %v", err)
 	}
-}
-
-// boundedBy has each limit that any command can have by the configuration.
-func boundedBy(s config.Config) exec.Limits {
-	all := commandsOf(s, "", "").Limits
-	add := func(l exec.Limits) {
-		all.Memory |= l.Memory
-		all.Processes |= l.Processes
-		all.MilliCPU |= l.MilliCPU
-	}
-	for _, k := range s.NamedKeys {
-		add(k.Limits)
-	}
-	for _, a := range s.Actions {
-		add(a.Limits)
-	}
-	return all
 }
 
 func rawKeys(secrets []config.NamedSecret) [][]byte {
