@@ -18,12 +18,14 @@
 //
 //	cgroup_setup.go  the cgroups of the unit, made when the daemon starts
 //	cgroup.go        the cgroup of one command
+//	controllers.go   limits of a command as a whole, and of all commands
 //	descendants.go   finds a command's processes where it has no cgroup
 //
 //	oom.go           the score by which the kernel's OOM killer chooses
 //	limits.go        resource limits
 //	credentials.go   the change to the commands' user, and the proof that it is final
 //	workdir.go       the working directory
+//	guard.go         keeps the OOM killer from the daemon during a birth
 //	spawn.go         creates a process: clone and a list of system calls, without a stack
 //	descriptors.go   descriptors that are kept open for starting commands
 //	poller.go        watches for output and exits, on one goroutine

@@ -94,9 +94,10 @@ func limitSettings(l *exec.Limits) []setting {
 		{"OPEN_FILES", number(&l.OpenFiles, 0, maxOpenFiles), 0, "64", "As LIMIT_OPEN_FILES."},
 		{"PROCESSES", number(&l.Processes, 0, maxProcesses), 0, "50", "As LIMIT_PROCESSES."},
 		{
-			"MEMORY", byteCount(&l.Memory, 0, maxMemory), 0, "1073741824",
+			"MEMORY", memory(&l.Memory), 0, "1073741824",
 			"As LIMIT_MEMORY.",
 		},
+		{"CPUS", processors(&l.MilliCPU), 0, "1.5", "As LIMIT_CPUS."},
 		{"CPU_TIME", duration(&l.CPUTime, 0, maxCPUTime), "0s", `"10m"`, "As LIMIT_CPU_TIME."},
 	}
 }

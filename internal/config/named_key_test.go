@@ -142,7 +142,7 @@ func TestParse_FaultsOfNamedKeys(t *testing.T) {
 		{key(secret, "LIMITS = 5"), "KEY.deploy: LIMITS must be a table of limits: write LIMITS = {"},
 		{key(secret, "LIMITS.OPEN_FILES = 1048577"), "OPEN_FILES must be a whole number without quotes, from 0 to 1048576"},
 		{key(secret, "LIMITS.PROCESSES = -1"), "PROCESSES must be a whole number without quotes, from 0 to 4194304"},
-		{key(secret, "LIMITS.MEMORY = '1G'"), "from 0 to 70368744177664: write MEMORY = 1073741824"},
+		{key(secret, "LIMITS.MEMORY = '1G'"), "from 8388608 to 70368744177664: write MEMORY = 1073741824"},
 		// SECRET, SECRET_FILE.
 		{key(), "f: line 7, column 2: KEY.deploy: SECRET is missing: write SECRET = \"a long random text\", or SECRET_FILE"},
 		{key("SECRET = ''"), "f: line 8, column 1: KEY.deploy: SECRET is empty"},

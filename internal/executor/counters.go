@@ -86,6 +86,7 @@ type counters struct {
 	durations        *histogram
 	output, cut      *labelledCounter // bytes, by stream
 	callbacks        *labelledCounter
+	oomKilled        counter // commands
 	callbackFailures counter // attempts
 	roleStarts       counter
 }
@@ -137,6 +138,9 @@ func (c *counters) unanswered() { c.requests.add(len(c.statuses)+1, 1) }
 func (c *counters) finished(action string, r *exec.Result) {
 	c.ended(action, commandResult(r))
 	c.durations.observe(r.Duration)
+	if r.OOMKilled {
+		c.oomKilled.add(1)
+	}
 	for stream, output := range []*exec.Output{&r.Stdout, &r.Stderr} {
 		c.output.add(stream, uint64(output.Total()))
 		c.cut.add(stream, uint64(output.Total()-output.Kept()))
@@ -225,6 +229,8 @@ func (c *counters) writeCommands(p *metricsPage, now gauges) {
 			p.counts("actions_total", c.actions[action], "action", action)
 		}
 	}
+	p.counter("commands_oom_killed_total", "Commands of which the kernel killed a process for "+
+		"want of memory, while cgroups bound their memory.", &c.oomKilled)
 	p.histogram("command_duration_seconds",
 		"How long commands ran that have ended, without their time in the queue.", c.durations)
 	p.labelledCounter("output_bytes_total",
@@ -263,6 +269,7 @@ type countersState struct {
 	Requests, Commands, Durations map[string]uint64
 	Output, Cut, Callbacks        map[string]uint64
 	CallbackFailures, RoleStarts  uint64
+	OOMKilled                     uint64
 }
 
 func (c *counters) state() countersState {
@@ -275,7 +282,7 @@ func (c *counters) state() countersState {
 		Requests: c.requests.state(), Commands: c.commands.state(),
 		Durations: c.durations.state(), Output: c.output.state(), Cut: c.cut.state(),
 		Callbacks: c.callbacks.state(), CallbackFailures: c.callbackFailures.n.Load(),
-		RoleStarts: c.roleStarts.n.Load(),
+		RoleStarts: c.roleStarts.n.Load(), OOMKilled: c.oomKilled.n.Load(),
 	}
 }
 
@@ -296,4 +303,5 @@ func (c *counters) restore(s countersState) {
 	c.callbacks.restore(s.Callbacks)
 	c.callbackFailures.add(s.CallbackFailures)
 	c.roleStarts.add(s.RoleStarts)
+	c.oomKilled.add(s.OOMKilled)
 }

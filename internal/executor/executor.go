@@ -222,6 +222,25 @@ func (e *Executor) Contain(cgroups *exec.Cgroups, missing error) Containment {
 	return c
 }
 
+// HoldLimits makes the bounds of commands and the totals hold from now on. It is called after
+// Contain with the same cgroups. It returns what holds the bounds, and why that is not the cgroup of
+// a command; the error says which total cannot be had.
+func (e *Executor) HoldLimits(
+	bounds exec.Limits, totals exec.Totals, cgroups *exec.Cgroups, missing error,
+) (by exec.LimitsBy, why, err error) {
+	by, why = e.runner.Hold(bounds)
+	switch {
+	case missing == nil:
+		err = cgroups.SetTotals(totals)
+	case totals != exec.Totals{}:
+		err = missing
+	}
+	if by == exec.ByProcess && missing != nil {
+		why = missing
+	}
+	return by, why, err
+}
+
 // Connect starts a conversation over conn.
 func (e *Executor) Connect(conn *message.Conn) *Session {
 	e.counters.roleStarts.add(1)
