@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -277,5 +278,25 @@ func TestShell_FollowsThroughBrokenConnections(t *testing.T) {
 	_ = cmd.Wait() // its ProcessState tells all
 	if string(restOut) != "three\xff" || len(restErr) > 0 || cmd.ProcessState.ExitCode() != 3 {
 		t.Errorf("got status %d, %q and %q, want 3, three and nothing", cmd.ProcessState.ExitCode(), restOut, restErr)
+	}
+}
+
+// Who may not see a job any more gets no more events of it; others do.
+func TestEvents_OfARemovedKey(t *testing.T) {
+	t.Parallel()
+	ann := []string{`[KEY.ann]`, `SECRET = "` + annKey + `"`}
+	cal := []string{`[KEY.cal]`, `SECRET = "` + calKey + `"`, `JOBS = "all"`}
+	d, s := startDaemon(t, append(cal, ann...)...), newStepper(t)
+	d.as(annKey).shell(fields{"command": s.command, "wait": false, "jobId": "it"})
+	own, _ := d.as(annKey).events(t, "it", "")
+	other, _ := d.as(calKey).events(t, "ann:it", "")
+	own.want(eventOne)
+	other.want(eventOne)
+	d.configure(strconv.Quote(testKey), ann...)
+	d.wantReloaded()
+	s.next(1)
+	own.want(eventTwo)
+	if rest, err := io.ReadAll(other.from); len(rest) > 0 || err == nil {
+		t.Errorf("a removed key: got %q, %v, want no more and a broken connection", rest, err)
 	}
 }
