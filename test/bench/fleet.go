@@ -63,7 +63,8 @@ func (b *bench) fleets(folder string) (err error) {
 	if err != nil {
 		return err
 	}
-	if _, err := b.fleetTask(f, fmt.Sprintf("`sleep 5` on %d hosts", n), "sleep 5", n, 1); err != nil {
+	slow := fmt.Sprintf("`sleep 5` on %d hosts", n)
+	if _, err := b.fleetTask(f, slow, "sleep 5", n, 1); err != nil {
 		return err
 	}
 	if err := f.addDead(); err != nil {
@@ -76,8 +77,9 @@ func (b *bench) fleets(folder string) (err error) {
 	}
 	longer := time.Duration((dead - alive) * float64(time.Second)).Round(10 * time.Millisecond)
 	b.report.figure(
-		fmt.Sprintf("longer by, for %d dead hosts with a timeout of %v", fleetDead, fleetConnect),
-		longer.String(), "<= "+(fleetConnect+fleetSlack).String(),
+		fmt.Sprintf("longer by, for %d dead hosts with a timeout of 5 s", fleetDead),
+		fmt.Sprintf("%.2f s", longer.Seconds()),
+		fmt.Sprintf("<= %.1f s", (fleetConnect+fleetSlack).Seconds()),
 		longer <= fleetConnect+fleetSlack,
 	)
 	b.report.end()
@@ -130,7 +132,8 @@ func (b *bench) fleetTask(f *fleet, what, command string, n, rounds int) (float6
 		if len(f.urls) > n {
 			limit += fleetConnect
 		}
-		b.report.figure(name+", all results", value, "<= "+limit.String(), median <= limit.Seconds())
+		target := fmt.Sprintf("<= %.0f s", limit.Seconds())
+		b.report.figure(name+", all results", value, target, median <= limit.Seconds())
 	} else {
 		b.report.fact(name+", all results", value)
 	}
@@ -260,7 +263,8 @@ func (f *fleet) addDead() error {
 			return fmt.Errorf("cannot make a dead host: %w", err)
 		}
 		f.dead = append(f.dead, listener)
-		if err := errors.Join(syscall.Bind(listener, address), syscall.Listen(listener, 0)); err != nil {
+		err = errors.Join(syscall.Bind(listener, address), syscall.Listen(listener, 0))
+		if err != nil {
 			return fmt.Errorf("cannot make a dead host: %w", err)
 		}
 		bound, err := syscall.Getsockname(listener)
@@ -322,18 +326,22 @@ func (r *report) writeFleet(folder string) error {
 }
 
 func (r *report) fleetDocument(host string) string {
+	remark := r.remark
+	if remark != "" {
+		remark += "\n"
+	}
 	var d strings.Builder
 	fmt.Fprintf(&d, `# Benchmark of the fleet
 
 Written by `+"`make bench-fleet`"+`. [test/bench/fleet.go](../test/bench/fleet.go) says how it measures.
 
-%s
-Python %s.
+%s.
+%sPython %s.
 
 `+"`SidecarFleet`"+` of the connector runs a task on real daemons of this machine, each with two processes, an address of
 127.0.0.0/8 and a key of its own. They share the two cores with the caller. A dead host drops each attempt to connect.
 Values are medians over the rounds, each in a new Python process, with the range in brackets.
-`, r.measured(host), r.python)
+`, r.measured(host), remark, r.python)
 	r.writeFigures(&d)
 	return d.String()
 }

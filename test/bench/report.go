@@ -151,7 +151,7 @@ func (r *report) document(host, versions string) string {
 
 Written by `+"`make bench`"+`. [test/bench/main.go](../test/bench/main.go) says how to read it.
 
-%s
+%s, most of which the bench makes itself.
 Peers: %s.
 `, r.measured(host), versions)
 	if r.remark != "" {
@@ -171,8 +171,7 @@ Peers: %s.
 // measured says what was measured, when and where.
 func (r *report) measured(host string) string {
 	return fmt.Sprintf(
-		"The figures are of %s, measured %s on %s. Load %s at the start, %s at the end, most of "+
-			"which the bench makes itself.",
+		"The figures are of %s, measured %s on %s. Load %s at the start, %s at the end",
 		r.build, r.began.UTC().Format("2006-01-02 15:04 UTC"), host, r.load[0], r.load[1],
 	)
 }
