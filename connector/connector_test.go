@@ -3,6 +3,7 @@ package connector_test
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,13 +23,16 @@ func TestConnector_EveryPython(t *testing.T) {
 		t.Run(p.version, func(t *testing.T) {
 			t.Parallel()
 			d := startDaemon(t)
-			out := p.run(t, d)
+			others := []*daemon{startDaemon(t), startDaemon(t)} // the other hosts of a fleet
+			out := p.run(t, d, others)
 			if testing.Verbose() || t.Failed() {
 				t.Logf("%s\n%s", strings.Join(p.command, " "), out)
 			}
 			checkOutput(t, out)
-			if strings.Contains(out, d.key) || strings.Contains(d.log(), d.key) {
-				t.Error("the key was printed")
+			for _, one := range append(others, d) {
+				if strings.Contains(out, one.key) || strings.Contains(one.log(), one.key) {
+					t.Error("the key was printed")
+				}
 			}
 			if t.Failed() {
 				t.Logf("log of the daemon:\n%.20000s", d.log())
@@ -52,24 +56,39 @@ func checkOutput(t *testing.T, out string) {
 }
 
 // run runs all tests with warnings as errors, in a new folder with the scripts alone.
-func (p python) run(t *testing.T, d *daemon) string {
+func (p python) run(t *testing.T, d *daemon, others []*daemon) string {
 	t.Helper()
 	folder := t.TempDir()
 	copyScripts(t, folder)
 	writeScriptSet(t, folder)
 	d.describe(folder)
+	urls := describeOthers(t, folder, others)
 	ctx, cancel := context.WithTimeout(t.Context(), maxRun)
 	defer cancel()
 	args := append(p.arguments(folder), "-B", "-X", "dev", "-W", "error", "-m", "unittest", "--verbose")
 	args = append(args, testModules(t, folder)...)
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir = folder
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "LANG=C.UTF-8"}, d.environment()...)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "LANG=C.UTF-8", "SIDECAR_OTHER_URLS=" + urls}, d.environment()...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Errorf("%v", err)
 	}
 	return string(out)
+}
+
+// describeOthers lays down the keys of further daemons, and returns their URLs.
+func describeOthers(t *testing.T, folder string, others []*daemon) string {
+	t.Helper()
+	var urls []string
+	for i, d := range others {
+		urls = append(urls, "http://"+d.listener.Addr().String())
+		name := filepath.Join(folder, fmt.Sprintf("key-other%d", i))
+		if err := os.WriteFile(name, []byte(d.key), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return strings.Join(urls, " ")
 }
 
 func copyScripts(t *testing.T, folder string) {

@@ -15,13 +15,14 @@ import sidecar__helper
 
 URL = os.environ['SIDECAR_URL']
 TLS_URL = os.environ['SIDECAR_TLS_URL']
+OTHER_URLS = os.environ['SIDECAR_OTHER_URLS'].split()  # of two more daemons, for fleets
 SCRATCH = os.environ['SIDECAR_SCRATCH']  # a folder for commands; it may be missing here
 QUICK = (0.01, 0.02, 0.03)  # seconds, in place of sidecar__helper.PAUSES
 
 
 def key(name=None):
-    """Returns the daemon's key, or that of a [KEY.name]. Tests must not keep it in a variable, as
-    they look for it in tracebacks.
+    """Returns the daemon's key, that of a [KEY.name], or of another daemon, other0 or other1. Tests
+    must not keep it in a variable, as they look for it in tracebacks.
     """
     with open('key-' + name if name else 'key', encoding='utf-8') as file:
         return file.read()

@@ -29,6 +29,7 @@ import base64
 import codecs
 import json
 import re
+import ssl
 import time
 import uuid
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple, Union
@@ -47,11 +48,13 @@ TIMEOUT = 10.0  # seconds that Func waits for an answer, as in the stock connect
 FOLLOW_TIMEOUT = 3600.0  # seconds, for output that is followed
 DEFAULT_HOST = '172.17.0.1'  # the host, as containers on Docker's default bridge see it
 DEFAULT_PORT = 8099
+MAX_EVENT = 1 << 20  # bytes; a piece of output has up to 16 KiB, each up to six in JSON
 MAX_STDERR = 500  # characters at the end of stderr in an exception
 PAUSES = (0.2, 1.0, 3.0)  # seconds before each retry after a broken connection
 NOWHERE = 1 << 62  # an offset beyond any output: following from it only waits for the job's end
 MAX_LABELS = 8
 MAX_LABEL = 128  # characters of a label's value
+TrustSource = Union[str, ssl.SSLContext, None]
 FUNC_LABELS = {'script': '_DFF_SCRIPT_ID', 'func': '_DFF_FUNC_ID', 'task': '_DFF_TASK_ID'}
 
 
@@ -70,13 +73,15 @@ class SidecarHelper:
     """A client for one Sidecar, with a connection for each request. Threads may share it."""
 
     def __init__(self, host: str, port: Union[int, str], secret_key: str, protocol: str = 'http',
-                 ca_file: Optional[str] = None) -> None:
-        """`ca_file` is a PEM file of certificates to trust for https; default: this machine's."""
+                 ca_file: TrustSource = None) -> None:
+        """`ca_file` is a PEM file of certificates to trust for https; default: this machine's.
+        sidecar__wire.trust() loads one for many helpers.
+        """
         secret_key = sidecar__wire.SigningKey.of(secret_key)
         self._wire = sidecar__wire.Wire(host, port, secret_key, protocol, ca_file)
 
     @classmethod
-    def from_connector(cls, connector: Any, ca_file: Optional[str] = None) -> 'SidecarHelper':
+    def from_connector(cls, connector: Any, ca_file: TrustSource = None) -> 'SidecarHelper':
         """Makes a helper with address and key of a connector, such as DFF.CONN('sidecar')."""
         if not sidecar__wire.is_connector(connector):
             del connector  # it may be the key by mistake
@@ -88,7 +93,7 @@ class SidecarHelper:
                    setting(connector, 'protocol', 'http'), ca_file)
 
     @classmethod
-    def from_url(cls, url: str, secret_key: str, ca_file: Optional[str] = None) -> 'SidecarHelper':
+    def from_url(cls, url: str, secret_key: str, ca_file: TrustSource = None) -> 'SidecarHelper':
         """Makes a helper from a URL such as http://172.17.0.1:8099; without a port it is 8099."""
         secret_key = sidecar__wire.SigningKey.of(secret_key)
         if url is None:
@@ -103,6 +108,10 @@ class SidecarHelper:
     def __repr__(self) -> str:
         wire = getattr(self, '_wire', None)  # missing when __init__ has raised
         return 'SidecarHelper(%r)' % (wire and wire.url)
+
+    @property
+    def url(self) -> str:
+        return self._wire.url
 
     def shell(self, cmd: str, wait: bool = True, workdir: Optional[str] = None,
               envs: Union[Dict[str, Any], List[str], None] = None,
@@ -190,9 +199,16 @@ class SidecarHelper:
         """Returns summaries of all jobs that wait, run or are remembered, the latest first."""
         return self._query('GET', '/jobs', _deadline(timeout))['jobs']
 
-    def job(self, job_id: str, timeout: Optional[float] = None) -> Dict[str, Any]:
-        """Returns one job: its state, and its output so far."""
-        return self._query('GET', _path(job_id), _deadline(timeout))
+    def job(self, job_id: str, timeout: Optional[float] = None,
+            max_answer: Optional[int] = None) -> Dict[str, Any]:
+        """Returns one job: its state, and its output so far. An answer of more than `max_answer`
+        bytes raises SidecarUnreadable.
+        """
+        return self._query('GET', _path(job_id), _deadline(timeout), max_answer)
+
+    def summary(self, job_id: str, timeout: Optional[float] = None) -> Optional[Dict[str, Any]]:
+        """Returns one job of this key without its output, None if the Sidecar has none."""
+        return self._find(job_id, _deadline(timeout))
 
     def result(self, job_id: str, timeout: Optional[float] = None) -> Dict[str, Any]:
         """Waits for the end of a job and returns it as job() does."""
@@ -226,12 +242,49 @@ class SidecarHelper:
         if rest:
             yield rest
 
+    def events(self, job_id: str, after: str = '', follow: bool = True,
+               timeout: float = FOLLOW_TIMEOUT) -> Iterator[Dict[str, Any]]:
+        """Yields what a job writes to both streams, in the order in which the Sidecar read it, and
+        then its result; with `follow` while it runs. `after` is the id of an event to go on after.
+
+        event['event'] is 'stdout' or 'stderr', with at, offset, text and bytes; 'missing', with
+        stream, offset and bytes, a number, where output was not kept (MAX_OUTPUT); or 'result',
+        with what job() tells but for the output. Each has its id.
+        """
+        deadline, pauses = _deadline(timeout), list(PAUSES)
+        while True:
+            query = {'after': after, 'follow': follow}
+            try:
+                with self._wire.request('GET', _path(job_id) + '/events', query,
+                                        deadline) as (_, pieces):
+                    for event in _events(pieces):
+                        after, pauses = event['id'], list(PAUSES)
+                        yield event
+                        if event['event'] == 'result':
+                            return
+                if not follow or after.endswith('-end'):
+                    return
+                raise SidecarLost('the connection was closed before the end of the job')
+            except SidecarLost:
+                if not pauses or not deadline.pause(pauses.pop(0)):
+                    raise
+
     def call(self, method: str, path: str, body: Any = None,
              timeout: Optional[float] = None) -> Tuple[int, Any]:
         """Sends any signed request once and returns (status, answer). For a status above 299 it
         raises SidecarRefused, or SidecarLost if the answer is not the Sidecar's.
         """
         return self._wire.exchange(method.upper(), path, body, _deadline(timeout))
+
+    def start(self, body: Dict[str, Any], timeout: float, stamp: float,
+              lost: Optional[SidecarError] = None) -> Dict[str, Any]:
+        """Sends the body of a request with a jobId, for sidecar__fleet, and returns the data of the
+        answer. `stamp` is the timestamp of the first attempt. With `lost`, the error of an earlier
+        attempt, it looks for the job first, and raises `lost` if nothing can be learned.
+        """
+        if lost is not None:
+            return self._recover(body, _deadline(timeout), stamp, lost)[1]['data']
+        return self._run(body, _deadline(timeout), stamp)[1]['data']
 
     def _submit(self, body: Dict[str, Any], timeout: Optional[float],
                 check: bool) -> Tuple[int, Any]:
@@ -249,9 +302,10 @@ class SidecarHelper:
             error.job_id = body['jobId']  # for result() and job()
             raise
 
-    def _run(self, body: Dict[str, Any], deadline: sidecar__wire.Deadline) -> Tuple[int, Any]:
+    def _run(self, body: Dict[str, Any], deadline: sidecar__wire.Deadline,
+             first_stamp: Optional[float] = None) -> Tuple[int, Any]:
         while True:
-            stamp = time.time()
+            stamp = time.time() if first_stamp is None else first_stamp
             try:
                 status, answer = self._post(body, deadline, stamp)
                 return status, _with_repeated(answer)
@@ -272,7 +326,7 @@ class SidecarHelper:
         return status, answer
 
     def _recover(self, body: Dict[str, Any], deadline: sidecar__wire.Deadline, stamp: float,
-                 lost: SidecarLost) -> Tuple[int, Any]:
+                 lost: SidecarError) -> Tuple[int, Any]:
         """Finds the job of a request whose connection broke, or sends the request again where that
         is safe.
         """
@@ -293,6 +347,7 @@ class SidecarHelper:
                 continue
             except SidecarRefused as refused:
                 if refused.status in (409, 422):  # the message says why there is no result
+                    refused.job_id = body['jobId']  # it may be the lost request that has run
                     raise
                 break
         raise lost
@@ -328,19 +383,20 @@ class SidecarHelper:
             pass
         return self._query('GET', _path(job_id), deadline)
 
-    def _query(self, method: str, path: str, deadline: sidecar__wire.Deadline) -> Dict[str, Any]:
+    def _query(self, method: str, path: str, deadline: sidecar__wire.Deadline,
+               max_answer: Optional[int] = None) -> Dict[str, Any]:
         """Sends an idempotent request, with retries, and returns the data of the answer."""
         pauses = list(PAUSES)
         while True:
             try:
-                return self._query_once(method, path, deadline)
+                return self._query_once(method, path, deadline, max_answer)
             except SidecarLost:
                 if not pauses or not deadline.pause(pauses.pop(0)):
                     raise
 
-    def _query_once(self, method: str, path: str,
-                    deadline: sidecar__wire.Deadline) -> Dict[str, Any]:
-        _, answer = self._wire.exchange(method, path, None, deadline)
+    def _query_once(self, method: str, path: str, deadline: sidecar__wire.Deadline,
+                    max_answer: Optional[int] = None) -> Dict[str, Any]:
+        _, answer = self._wire.exchange(method, path, None, deadline, max_answer=max_answer)
         if not _has_data(answer):
             raise SidecarRefused(
                 'the answer from %s is not that of a Sidecar that keeps jobs' % self._wire.url)
@@ -365,7 +421,7 @@ class SidecarHelper:
                     raise
 
 
-def repair(connector: Any, ca_file: Optional[str] = None) -> Any:
+def repair(connector: Any, ca_file: TrustSource = None) -> Any:
     """Repairs the object that DFF.CONN('sidecar') returns, and returns it.
 
     Its shell() and call() take `timeout`, and shell() takes `envs` as a dict, as Func's manual says
@@ -481,6 +537,37 @@ def _texts(args: Optional[List[str]]) -> Optional[List[str]]:
     return list(args) if args else None
 
 
+def _events(pieces: Iterator[bytes]) -> Iterator[Dict[str, Any]]:
+    """Decodes server-sent events. Comments, and one that is not complete, are left out."""
+    held, fields = b'', {}
+    for piece in pieces:
+        *lines, held = (held + piece).split(b'\n')
+        if len(held) > MAX_EVENT:
+            raise SidecarUnreadable('an event has more than %d bytes, so it is not from a Sidecar'
+                                    % MAX_EVENT)
+        for line in lines:
+            name, _, value = line.decode('utf-8', 'replace').partition(': ')
+            if line:
+                fields[name] = value
+            elif 'data' in fields:
+                yield _event(fields)
+            fields = fields if line else {}
+
+
+def _event(fields: Dict[str, str]) -> Dict[str, Any]:
+    try:
+        event = json.loads(fields['data'])
+        event['event'], event['id'] = fields['event'], fields['id']
+        if event['event'] in ('stdout', 'stderr'):
+            encoded = event.pop('base64', None)
+            event['bytes'] = (event['text'].encode('utf-8') if encoded is None
+                              else base64.b64decode(encoded))
+            event['text'] = event['bytes'].decode('utf-8', 'replace')
+        return event
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise SidecarUnreadable('an event has not the form of a Sidecar\'s') from None
+
+
 def _with_repeated(answer: Any, repeated: Optional[bool] = None) -> Any:
     """Returns an answer to shell() whose data say whether its job was there before."""
     data = answer.get('data') if isinstance(answer, dict) else None
@@ -518,17 +605,20 @@ def _check(data: Dict[str, Any]) -> None:
     if 'exitCode' not in data:
         raise SidecarFailed('this Sidecar does not report exit codes, so check=True cannot tell '
                             'whether the command failed', data)
-    ended = data.get('ended')
-    if ended == 'exited' and data['exitCode'] == 0:
-        return
-    if ended == 'exited' and data['exitCode'] is not None:
-        how = 'ended with exit code %s' % data['exitCode']
-    elif ended == 'exited':
-        how = 'was ended by the signal %s' % data.get('signal')
-    else:  # timed out, cancelled, stopped
-        how = 'did not end by itself (%s)' % ended
-    said = str(data.get('stderrTail') or data.get('stderr', '')).strip()[-MAX_STDERR:]
-    raise SidecarFailed('the command %s: %s' % (how, said or 'nothing on stderr'), data)
+    how = failure_of(data)
+    if how:
+        said = str(data.get('stderrTail') or data.get('stderr', '')).strip()[-MAX_STDERR:]
+        raise SidecarFailed('the command %s: %s' % (how, said or 'nothing on stderr'), data)
+
+
+def failure_of(data: Dict[str, Any]) -> Optional[str]:
+    """Returns how a command failed; None if it ended by itself with exit code 0."""
+    ended, exit_code = data.get('ended'), data.get('exitCode')
+    if ended != 'exited':  # timed out, cancelled, stopped
+        return 'did not end by itself (%s)' % ended
+    if exit_code is None:
+        return 'was ended by the signal %s' % data.get('signal')
+    return 'ended with exit code %s' % exit_code if exit_code != 0 else None
 
 
 def _path(job_id: str) -> str:

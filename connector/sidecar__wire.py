@@ -161,7 +161,7 @@ class Wire:
     """Sends requests to one Sidecar. Threads may share it."""
 
     def __init__(self, host: str, port: Union[int, str], key: SigningKey, protocol: str,
-                 ca_file: Optional[str]) -> None:
+                 ca_file: Union[str, ssl.SSLContext, None]) -> None:
         # No error contains an argument: in the wrong order, one of them is the key.
         port = int(port) if str(port).isdecimal() else 0
         key.check()
@@ -172,17 +172,20 @@ class Wire:
         if protocol not in ('http', 'https'):
             raise ValueError("the protocol must be 'http' or 'https'")
         self._host, self._port, self._key = host, port, key
-        self._tls = _trust(ca_file) if protocol == 'https' else None
+        self._tls = trust(ca_file) if protocol == 'https' else None
         self.url = '%s://%s:%d' % (protocol, '[%s]' % host if ':' in host else host, port)
 
     def exchange(self, method: str, path: str, body: Any, deadline: Deadline,
-                 stamp: Optional[float] = None) -> Tuple[int, Any]:
-        """Sends a request once and returns status and answer. Raises for a status above 299.
+                 stamp: Optional[float] = None,
+                 max_answer: Optional[int] = None) -> Tuple[int, Any]:
+        """Sends a request once and returns status and answer. Raises for a status above 299, and
+        for more than `max_answer` bytes.
 
         `stamp` is the timestamp to sign, by default the current time.
         """
         with self.request(method, path, body, deadline, stamp) as (response, pieces):
-            return response.status, _decode(_read_all(pieces))
+            bound = MAX_ANSWER if max_answer is None else max_answer
+            return response.status, _decode(_read_all(pieces, bound))
 
     @contextlib.contextmanager
     def request(self, method: str, path: str, body: Any, deadline: Deadline,
@@ -257,7 +260,12 @@ class Wire:
             'usually 172.17.0.1. Does a firewall drop port %d?' % self._port)
 
 
-def _trust(ca_file: Optional[str]) -> ssl.SSLContext:
+def trust(ca_file: Union[str, ssl.SSLContext, None]) -> ssl.SSLContext:
+    """Returns what to trust: the certificates of a PEM file, or of this machine. Loading them takes
+    milliseconds and megabytes, so many Sidecars can share what it returns: it returns that as is.
+    """
+    if isinstance(ca_file, ssl.SSLContext):
+        return ca_file
     try:
         return ssl.create_default_context(cafile=ca_file)
     except OSError as fault:  # ca_file is not shown, as it may be the key by mistake
@@ -288,14 +296,14 @@ def _pieces(response: http.client.HTTPResponse, sock: socket.socket,
         yield piece
 
 
-def _read_all(pieces: Iterator[bytes]) -> bytes:
+def _read_all(pieces: Iterator[bytes], max_answer: int) -> bytes:
     held = bytearray()
     for piece in pieces:
         held += piece
-        if len(held) > MAX_ANSWER:
+        if len(held) > max_answer:
             raise SidecarUnreadable(
                 'the answer has more than %d bytes (MAX_ANSWER in sidecar__wire): let the command '
-                'write less, or read its output in pieces with output()' % MAX_ANSWER)
+                'write less, or read its output in pieces with output()' % max_answer)
     return bytes(held)
 
 

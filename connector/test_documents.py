@@ -26,7 +26,7 @@ class Documents(rig.DaemonCase):
             self.helper.shell('echo out', callback_url=url)
             path, headers, body = taken.get(timeout=20)
         return {
-            'DFF': standin.DFF({'sidecar': test_func.settings()}),
+            'DFF': standin.DFF({name: test_func.settings() for name in ('sidecar', 'web1', 'web2')}),
             '_DFF_HTTP_REQUEST': standin.http_request(path, headers, body),
             'sidecar__callback': sidecar__callback, 'sidecar__helper': sidecar__helper,
             'key': rig.key(), 'path': path, 'headers': headers, 'raw_body': body,
@@ -46,8 +46,11 @@ class Documents(rig.DaemonCase):
                 job = scope['ask'](scope['start_backup']())
                 self.assertEqual(scope['deploy']('v1.2'), 'v1.2 to \n')
                 labels = self.helper.jobs()[0]['labels']
+                hosts = scope['deploy_all']('v1.2')
                 scope['cb']('out\n', '')
             self.assertEqual(labels, {'func': 'demo.deploy', 'user': 'alice'})
+            self.assertEqual([host['stdout'] for host in hosts.values()], ['v1.2 to \n'] * 2)
+            self.assertIn('2 ok\n', printed.getvalue())
             self.assertIn(job['state'], ('queued', 'running', 'ended'))
             self.assertEqual(scope['got']['stdout'], 'out\n')
             self.assertTrue(printed.getvalue().endswith(' 1 exited 0 out\n\n'), document)

@@ -90,5 +90,41 @@ class Output(rig.DaemonCase):
         self.assertTrue(b''.join(self.helper.output(job_id)) == b'\xff' * 3000000)
 
 
+class Events(rig.DaemonCase):
+    def test_both_streams_come_in_order_while_the_command_runs(self):
+        gate, open_gate = self.new_gate()
+        job_id = self.run_command('echo 你; %s; printf "\\377" >&2; exit 3' % gate, wait=False)['jobId']
+        events = self.helper.events(job_id)
+        first = next(events)
+        self.assertEqual((first['event'], first['text'], first['offset'], first['id']), ('stdout', '你\n', 0, '4-0'))
+        self.assertEqual(self.helper.job(job_id)['state'], 'running')
+        open_gate()
+        second, last = events
+        self.assertEqual((second['event'], second['bytes'], second['text']), ('stderr', b'\xff', '\ufffd'))
+        self.assertEqual((last['event'], last['exitCode'], last['id']), ('result', 3, '4-1-end'))
+        self.assertEqual([event['id'] for event in self.helper.events(job_id, after='4-0')], ['4-1', '4-1-end'])
+        self.assertEqual(list(self.helper.events(job_id, after='4-1-end')), [])
+
+    def test_after_a_broken_connection_they_go_on(self):
+        job_id = self.run_command('seq 100000; seq 100000 >&2')['jobId']
+        relay = rig.Relay('cut', 'drop', 'cut')
+        with rig.server(relay) as url:
+            helper = sidecar__helper.SidecarHelper.from_url(url, rig.key())
+            got = {'stdout': b'', 'stderr': b'', 'result': b''}
+            for event in helper.events(job_id):
+                got[event['event']] += event.get('bytes', b'')
+        whole = self.helper.job(job_id)
+        self.assertEqual(len(relay.requests), 4)
+        self.assertTrue(got['stdout'] == whole['stdout'].encode() and got['stderr'] == whole['stderr'].encode())
+
+    def test_what_is_no_event_is_not_taken_for_one(self):
+        for data in (b'{', b'[]', b'{"text":5}', b'{"base64":"x"}', b'{}'):
+            with self.assertRaises(sidecar__helper.SidecarUnreadable):
+                list(sidecar__helper._events(iter([b'id: 1-0\nevent: stdout\ndata: ', data, b'\n\n'])))
+        with self.assertRaises(sidecar__helper.SidecarUnreadable):
+            list(sidecar__helper._events(iter([b'x' * (sidecar__helper.MAX_EVENT + 1)])))
+        self.assertEqual(list(sidecar__helper._events(iter([b': a comment\n\nid: 1', b'-0\nevent: x']))), [])
+
+
 if __name__ == '__main__':
     unittest.main()

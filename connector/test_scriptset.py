@@ -16,7 +16,7 @@ import standin
 import test_func
 
 ARCHIVE, TREE = 'scripts.zip', 'func'
-NAMES = ['wire', 'helper', 'callback', 'example']
+NAMES = ['wire', 'helper', 'fleet', 'callback', 'example']
 MEMBERS = ['META.yaml', 'NOTE.txt'] + ['script-sets/sidecar/%s.py' % name for name in NAMES]
 
 
@@ -104,12 +104,12 @@ class Tree(unittest.TestCase):
         self.assertEqual(self.meta['scriptSets'], [{
             'id': 'sidecar', 'title': given['title'], 'description': given['description'],
             'requirements': None, 'originMD5': md5(sorted_json(content)), 'scripts': scripts}])
-        self.assertEqual([one['name'] for one in scripts[3]['funcs']], test_func.PUBLISHED)
+        self.assertEqual([one['name'] for one in scripts[4]['funcs']], test_func.PUBLISHED)
         for one in [given] + given['scripts']:
             self.assertTrue(one['title'] and one['description'], one['id'])
 
     def test_the_order_of_parameters_is_that_of_the_definition(self):
-        for function in self.meta['scriptSets'][0]['scripts'][3]['funcs']:
+        for function in self.meta['scriptSets'][0]['scripts'][4]['funcs']:
             self.assertEqual(list(function['kwargsJSON']), function['argsJSON'])
 
     def test_a_yaml_parser_reads_the_same(self):
@@ -173,7 +173,7 @@ class Imported(rig.DaemonCase):
     def test_every_function_can_be_called_by_its_description(self):
         example = Scope(standin.DFF({'sidecar': test_func.settings()})).load('sidecar__example')
         meta = json.loads(member('META.yaml').decode('utf-8'))
-        for function in meta['scriptSets'][0]['scripts'][3]['funcs'][:2]:
+        for function in meta['scriptSets'][0]['scripts'][4]['funcs'][:2]:
             defaults = {name: value['default'] for name, value in function['kwargsJSON'].items()}
             getattr(example, function['name'])(**dict(defaults, command='true'))
 

@@ -1,6 +1,7 @@
 package exec
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
@@ -47,7 +48,8 @@ type startedShell struct {
 	stdout, stderr int
 	started        time.Time
 	cgroup         *cgroup // nil if it has none
-	slot           *lease  // has the writing ends, and is to be released
+	limitsBy       LimitsBy
+	slot           *lease // has the writing ends, and is to be released
 }
 
 // start starts the command. After an interrupted birth it tries again, in a new cgroup.
@@ -99,14 +101,21 @@ func (r *Runner) startOnce(c Command, in inputs, fresh bool) (_ *startedShell, e
 		return nil, err
 	}
 	if r.cgroups == nil {
+		sh.limitsBy = c.Limits.byProcess()
 		return sh, r.launch(c, at, sh)
 	}
-	if sh.cgroup, at.cgroup, err = r.cgroups.acquire(fresh); err != nil {
+	var held cgroupLimits
+	held, c.Limits, sh.limitsBy = r.cgroups.controllers.split(c.Limits)
+	if sh.cgroup, at.cgroup, err = r.cgroups.acquire(fresh, held); err != nil {
 		return nil, err
 	}
+	at.guarded = held.watched
 	defer unix.Close(at.cgroup)
-	if err = r.launch(c, at, sh); err != nil && !sh.cgroup.remove() {
-		sh.cgroup.removeWhenEmpty()
+	if err = r.launch(c, at, sh); err != nil {
+		err = sh.cgroup.explain(err)
+		if !sh.cgroup.remove() {
+			sh.cgroup.removeWhenEmpty()
+		}
 	}
 	return sh, err
 }
@@ -140,6 +149,8 @@ type place struct {
 	stdin, stdout, stderr int // greater than 2, which Go's runtime keeps open
 	script                int // greater than scriptDescriptor; negative: there is none
 	cgroup                int // negative: the daemon's
+	// guarded: the cgroup can run out of memory before the execve. See guard.go.
+	guarded bool
 }
 
 // launch returns when the shell is executed.
@@ -162,6 +173,9 @@ func (r *Runner) launch(c Command, at place, sh *startedShell) (err error) {
 // the change of user, so that the time in which others may signal the newborn is short.
 func (r *Runner) prepare(l *callList, c Command, at place) error {
 	r.spawner.begin(l, at.cgroup)
+	if at.guarded || r.spawner.guarded {
+		l.addGuard()
+	}
 	l.add(unix.SYS_SETPGID, 0, 0)
 	r.spawner.keepDescriptorsBelow(l, max(at.stdin, at.stdout, at.stderr, at.script)+1)
 	for to, from := range []int{at.stdin, at.stdout, at.stderr} {
@@ -190,28 +204,35 @@ func (r *Runner) prepare(l *callList, c Command, at place) error {
 
 // birth creates the process and returns when it has executed the shell.
 func (r *Runner) birth(c Command, l *callList) (pid int, err error) {
-	pid, err = r.reaper.register(func() (int, error) { return r.spawner.start(l) })
-	if err != nil {
+	var born func() int
+	if l.isGuarded() {
+		born = l.newborn
+	}
+	start := func() (int, error) { return r.spawner.start(l) }
+	if err := r.reaper.register(start, born); err != nil {
 		r.noteBirth()
 		return 0, hostError(err)
 	}
 	begun := time.Now()
 	for poll := minBirthPoll; !l.await(poll); poll = min(2*poll, maxBirthPoll) {
-		switch {
-		case isStopped(pid):
+		switch pid = l.newborn(); {
+		case pid != 0 && isStopped(pid):
 			stopped := "was stopped by another process before it could start"
-			return 0, r.abort(l, pid, &interruptedBirth{stopped})
+			return 0, r.abort(l, &interruptedBirth{stopped})
 		case time.Since(begun) > r.maxBirth:
-			return 0, r.abort(l, pid, r.hungError(c, l.currentCall()))
+			return 0, r.abort(l, r.hungError(c, l.currentCall()))
 		}
 	}
-	if l.progress.errno != 0 {
+	r.dismissGuard(l)
+	pid = l.newborn()
+	if l.progress.errno != 0 || pid == 0 {
 		r.noteBirth()
-		r.reapNewborn(l, pid)
+		r.reapNewborn(l)
+		l.progress.errno = cmp.Or(l.progress.errno, unix.EAGAIN) // the guard was killed
 		return 0, callError(c, l.progress)
 	}
 	if !hasExecuted(pid) {
-		status := r.reapNewborn(l, pid)
+		status := r.reapNewborn(l)
 		signal := strconv.Itoa(int(status.Signal()))
 		return 0, &interruptedBirth{"was ended by signal " + signal + " before it could start"}
 	}
@@ -220,24 +241,39 @@ func (r *Runner) birth(c Command, l *callList) (pid int, err error) {
 }
 
 // abort kills a newborn and returns cause. A newborn that does not die is reaped in the background.
-func (r *Runner) abort(l *callList, pid int, cause error) error {
-	_ = syscall.Kill(pid, syscall.SIGKILL)
+func (r *Runner) abort(l *callList, cause error) error {
+	l.kill()
+	end := func() {
+		r.dismissGuard(l)
+		r.reapNewborn(l)
+	}
 	if l.await(maxDeath) {
-		r.reapNewborn(l, pid)
+		end()
 		return cause
 	}
 	go func() {
 		for !l.await(time.Hour) {
 		}
-		r.reapNewborn(l, pid)
+		end()
 	}()
 	return cause
 }
 
-// reapNewborn reaps a process that executed nothing.
-func (r *Runner) reapNewborn(l *callList, pid int) syscall.WaitStatus {
-	r.reaper.forget(pid)
-	status := awaitChild(pid)
+// dismissGuard reaps the guard, if there is one. The newborn has executed its program or is ending.
+func (r *Runner) dismissGuard(l *callList) {
+	if !l.isGuarded() {
+		return
+	}
+	r.reaper.adopt(l.started)
+	awaitChild(l.started)
+}
+
+// reapNewborn reaps a process that executed nothing, if there was one.
+func (r *Runner) reapNewborn(l *callList) (status syscall.WaitStatus) {
+	if pid := l.newborn(); pid != 0 {
+		r.reaper.forget(pid)
+		status = awaitChild(pid)
+	}
 	if l.pidfd >= 0 {
 		unix.Close(int(l.pidfd))
 	}

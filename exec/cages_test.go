@@ -13,7 +13,7 @@ import (
 // or need root, are left out. It needs root itself and takes half a minute, so it has a build tag of
 // its own: make test-system runs it.
 func TestCages(t *testing.T) {
-	const which = "^(TestStart_|TestSpawn_(EachKernel|ManyAtOnce)|TestCommand_|TestThen_" +
+	const which = "^(TestStart_|TestGuard_|TestSpawn_(EachKernel|ManyAtOnce)|TestCommand_|TestThen_" +
 		"|TestResult_(WaysToEnd|Usage)|TestEnd_|TestLeft_GroupGone|TestBackground_" +
 		"|TestDescendants_|TestLoad_ManyCommands|TestOutput_ReopenedStreams|TestWorkdir_|TestInput_|TestScript_" +
 		"|TestEnvironment_OfTheDaemon|TestLimits_(All|Unset|NeverRaised|OtherProperties|Memory))"

@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -34,7 +36,7 @@ const (
 //	UNIT/               cgroup.procs belongs to the daemon's user as well: it can start a
 //	│                   process in a cgroup only if it may write that of the common ancestor
 //	├─ daemon/          both roles
-//	└─ jobs/            root bounds the number of cgroups in it
+//	└─ jobs/            root bounds the number of cgroups in it; controllers.go says what else
 //	   ├─ 1/            one command with all its processes, until the last has ended
 //	   └─ 2/            empty, for the next command
 type Cgroups struct {
@@ -45,26 +47,39 @@ type Cgroups struct {
 	sweeping sync.Once
 	last     atomic.Uint64 // the latest name given to a cgroup
 
+	controllers controllers
+
 	mu     sync.Mutex
 	idle   []idleCgroup
 	ending map[string]*cgroup // removed when their last process has ended
 }
 
-// idleCgroup is an empty cgroup, with the time used so far.
+// idleCgroup is an empty cgroup, with its limits and what was used so far.
 type idleCgroup struct {
-	name string
-	used cpuTime
+	name   string
+	used   cpuTime
+	limits cgroupLimits
+	memory memoryUse
 }
+
+// SetTotals bounds all commands together, also those that run. A bound of memory below what they
+// use now comes into force when they use less: nothing is ended for it. The error says which bound
+// cannot be had.
+func (c *Cgroups) SetTotals(t Totals) error { return c.controllers.bound(t) }
+
+// Close ends the limits of all commands but those of processes, so that systemd can start processes
+// in the unit's cgroup. No command is started afterwards.
+func (c *Cgroups) Close() { c.controllers.disable() }
 
 // KillsEveryUser reports whether the end of a command includes its processes of other users, which
 // only cgroup.kill (Linux 5.14) reaches.
 func (c *Cgroups) KillsEveryUser() bool { return c.killFile }
 
-// acquire returns a cgroup without processes: a new one if fresh, else an idle one if there is one.
-// The descriptor is for the birth, and closed by the caller.
-func (c *Cgroups) acquire(fresh bool) (*cgroup, int, error) {
-	if !fresh {
-		if g := c.takeIdle(); g != nil {
+// acquire returns a cgroup without processes that has the limits: a new one if fresh, else an idle
+// one if there is one. The descriptor is for the birth, and closed by the caller.
+func (c *Cgroups) acquire(fresh bool, limits cgroupLimits) (*cgroup, int, error) {
+	if !fresh && c.controllers.isReusable(limits) {
+		if g := c.takeIdle(limits); g != nil {
 			if dir, err := g.open(); err == nil {
 				return g, dir, nil
 			}
@@ -73,36 +88,52 @@ func (c *Cgroups) acquire(fresh bool) (*cgroup, int, error) {
 	}
 	name := strconv.FormatUint(c.last.Add(1), 10)
 	if err := unix.Mkdirat(c.jobs, name, 0o755); err != nil {
-		return nil, -1, cgroupError(err)
+		return nil, -1, c.makeError(err)
 	}
-	g := &cgroup{cgroups: c, name: name}
+	g := &cgroup{cgroups: c, name: name, limits: limits}
+	c.controllers.noteMade(limits)
+	if err := c.controllers.limit(name, limits); err != nil {
+		g.remove()
+		return nil, -1, hostFault(err, "cannot set the limits of the command's cgroup")
+	}
 	dir, err := g.open()
 	if err != nil {
 		g.remove()
-		return nil, -1, cgroupError(err)
+		return nil, -1, c.makeError(err)
 	}
 	return g, dir, nil
 }
 
-// takeIdle returns nil if there is no idle cgroup.
-func (c *Cgroups) takeIdle() *cgroup {
+// takeIdle returns the latest idle cgroup with the limits, nil if there is none.
+func (c *Cgroups) takeIdle(limits cgroupLimits) *cgroup {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.idle) == 0 {
-		return nil
+	for i, idle := range slices.Backward(c.idle) {
+		if idle.limits == limits {
+			c.idle = slices.Delete(c.idle, i, i+1)
+			return &cgroup{
+				cgroups: c, name: idle.name, before: idle.used,
+				limits: limits, memoryBefore: idle.memory,
+			}
+		}
 	}
-	last := c.idle[len(c.idle)-1]
-	c.idle = c.idle[:len(c.idle)-1]
-	return &cgroup{cgroups: c, name: last.name, before: last.used}
+	return nil
 }
 
-func cgroupError(err error) error {
+func (c *Cgroups) makeError(err error) error {
+	if err == unix.ENOMEM && c.controllers.totalMemory.Load() {
+		return errMemoryUsed // the folder's own memory holds the cgroups in it
+	}
 	what := "cannot make a cgroup for the command"
 	if err == unix.EAGAIN {
 		what += ": too many commands have left processes in the background, end some of those"
 	}
 	return hostFault(err, "%s", what)
 }
+
+var errMemoryUsed = hostFault(nil, "cannot start the command: it has too little memory "+
+	"(LIMIT_MEMORY), or all commands together have used theirs (TOTAL_MEMORY), also for files in "+
+	"memory such as those in /dev/shm")
 
 // allPIDs lists the live processes of all commands.
 func (c *Cgroups) allPIDs() (all []int) {
@@ -162,7 +193,11 @@ func (c *Cgroups) cpuTime(name string) (used cpuTime, err error) {
 type cgroup struct {
 	cgroups *Cgroups
 	name    string
-	before  cpuTime // used by earlier commands
+	limits  cgroupLimits
+
+	// Used by earlier commands.
+	before       cpuTime
+	memoryBefore memoryUse
 
 	mu   sync.Mutex
 	gone bool // removed, or given back to the idle ones: it may belong to another command
@@ -241,26 +276,62 @@ func (g *cgroup) used() (cpuTime, error) {
 	return cpuTime{now.user - g.before.user, now.system - g.before.system}, err
 }
 
+// memoryUsed is that of this command. It is zero if its memory has no limit.
+func (g *cgroup) memoryUsed() (use memoryUse) {
+	if !g.limits.watched {
+		return use
+	}
+	use = g.cgroups.controllers.memoryUse(g.name)
+	use.oomKills -= min(use.oomKills, g.memoryBefore.oomKills)
+	if use.peak <= g.memoryBefore.peak {
+		use.peak = 0
+	}
+	return use
+}
+
+// explain says which limit kept a command from starting, if that is one of its cgroup's.
+func (g *cgroup) explain(err error) error {
+	switch {
+	case g.limits.watched && (g.memoryUsed().oomKills > 0 || errors.Is(err, unix.ENOMEM)):
+		return errMemoryUsed
+	case errors.Is(err, unix.EAGAIN) && g.cgroups.controllers.hasTotalProcesses():
+		return hostFault(nil, "cannot start the command: all commands together have as many "+
+			"processes as they may (TOTAL_PROCESSES), or the host has")
+	}
+	return err
+}
+
 // giveBack keeps the cgroup for another command if it is as good as new, and reports whether it
-// did.
+// did. If there are enough it removes the one that was idle for longest: the next commands may have
+// the limits of this one.
 func (g *cgroup) giveBack() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.gone || !g.isClean() {
+	c := g.cgroups
+	if g.gone || !c.controllers.isReusable(g.limits) || !g.isClean() {
 		return g.gone
 	}
-	used, err := g.cgroups.cpuTime(g.name)
+	used, err := c.cpuTime(g.name)
 	if err != nil {
 		return false
 	}
-	c := g.cgroups
+	idle := idleCgroup{name: g.name, used: used, limits: g.limits}
+	if g.limits.watched {
+		idle.memory = c.controllers.memoryUse(g.name)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.idle) < maxIdle {
-		c.idle = append(c.idle, idleCgroup{g.name, used})
-		g.gone = true
+	if len(c.idle) == maxIdle {
+		oldest := c.idle[0]
+		if oldest.limits == g.limits {
+			return false
+		}
+		c.idle = slices.Delete(c.idle, 0, 1)
+		_ = unix.Unlinkat(c.jobs, oldest.name, unix.AT_REMOVEDIR)
 	}
-	return g.gone
+	c.idle = append(c.idle, idle)
+	g.gone = true
+	return true
 }
 
 // isClean reports whether the cgroup has no process and no cgroup in it, and is not frozen, which
@@ -355,26 +426,4 @@ func readPIDs(dir int, name string) (pids []int, err error) {
 		pids = append(pids, pid)
 	}
 	return pids, lines.Err()
-}
-
-// readFile reads at most 512 bytes.
-func readFile(dir int, name string) ([]byte, error) {
-	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer unix.Close(fd)
-	text := make([]byte, 512)
-	n, err := unix.Read(fd, text)
-	return text[:max(n, 0)], err
-}
-
-func writeFile(dir int, name, text string) error {
-	fd, err := unix.Openat(dir, name, unix.O_WRONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	_, err = unix.Write(fd, []byte(text))
-	return err
 }

@@ -47,6 +47,9 @@ func OpenCgroups(uid, gid, maxRunning int) (*Cgroups, error) {
 	if c.most, err = openBound(jobs); err == nil {
 		err = c.bound(maxRunning)
 	}
+	if err == nil {
+		err = c.controllers.open(unit, jobs)
+	}
 	if err != nil {
 		unix.Close(jobs)
 		return nil, err
@@ -173,8 +176,7 @@ func enterLeaf(unit int) error {
 	return nil
 }
 
-// makeJobs gives the daemon's user no more than it needs: limits of the unit and of the folder stay
-// root's.
+// makeJobs gives the daemon's user no more than it needs: the limits of the unit stay root's.
 func makeJobs(unit, uid, gid int) (int, error) {
 	if err := unix.Mkdirat(unit, "jobs", 0o755); err != nil && err != unix.EEXIST {
 		return -1, fmt.Errorf("cannot make a cgroup for the commands: %w", err)
@@ -223,7 +225,7 @@ func (c *Cgroups) prepare(with spawner) error {
 		return err
 	}
 	c.sweeping.Do(c.sweep)
-	g, dir, err := c.acquire(true)
+	g, dir, err := c.acquire(true, cgroupLimits{})
 	if err != nil {
 		return err
 	}

@@ -160,22 +160,61 @@ func (c Command) argument() string {
 }
 
 // Limits bound what a command may use. 0 leaves what the daemon has inherited, and none can be
-// higher than the daemon's own. A system call beyond a limit fails; beyond CPUTime the process gets
-// SIGXCPU.
+// higher than the daemon's own. Result.LimitsBy says which meaning Processes, Memory and MilliCPU
+// have: the first one takes a cgroup of the command's own with the controller.
+//
+// Beyond Processes and OpenFiles system calls fail, beyond CPUTime the process gets SIGXCPU. Beyond
+// Memory, the whole command is killed in a cgroup; else the system call fails.
 type Limits struct {
 	OpenFiles uint64        // descriptors of each process
-	Processes uint64        // of the user in total, not only of this command
-	Memory    uint64        // address space of each process, in bytes
+	Processes uint64        // of the command; else of the user in total
+	Memory    uint64        // bytes of the command, without swap; else address space of each process
 	CPUTime   time.Duration // of each process; rounded up to full seconds
+	MilliCPU  uint64        // thousandths of a processor, of the command; else no limit
 }
 
+// byProcess says what holds the limits of a command that has no cgroup.
+func (l Limits) byProcess() LimitsBy {
+	if l.Memory|l.Processes|l.MilliCPU == 0 {
+		return ByNone
+	}
+	return ByProcess
+}
+
+// MinMemory is the least limit of memory, in bytes, and MinMilliCPU that of processors. With less
+// memory no common shell starts, or it dies of a part of its work.
+const (
+	MinMemory   = 8 << 20
+	MinMilliCPU = 10
+)
+
 func (l Limits) validate() error {
+	switch {
+	case l.Memory > 0 && l.Memory < MinMemory:
+		return requestFault(nil, "the limit of memory %d is less than a shell needs: "+
+			"use at least %d, or 0 for none", l.Memory, MinMemory)
+	case l.MilliCPU > 0 && l.MilliCPU < MinMilliCPU:
+		return requestFault(nil, "the limit of processors %g is too low: use at least %g, "+
+			"or 0 for none", float64(l.MilliCPU)/1000, float64(MinMilliCPU)/1000)
+	}
 	if l.CPUTime < 0 {
 		return requestFault(nil,
 			"the limit of processor time %v is negative: use 0 for none", l.CPUTime)
 	}
 	return nil
 }
+
+// LimitsBy says what holds the limits of memory, processes and processors of a command.
+type LimitsBy string
+
+const (
+	// ByNone: the command has no such limit.
+	ByNone LimitsBy = ""
+	// ByCgroup: each of them holds for the command as a whole.
+	ByCgroup LimitsBy = "cgroup"
+	// ByProcess: at least one of them holds as setrlimit(2) has it, or, of processors, not at all.
+	ByProcess LimitsBy = "process"
+)
 
 // Reason says why a command ended.
 type Reason int
@@ -228,6 +267,15 @@ type Result struct {
 	// is 0 where the kernel cannot tell: a child starts with the daemon's own peak, so that smaller
 	// values are not known.
 	MaxRSS int64
+
+	LimitsBy LimitsBy
+
+	// OOMKilled: the kernel's OOM killer has ended at least one process of the command. MemoryPeak
+	// is the most memory that the command had as a whole, in bytes. Both are known only if the
+	// memory of the command or of all commands is bounded by cgroups; MemoryPeak is 0 if it is not
+	// known (before Linux 5.19).
+	OOMKilled  bool
+	MemoryPeak int64
 }
 
 // setStatus sets the shell's exit status and resource usage.

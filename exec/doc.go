@@ -2,7 +2,8 @@
 // output within a bound, ends it on request, and reports how it ended.
 //
 // The package knows nothing of requests, keys or networks. It never
-//   - passes the daemon's environment, or a descriptor other than 0, 1 and 2, to a command,
+//   - passes the daemon's environment, or a descriptor other than 0, 1 and 2 (and 3, of a
+//     script), to a command,
 //   - takes the exit status of a process that other code waits for,
 //   - signals a process id that may have been reused,
 //   - keeps more output than Command.MaxOutput for each stream.
@@ -17,12 +18,14 @@
 //
 //	cgroup_setup.go  the cgroups of the unit, made when the daemon starts
 //	cgroup.go        the cgroup of one command
+//	controllers.go   limits of a command as a whole, and of all commands
 //	descendants.go   finds a command's processes where it has no cgroup
 //
 //	oom.go           the score by which the kernel's OOM killer chooses
 //	limits.go        resource limits
 //	credentials.go   the change to the commands' user, and the proof that it is final
 //	workdir.go       the working directory
+//	guard.go         keeps the OOM killer from the daemon during a birth
 //	spawn.go         creates a process: clone and a list of system calls, without a stack
 //	descriptors.go   descriptors that are kept open for starting commands
 //	poller.go        watches for output and exits, on one goroutine
@@ -32,13 +35,15 @@
 //	signal.go        signals processes, but none with a reused id; names of signals
 //	processes.go     reads /proc/PID/stat
 //
+//	input.go         standard input and scripts in sealed memory files
 //	command.go       what a caller gives (Command) and gets (Result)
+//	script.go        a script and its interpreter
 //	environment.go   the environment of a command
 //	output_read.go   reads an Output
 //	output.go        Output: what a command has written
-//	mask.go          secret values that are masked in it
 //	order.go         in which order, and when, the output was read
 //	ring.go          the last bytes of an Output
+//	mask.go          secret values that are masked in it
 //	errors.go        StartError, and which side caused it
 //
 // The result is ready when the shell has exited, even if a background child still holds the output

@@ -171,3 +171,12 @@ func hangingThread() (id string, err error) {
 	}
 	return "", nil
 }
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}

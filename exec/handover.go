@@ -3,6 +3,7 @@ package exec
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -56,7 +57,28 @@ type CgroupState struct {
 	Name                 string
 	UserTime, SystemTime time.Duration // used by earlier commands
 	Gone                 bool          // removed, or another command's
+
+	Memory, Processes, MilliCPU uint64 `json:",omitzero"` // its limits
+	Watched                     bool   `json:",omitzero"`
+	OOMKills                    uint64 `json:",omitzero"` // of earlier commands, as the next
+	Peak                        int64  `json:",omitzero"`
 }
+
+func newCgroupState(name string, used cpuTime, l cgroupLimits, m memoryUse) CgroupState {
+	return CgroupState{
+		Name: name, UserTime: used.user, SystemTime: used.system,
+		Memory: l.memory, Processes: l.processes, MilliCPU: l.milliCPU, Watched: l.watched,
+		OOMKills: m.oomKills, Peak: m.peak,
+	}
+}
+
+func (s CgroupState) used() cpuTime { return cpuTime{s.UserTime, s.SystemTime} }
+
+func (s CgroupState) limits() cgroupLimits {
+	return cgroupLimits{s.Memory, s.Processes, s.MilliCPU, s.Watched}
+}
+
+func (s CgroupState) memory() memoryUse { return memoryUse{s.OOMKills, s.Peak} }
 
 // PipesState are the pipes that background processes hold open after the result.
 type PipesState struct {
@@ -89,6 +111,9 @@ type ProcessState struct {
 	StillRunning, OutputIncomplete bool           `json:",omitzero"`
 	Duration, UserTime, SystemTime time.Duration  `json:",omitzero"`
 	MaxRSS                         int64          `json:",omitzero"`
+	LimitsBy                       LimitsBy       `json:",omitzero"`
+	OOMKilled                      bool           `json:",omitzero"`
+	MemoryPeak                     int64          `json:",omitzero"`
 
 	Stdout, Stderr StreamState `json:",omitzero"`
 	Order          []byte      `json:",omitzero"` // see DecodeMarks
@@ -168,7 +193,9 @@ func (g *cgroup) state() *CgroupState {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return &CgroupState{g.name, g.before.user, g.before.system, g.gone}
+	s := newCgroupState(g.name, g.before, g.limits, g.memoryBefore)
+	s.Gone = g.gone
+	return &s
 }
 
 // HandOver returns what the next program needs to go on with a command, or to keep its result. It
@@ -184,6 +211,7 @@ func (p *Process) HandOver(w *handover.Writer) ProcessState {
 		ExitCode: r.ExitCode, Signal: r.Signal, Ended: r.Ended,
 		StillRunning: r.StillRunning, OutputIncomplete: r.OutputIncomplete,
 		Duration: r.Duration, UserTime: r.UserTime, SystemTime: r.SystemTime, MaxRSS: r.MaxRSS,
+		LimitsBy: r.LimitsBy, OOMKilled: r.OOMKilled, MemoryPeak: r.MemoryPeak,
 		Stdout: r.Stdout.state(w), Stderr: r.Stderr.state(w), Order: p.Marks(),
 		Masked: r.Masked, Secrets: p.handOverSecrets(w),
 	}
@@ -350,8 +378,10 @@ func (r *Runner) restoreCgroup(s *CgroupState) (*cgroup, error) {
 	if g, found := c.ending[s.Name]; found && !s.Gone {
 		return g, nil
 	}
-	before := cpuTime{s.UserTime, s.SystemTime}
-	return &cgroup{cgroups: c, name: s.Name, before: before, gone: s.Gone}, nil
+	return &cgroup{
+		cgroups: c, name: s.Name, gone: s.Gone, limits: s.limits(),
+		before: s.used(), memoryBefore: s.memory(),
+	}, nil
 }
 
 // checkCgroupName prevents that a name leads elsewhere.
@@ -484,6 +514,7 @@ func (r *Result) restore(s ProcessState) {
 	r.Masked = s.Masked
 	r.Started, r.Duration = time.Unix(0, s.Started), s.Duration
 	r.UserTime, r.SystemTime, r.MaxRSS = s.UserTime, s.SystemTime, s.MaxRSS
+	r.LimitsBy, r.OOMKilled, r.MemoryPeak = s.LimitsBy, s.OOMKilled, s.MemoryPeak
 }
 
 // restoreTimers needs mu. A timer whose time has passed acts at once, but for patience: during the
@@ -508,6 +539,10 @@ type CgroupsState struct {
 	Last       uint64
 	Idle       []CgroupState
 	Ending     []string // they are removed when their last process has ended
+
+	UnitControl, JobsControl int      // descriptors; 0: a release that had none
+	Controllers              []string // those that are enabled
+	Totals                   Totals
 }
 
 // HandOver returns what the next program needs. It is called at rest.
@@ -518,12 +553,41 @@ func (c *Cgroups) HandOver(w *handover.Writer) CgroupsState {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, idle := range c.idle {
-		s.Idle = append(s.Idle, CgroupState{idle.name, idle.used.user, idle.used.system, false})
+		s.Idle = append(s.Idle, newCgroupState(idle.name, idle.used, idle.limits, idle.memory))
 	}
 	for name := range c.ending {
 		s.Ending = append(s.Ending, name)
 	}
+	c.controllers.handOver(w, &s)
 	return s
+}
+
+func (c *controllers) handOver(w *handover.Writer, s *CgroupsState) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.unit >= 0 {
+		s.UnitControl, s.JobsControl = w.Keep(c.unit), w.Keep(c.jobs)
+	}
+	for k, state := range c.states {
+		if state.enabled {
+			s.Controllers = append(s.Controllers, controllerNames[k])
+		}
+	}
+	s.Totals = c.totals
+}
+
+// restore goes on with the controllers as they are. The totals come from the configuration.
+func (c *controllers) restore(s CgroupsState) {
+	c.folder, c.unit, c.jobs = s.Jobs, -1, -1
+	if s.UnitControl > 0 && s.JobsControl > 0 {
+		c.unit, c.jobs = s.UnitControl, s.JobsControl
+	}
+	for k, name := range controllerNames {
+		enabled := slices.Contains(s.Controllers, name)
+		c.states[k] = controllerState{tried: enabled, enabled: enabled}
+	}
+	c.totals, c.wanted = s.Totals, s.Totals
+	c.totalMemory.Store(s.Totals.Memory > 0)
 }
 
 // RestoreCgroups goes on with the cgroups that the program before this one handed over, and bounds
@@ -533,7 +597,11 @@ func RestoreCgroups(s CgroupsState, maxRunning int) (*Cgroups, error) {
 		jobs: s.Jobs, most: s.Most, killFile: s.KillFile, proven: true,
 		ending: make(map[string]*cgroup),
 	}
-	for _, fd := range []int{s.Jobs, s.Most} {
+	descriptors := []int{s.Jobs, s.Most}
+	if s.UnitControl != 0 {
+		descriptors = append(descriptors, s.UnitControl, s.JobsControl)
+	}
+	for _, fd := range descriptors {
 		var stat unix.Statfs_t
 		err := unix.Fstatfs(fd, &stat)
 		if err != nil || stat.Type != unix.CGROUP2_SUPER_MAGIC || fd <= 2 {
@@ -542,12 +610,14 @@ func RestoreCgroups(s CgroupsState, maxRunning int) (*Cgroups, error) {
 		}
 		unix.CloseOnExec(fd)
 	}
+	c.controllers.restore(s)
 	c.last.Store(s.Last)
 	for _, idle := range s.Idle {
 		if err := checkCgroupName(idle.Name); err != nil {
 			return nil, err
 		}
-		c.idle = append(c.idle, idleCgroup{idle.Name, cpuTime{idle.UserTime, idle.SystemTime}})
+		c.idle = append(c.idle,
+			idleCgroup{idle.Name, idle.used(), idle.limits(), idle.memory()})
 	}
 	for _, name := range s.Ending {
 		if err := checkCgroupName(name); err != nil {

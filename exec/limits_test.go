@@ -1,10 +1,13 @@
 package exec
 
 import (
+	"fmt"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"dataflux-func-sidecar/test/testkit"
 )
@@ -87,6 +90,57 @@ func TestLimits_Memory(t *testing.T) {
 	out := text(&result.Stdout)
 	if !strings.HasSuffix(out, "on\n") || strings.Contains(out, "300000000") {
 		t.Fatalf("got %q, %q; want less than 300000000, then \"on\"", out, text(&result.Stderr))
+	}
+}
+
+// Without controllers limits are those of processes, as ever, and of processors there is none.
+func TestLimits_WithoutControllers(t *testing.T) {
+	for _, way := range []string{withCgroups, withOrphans} {
+		t.Run(way, func(t *testing.T) {
+			if !inCage(t, way) {
+				return
+			}
+			r := newTestRunner(t)
+			asked := Limits{Memory: 1 << 30, Processes: 500, MilliCPU: 100}
+			got := finish(t, start(t, r, limited("ulimit -v; ulimit -p; echo on", asked)))
+			if out := text(&got.Stdout); out != "1048576\n500\non\n" || got.LimitsBy != ByProcess {
+				t.Errorf("got %q, limits by %q; want the limits of the process", out, got.LimitsBy)
+			}
+			if got.OOMKilled || got.MemoryPeak != 0 {
+				t.Errorf("got killed %v, peak %d; want false, 0", got.OOMKilled, got.MemoryPeak)
+			}
+			by, why := r.Hold(asked)
+			if by != ByProcess || (why == nil) != (way == withOrphans) {
+				t.Errorf("got %q, %v; want process, and why not its cgroup", by, why)
+			}
+			if got := fmt.Sprint(joinCauses(enableError("memory", unix.ENOENT), nil, unix.EPERM,
+				enableError("cpu", unix.ENOENT))); strings.Contains(got, "\n") ||
+				!strings.Contains(got, "controller memory, cpu: ") || !strings.HasSuffix(got, "; "+unix.EPERM.Error()) {
+				t.Errorf("got %q, want one line with both controllers and %v", got, unix.EPERM)
+			}
+			if got := finish(t, start(t, r, command("true"))); got.LimitsBy != ByNone {
+				t.Errorf("got limits by %q, want none", got.LimitsBy)
+			}
+			if cage.cgroups != nil && cage.cgroups.SetTotals(Totals{Memory: 1 << 30}) == nil {
+				t.Error("got no error for a total")
+			}
+		})
+	}
+}
+
+func TestLimits_TooLow(t *testing.T) {
+	for _, asked := range []Limits{{Memory: MinMemory - 1}, {MilliCPU: MinMilliCPU - 1}} {
+		_, err := newTestRunner(t).Start(limited("true", asked))
+		if FaultOf(err) != FaultRequest {
+			t.Errorf("%+v: got %v, want the request's fault", asked, err)
+		}
+	}
+	least := limited("ls / | cat >&2; echo on", Limits{Memory: MinMemory})
+	for _, least.Shell = range []string{"/bin/sh", "/bin/bash"} {
+		if got := run(t, least); text(&got.Stdout) != "on\n" {
+			t.Errorf("%s: got %q, %q; want \"on\\n\"",
+				least.Shell, text(&got.Stdout), text(&got.Stderr))
+		}
 	}
 }
 

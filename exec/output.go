@@ -25,9 +25,9 @@ const (
 type Output struct {
 	limit   int64 // of the start
 	buffers *bufferPool
-	mask    atomic.Pointer[masker] // nil: nothing is masked, or nothing is added any more
 	order   *order                 // of both streams; nil in tests
 	stream  int                    // in order
+	mask    atomic.Pointer[masker] // nil: nothing is masked, or nothing is added any more
 
 	// users protects readers from Release, which reuses the memory.
 	users sync.RWMutex

@@ -122,7 +122,7 @@ func (r *Runner) newProcess(c Command, sh *startedShell) *Process {
 		done:         make(chan struct{}),
 	}
 	p.descendants = descendants{sh.pid, r.session, &r.table, new(pinned)}
-	p.result.Started = sh.started
+	p.result.Started, p.result.LimitsBy = sh.started, sh.limitsBy
 	return p
 }
 
@@ -500,6 +500,8 @@ func (p *Process) reap() {
 	if used, err := p.cgroup.used(); err == nil {
 		p.result.UserTime, p.result.SystemTime = used.user, used.system
 	}
+	use := p.cgroup.memoryUsed()
+	p.result.OOMKilled, p.result.MemoryPeak = use.oomKills > 0, use.peak
 }
 
 // giveUp settles the result without what it waits for: the shell's death, or output that cannot be
@@ -566,13 +568,4 @@ func (p *Process) cleanUp() {
 		return
 	}
 	p.cgroup.removeWhenEmpty()
-}
-
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
 }

@@ -41,15 +41,17 @@ type reaper struct {
 	births sync.RWMutex
 
 	mu             sync.Mutex
-	maxForeignWait time.Duration     // as the constant, but in tests
-	shells         map[int]struct{}  // unreaped shells: each has its own waiter
-	dead           map[int]time.Time // zombies that may have a waiter, and since when
+	maxForeignWait time.Duration      // as the constant, but in tests
+	shells         map[int]struct{}   // unreaped shells: each has its own waiter
+	guards         map[int]func() int // of births under way: see register
+	dead           map[int]time.Time  // zombies that may have a waiter, and since when
 }
 
 func newReaper(session int, g *gate) *reaper {
 	r := &reaper{
 		session: session, gate: g, changed: make(chan struct{}, 1), stopped: make(chan struct{}),
 		shells: make(map[int]struct{}), dead: make(map[int]time.Time),
+		guards:         make(map[int]func() int),
 		maxForeignWait: maxForeignWait,
 	}
 	go r.run()
@@ -88,15 +90,44 @@ func (r *reaper) wake() {
 
 func (r *reaper) stop() { close(r.stopped) }
 
-// register runs the birth of a shell, and notes that the shell has its own waiter.
-func (r *reaper) register(birth func() (pid int, err error)) (pid int, err error) {
+// register starts the birth of a shell, and notes that the shell has its own waiter. Where a guard
+// is started instead, born returns the process id of the shell, 0 until there is one; else it is
+// nil.
+func (r *reaper) register(start func() (pid int, err error), born func() int) error {
 	r.births.RLock()
 	defer r.births.RUnlock()
-	if pid, err = birth(); err != nil {
-		return 0, err
+	pid, err := start()
+	if err != nil {
+		return err
 	}
-	r.add(pid)
-	return pid, nil
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.shells[pid] = struct{}{}
+	if born != nil {
+		r.guards[pid] = born
+	}
+	return nil
+}
+
+// adopt notes that the guard is reaped now, and its shell, if there is one, has its own waiter.
+func (r *reaper) adopt(guard int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if pid := r.guards[guard](); pid != 0 {
+		r.shells[pid] = struct{}{}
+	}
+	delete(r.guards, guard)
+	delete(r.shells, guard)
+}
+
+// isGuarded reports whether a process that has exited is the shell of a guard. It needs mu.
+func (r *reaper) isGuarded(pid int) bool {
+	for _, born := range r.guards {
+		if born() == pid {
+			return true
+		}
+	}
+	return false
 }
 
 // add notes that the shell has its own waiter.
@@ -152,6 +183,9 @@ func (r *reaper) reapStrays() (left bool) {
 		if !hasExited(pid) {
 			reapTracedThreads(pid)
 			left = left || r.isStray(pid)
+			continue
+		}
+		if r.isGuarded(pid) {
 			continue
 		}
 		since, known := before[pid]

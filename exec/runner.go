@@ -209,6 +209,25 @@ func (r *Runner) AdoptOrphans() error {
 func (r *Runner) ReapStrays() {
 	r.reaper.freeTraced()
 	r.reaper.wake()
+	if r.cgroups != nil {
+		r.cgroups.controllers.retryTotals()
+	}
+}
+
+// Hold reports what will hold such limits of a command, and why that is not its cgroup. It enables
+// what they need.
+func (r *Runner) Hold(l Limits) (by LimitsBy, why error) {
+	if r.cgroups == nil {
+		return l.byProcess(), nil
+	}
+	_, rest, by := r.cgroups.controllers.split(l)
+	var causes []error
+	for k, left := range []uint64{rest.Memory, rest.Processes, rest.MilliCPU} {
+		if left > 0 {
+			causes = append(causes, r.cgroups.controllers.enable(controller(k)))
+		}
+	}
+	return by, joinCauses(causes...)
 }
 
 // LastBirth returns when a birth last finished, by an execve or by an error of the kernel, and the

@@ -36,7 +36,8 @@ import (
 
 // spawn makes the first call, which creates the process, and returns what the kernel returned to
 // the daemon: the process id, or a negative errno. The process makes the calls after it, one by
-// one, and stores the address of each in progress.current before it makes it.
+// one, and stores the address of each in progress.current before it makes it. If one of them is
+// another clone3, the new process goes on with the list, and the one that made it exits.
 //
 // Its arguments escape to the heap, as the compiler cannot see into it.
 func spawn(first *call, report *progress) (pid int)
@@ -59,8 +60,12 @@ type progress struct {
 type callList struct {
 	sharing  int32 // a futex: 1 until the kernel clears it, at the execve or the end of the process
 	pidfd    int32 // -1 on kernels without pidfds
+	guarding int32 // a futex: 1 until the guard ends
+	born     int32 // the process id of a guarded process
+	started  int   // the process id of the process, or of its guard
 	progress progress
 	clone    cloneArgs
+	guard    cloneArgs // zero: there is none
 	calls    []call
 	program  *byte
 	dir      *byte
@@ -98,6 +103,7 @@ type spawner struct {
 	pidfd      bool // Linux 5.3
 	closeRange bool // close_range with CLOSE_RANGE_UNSHARE: Linux 5.9
 	openat2    bool // Linux 5.6
+	guarded    bool // every birth has a guard: in tests
 }
 
 // newSpawner tries what this kernel can do. Some sandboxes answer EPERM to system calls they do not
@@ -256,6 +262,7 @@ func (s spawner) start(l *callList) (pid int, err error) {
 	if pid < 0 {
 		return 0, syscall.Errno(-pid)
 	}
+	l.started = pid
 	return pid, nil
 }
 
@@ -278,10 +285,24 @@ func spawnBlocked(l *callList) (pid int) {
 // system call, so that a child that hangs takes one thread.
 func (l *callList) await(limit time.Duration) bool {
 	until := time.Now().Add(limit)
+	if l.isGuarded() {
+		if !awaitZero(&l.guarding, until) {
+			return false
+		}
+		if l.newborn() == 0 {
+			return true
+		}
+	}
+	ended := awaitZero(&l.sharing, until)
+	runtime.KeepAlive(l)
+	return ended
+}
+
+// awaitZero waits until the kernel clears a futex, and returns false if it has not in time.
+func awaitZero(futex *int32, until time.Time) bool {
 	for {
-		value := atomic.LoadInt32(&l.sharing)
+		value := atomic.LoadInt32(futex)
 		if value == 0 {
-			runtime.KeepAlive(l)
 			return true
 		}
 		left := time.Until(until)
@@ -289,9 +310,29 @@ func (l *callList) await(limit time.Duration) bool {
 			return false
 		}
 		timeout := unix.NsecToTimespec(left.Nanoseconds())
-		_, _, _ = syscall.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&l.sharing)),
+		_, _, _ = syscall.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(futex)),
 			futexWait, uintptr(value), uintptr(unsafe.Pointer(&timeout)), 0, 0)
 	}
+}
+
+// isGuarded reports whether a guard creates the process.
+func (l *callList) isGuarded() bool { return l.guard.flags != 0 }
+
+// newborn is the process id of the newborn, 0 as long as there is none.
+func (l *callList) newborn() int {
+	if l.isGuarded() {
+		return int(atomic.LoadInt32(&l.born))
+	}
+	return l.started
+}
+
+// kill kills the newborn, or the guard that has none yet.
+func (l *callList) kill() {
+	pid := l.newborn()
+	if pid == 0 {
+		pid = l.started
+	}
+	_ = syscall.Kill(pid, syscall.SIGKILL)
 }
 
 // currentCall is the number of the call that the process makes at this moment, 0 if it has made

@@ -24,7 +24,13 @@ child:
 	MOVQ	R12, 16(R13)		// progress.current
 	SYSTEM_CALL
 	CMPQ	AX, $-4095
-	JCS	child			// unsigned: no errno
+	JCC	failed			// unsigned: an errno
+	CMPQ	0(R12), $435		// clone3
+	JNE	child
+	TESTQ	AX, AX
+	JZ	child
+	JMP	exit
+failed:
 	NEGQ	AX
 	MOVQ	AX, 8(R13)		// progress.errno
 	MOVQ	0(R12), AX

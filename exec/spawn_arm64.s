@@ -23,7 +23,13 @@ child:
 	MOVD	R9, 16(R10)		// progress.current
 	SYSTEM_CALL
 	CMN	$4095, R0
-	BCC	child			// unsigned: no errno
+	BCS	failed			// unsigned: an errno
+	MOVD	0(R9), R1
+	CMP	$435, R1		// clone3
+	BNE	child
+	CBZ	R0, child
+	B	exit
+failed:
 	NEG	R0, R0
 	MOVD	R0, 8(R10)		// progress.errno
 	MOVD	0(R9), R0

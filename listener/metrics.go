@@ -3,6 +3,7 @@ package listener
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 
 	"dataflux-func-sidecar/privsep/message"
@@ -75,12 +76,32 @@ func (h *metricsHandler) scrape(caller context.Context) (message.Head, *refusal)
 	if err != nil {
 		return message.Head{}, unreachable()
 	}
-	// Not the caller's context: the executor counts this scrape until it has answered.
-	f, _ := answer.next(context.Background())
-	h.streams.close(id, true)
+	defer h.streams.close(id, true)
+	head, err := wholeAnswer(answer)
+	if err != nil {
+		return message.Head{}, unreachable()
+	}
+	return head, nil
+}
+
+// wholeAnswer returns an answer with its whole body, which is within message.Window. It has no
+// caller's context: the executor counts a scrape until it has answered.
+func wholeAnswer(answer *inbox) (message.Head, error) {
+	f, err := answer.next(context.Background())
+	if err != nil {
+		return message.Head{}, err
+	}
 	head, err := message.DecodeHead(f.Payload)
 	if err != nil {
-		return head, unreachable()
+		return head, err
 	}
+	body := slices.Clone(head.Body)
+	for !f.Last {
+		if f, err = answer.next(context.Background()); err != nil {
+			return head, err
+		}
+		body = append(body, f.Payload...)
+	}
+	head.Body, head.Length = body, int64(len(body))
 	return head, nil
 }

@@ -228,3 +228,27 @@ func TestRole_MoreMetricsSocketsThanSockets(t *testing.T) {
 		t.Errorf("ended with %v, want ErrProtocol", err)
 	}
 }
+
+// A page of several frames comes as a whole, with its length, and without credit.
+func TestScrape_SeveralFrames(t *testing.T) {
+	r := newRigWithMetrics(t)
+	conn := r.ask(scrapeRequest)
+	f := r.expect(message.Scrape)
+	pieces := []string{"first 1\n", strings.Repeat("second 2\n", 7000), "third 3\n"}
+	head := message.Head{Status: 200, ContentType: "text/plain", Length: -1, Body: []byte(pieces[0])}
+	r.send(message.Frame{Kind: message.Answer, ID: f.ID, Payload: head.Encode()})
+	r.send(message.Frame{Kind: message.Data, ID: f.ID, Payload: []byte(pieces[1])})
+	r.send(message.Frame{Kind: message.Data, ID: f.ID, Last: true, Payload: []byte(pieces[2])})
+	want := strings.Join(pieces, "")
+	response, body := r.readAnswer(conn)
+	if body != want || response.ContentLength != int64(len(want)) {
+		t.Errorf("got %d bytes, told %d, want %d", len(body), response.ContentLength, len(want))
+	}
+	conn = r.ask(scrapeRequest)
+	f = r.expect(message.Scrape) // no Credit before it
+	r.send(message.Frame{Kind: message.Answer, ID: f.ID, Payload: head.Encode()})
+	r.send(message.Frame{Kind: message.Abort, ID: f.ID, Last: true})
+	if response, _ := r.readAnswer(conn); response.StatusCode/100 == 2 {
+		t.Errorf("aborted: got %d, want an error", response.StatusCode)
+	}
+}

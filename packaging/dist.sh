@@ -14,7 +14,7 @@ SCRIPTS="install.sh packaging/download.sh"
 FILES="units/$NAME.service units/$NAME.socket units/$NAME-ports.service units/$NAME-metrics.socket
 	units/$NAME-reload.path units/$NAME-reload.service
 	units/$NAME.catalog packaging/man/$NAME.8 packaging/man/$NAME.5"
-DOCUMENTS="README.md CHANGELOG.md SECURITY.md CONTRIBUTING.md LICENSE docs connector packaging/completions"
+DOCUMENTS="README.md CHANGELOG.md SECURITY.md CONTRIBUTING.md LICENSE docs connector packaging/completions packaging/monitoring"
 
 fail() {
 	printf 'dist.sh: %s\n' "$*" >&2
@@ -105,11 +105,12 @@ write_parts() {
 
 # The paths are those of the repository, so that links hold.
 write_documents() {
-	mkdir -p "$NEW/connector" "$NEW/completions"
+	mkdir -p "$NEW/connector" "$NEW/completions" "$NEW/monitoring"
 	install -m 0644 README.md CHANGELOG.md SECURITY.md CONTRIBUTING.md LICENSE "$NEW"
 	cp -R docs "$NEW"
 	install -m 0644 connector/README.md connector/sidecar__*.py "$NEW/connector"
 	install -m 0644 packaging/completions/* "$NEW/completions"
+	install -m 0644 packaging/monitoring/* "$NEW/monitoring"
 	chmod -R u=rwX,go=rX "$NEW/docs"
 }
 
@@ -141,7 +142,7 @@ sum_files() {
 # paths, and needs neither. Each of these lists is in sha256sums.
 write_sums() {
 	sum_files "$NEW/func" sha256sums
-	documents='\./\([A-Z].*\|docs/.*\|connector/.*\|completions/.*\)'
+	documents='\./\([A-Z].*\|docs/.*\|connector/.*\|completions/.*\|monitoring/.*\)'
 	sum_files "$NEW" documents.sha256sums -regex "$documents"
 	sum_files "$NEW" sha256sums '(' ! -path './func/*' -o -path ./func/sha256sums ')' \
 		! -regex "$documents"

@@ -34,13 +34,13 @@ func TestDist_FilesThatInstallersLookFor(t *testing.T) {
 		"func":                "drwxr-xr-x", "func/script-sets": "drwxr-xr-x", "func/script-sets/sidecar": "drwxr-xr-x",
 		"func/META.yaml": "-rw-r--r--", "func/NOTE.txt": "-rw-r--r--", "func/sha256sums": "-rw-r--r--",
 	}
-	for _, folder := range []string{"docs", "docs/zh-CN", "connector", "completions"} {
+	for _, folder := range []string{"docs", "docs/zh-CN", "connector", "completions", "monitoring"} {
 		modes[folder] = "drwxr-xr-x"
 	}
 	for _, file := range documents(t) {
 		modes[file] = "-rw-r--r--"
 	}
-	for _, script := range []string{"wire", "helper", "callback", "example"} {
+	for _, script := range []string{"wire", "helper", "fleet", "callback", "example"} {
 		modes["func/script-sets/sidecar/"+script+".py"] = "-rw-r--r--"
 	}
 	there := contents(t, releaseFolder(t))
@@ -59,7 +59,7 @@ func documents(t *testing.T) []string {
 	t.Helper()
 	files := []string{"README.md", "CHANGELOG.md", "SECURITY.md", "CONTRIBUTING.md", "LICENSE", "connector/README.md"}
 	for pattern, folder := range map[string]string{
-		"../docs/*.*": "docs/", "../docs/zh-CN/*": "docs/zh-CN/", "../connector/sidecar__*.py": "connector/", "completions/*": "completions/",
+		"../docs/*.*": "docs/", "../docs/zh-CN/*": "docs/zh-CN/", "../connector/sidecar__*.py": "connector/", "completions/*": "completions/", "monitoring/*": "monitoring/",
 	} {
 		paths, err := filepath.Glob(pattern)
 		if err != nil || len(paths) == 0 {

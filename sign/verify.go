@@ -144,6 +144,9 @@ func (v *Verifier) Reclaim(name string) error {
 // Remembered returns how many nonces and claimed names are kept.
 func (v *Verifier) Remembered() int { return v.nonces.count() }
 
+// MaxRemembered returns how many of them can be kept.
+func (v *Verifier) MaxRemembered() int { return v.nonces.capacity }
+
 func (v *Verifier) checkWindow(text string) (int64, error) {
 	timestamp, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {

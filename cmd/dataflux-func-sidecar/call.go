@@ -144,6 +144,9 @@ func checkUTF8(c client.Command) error {
 		what = "--workdir"
 	case slices.ContainsFunc(c.Envs, func(env string) bool { return !utf8.ValidString(env) }):
 		what = "--env"
+		if c.Action != "" {
+			what = "the value of a variable"
+		}
 	case !utf8.ValidString(c.Traceparent):
 		what = "--traceparent"
 	case !utf8.ValidString(c.CallbackURL):
@@ -225,29 +228,58 @@ func (s *commandCall) callForJSON(ctx context.Context) (job client.Job, err erro
 	return job, json.Unmarshal(data, &job)
 }
 
-// callAndFollow copies output while the command runs. A second request with the same id waits for
-// the result from the start, so that it arrives even if the job is forgotten soon.
+// callAndFollow copies output while the command runs.
 func (s *commandCall) callAndFollow(ctx context.Context) (job client.Job, err error) {
 	started, err := s.client.Start(ctx, s.command)
 	if err != nil {
 		return job, err
 	}
 	s.accepted.Store(true)
+	job, err = s.client.Events(ctx, s.command.JobID, true, s.stdout, s.stderr)
+	if isNotFound(err) {
+		job, err = s.followOutput(ctx)
+	}
+	job.Repeated = started.Repeated
+	return job, err
+}
+
+// followOutput is for a Sidecar that has no events. A second request with the same id waits for the
+// result from the start, so that it arrives even if the job is forgotten soon.
+func (s *commandCall) followOutput(ctx context.Context) (job client.Job, err error) {
 	err = together(ctx,
 		func(ctx context.Context) error {
-			return s.copyOutput(ctx, s.client, s.command.JobID, true)
+			return s.copyStreams(ctx, s.client, s.command.JobID, true)
 		},
 		func(ctx context.Context) (err error) {
 			job, err = s.client.Run(ctx, s.command, io.Discard, io.Discard)
 			return err
 		})
-	job.Repeated = started.Repeated // Run repeats the request in any case
 	return job, err
 }
 
-// copyOutput copies both streams of a job: what there is now, or with follow all until the job has
-// ended.
+// isNotFound reports whether a job, or what is asked about it, is not there.
+func isNotFound(err error) bool {
+	refused, ok := errors.AsType[*client.Refusal](err)
+	return ok && refused.Status == client.NotFound
+}
+
+// copyOutput copies the output of a job: what there is now, or with follow all until the job has
+// ended. It returns the job if that has ended.
 func (t terminal) copyOutput(
+	ctx context.Context, c *client.Client, id string, follow bool,
+) (client.Job, error) {
+	job, err := c.Events(ctx, id, follow, t.stdout, t.stderr)
+	if !isNotFound(err) {
+		return job, err
+	}
+	if err = t.copyStreams(ctx, c, id, follow); err != nil || !follow { // it has no events
+		return client.Job{}, err
+	}
+	return c.Facts(ctx, id)
+}
+
+// copyStreams is copyOutput for a Sidecar that has no events.
+func (t terminal) copyStreams(
 	ctx context.Context, c *client.Client, id string, follow bool,
 ) error {
 	return together(ctx,

@@ -49,7 +49,7 @@ func runLogs(args []string, t terminal) int {
 		return t.followJob(c, o.id, source)
 	}
 	signal.Ignore(syscall.SIGPIPE) // a write to a closed pipe must fail, to be reported
-	if err := t.copyOutput(context.Background(), c, o.id, false); err != nil {
+	if _, err := t.copyOutput(context.Background(), c, o.id, false); err != nil {
 		t.callFailed(err, source)
 		return failed
 	}
@@ -105,17 +105,12 @@ func oneJobID(arguments []string) (string, error) {
 // followJob copies the output of a job until it has ended. It has the exit statuses of `shell`.
 func (t terminal) followJob(c *client.Client, id, keySource string) int {
 	signal.Ignore(syscall.SIGPIPE) // a write to a closed pipe must fail, to be reported
-	ctx := context.Background()
-	err := t.copyOutput(ctx, c, id, true)
-	var job client.Job
-	if err == nil {
-		job, err = c.Facts(ctx, id)
-	}
+	job, err := t.copyOutput(context.Background(), c, id, true)
 	if err != nil {
 		t.callFailed(err, keySource)
 		return statusFailed
 	}
-	if job.StdoutTruncated || job.StderrTruncated {
+	if job.Message == "" && (job.StdoutTruncated || job.StderrTruncated) {
 		t.warn("the output was cut: the command wrote %d bytes to stdout and %d to stderr "+
 			"(MAX_OUTPUT)", job.StdoutBytes, job.StderrBytes)
 	}

@@ -179,8 +179,9 @@ func (c *checker) runCommand(ctx context.Context, caller *client.Client) []Findi
 	if err != nil {
 		return c.failedCall(err)
 	}
-	return []Finding{c.callFinding(job, strings.TrimSpace(stdout.String()),
-		strings.TrimSpace(stderr.String()))}
+	called := c.callFinding(job, strings.TrimSpace(stdout.String()),
+		strings.TrimSpace(stderr.String()))
+	return append([]Finding{called}, c.heldFinding(job)...)
 }
 
 // failedCall returns no finding for an error that checkAnswers reports.

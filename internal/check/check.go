@@ -77,6 +77,8 @@ func checks() []check {
 		{"sandbox", onHost, checkSandbox},
 		{"dumps", onHost, checkDumps},
 		{"clock", onHost, checkClock},
+		// limits.go
+		{"limits", onHost, checkLimits},
 		// units.go
 		{"ports", live, checkPorts},
 		{"units", live, checkUnits},

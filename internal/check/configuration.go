@@ -11,13 +11,14 @@ import (
 
 	"dataflux-func-sidecar/internal/config"
 	"dataflux-func-sidecar/internal/host"
+	"dataflux-func-sidecar/internal/policy"
 )
 
 // maxSoon is the time before the end of a key in which check reminds of it.
 const maxSoon = 30 * 24 * time.Hour
 
 // checkKeys finds keys that are short, look like an example or a mistake, are left from a rotation,
-// or expire soon.
+// expire soon, or are for callers who cannot connect.
 func checkKeys(c *checker) (found []Finding) {
 	keys := c.settings.Keys
 	for i, key := range keys {
@@ -34,6 +35,7 @@ func checkKeys(c *checker) (found []Finding) {
 	}
 	for _, key := range c.settings.NamedKeys {
 		found = append(found, checkNamedKey(key, time.Now())...)
+		found = append(found, checkFrom(c.settings, key.Key)...)
 	}
 	return found
 }
@@ -84,6 +86,22 @@ func checkNamedKey(key config.NamedKey, now time.Time) (found []Finding) {
 	if len(found) == 0 {
 		found = append(found, ok("%s has %d bytes: %s", place, len(key.Secrets[0]),
 			key.Describe()))
+	}
+	return found
+}
+
+// checkFrom finds entries of FROM without effect, as no connection from there is accepted.
+func checkFrom(settings config.Config, key policy.Key) (found []Finding) {
+	for _, network := range key.From {
+		if len(settings.Callers) > 0 && !slices.ContainsFunc(settings.Callers, network.Overlaps) {
+			found = append(found, warning("FROM of KEY.%s has %s, whose connections are closed, as "+
+				"CALLERS lacks it: add it there too, or leave it out here", key.Name, network))
+		}
+	}
+	isUnix := func(a config.Address) bool { return a.Network == "unix" }
+	if key.FromUnix && !slices.ContainsFunc(settings.Bind, isUnix) {
+		found = append(found, warning("FROM of KEY.%s has \"unix\", and BIND has no Unix socket: "+
+			"add its path to BIND, or leave \"unix\" out", key.Name))
 	}
 	return found
 }

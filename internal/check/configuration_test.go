@@ -79,6 +79,37 @@ func TestKeys_Named(t *testing.T) {
 	}
 }
 
+func TestKeys_FromOfNoCaller(t *testing.T) {
+	networks := func(texts ...string) (all []netip.Prefix) {
+		for _, text := range texts {
+			all = append(all, netip.MustParsePrefix(text))
+		}
+		return all
+	}
+	tcp, unix := config.Address{Network: "tcp"}, config.Address{Network: "unix", Path: "/s"}
+	for _, test := range []struct {
+		name          string
+		callers, from []netip.Prefix
+		fromUnix      bool
+		bind          config.Address
+		want          []string
+	}{
+		{"no FROM", networks("10.0.0.0/8"), nil, false, tcp, nil},
+		{"no CALLERS", nil, networks("192.0.2.0/24"), false, tcp, nil},
+		{"inside", networks("10.0.0.0/8"), networks("10.1.0.0/16"), false, tcp, nil},
+		{"around", networks("10.1.0.0/16"), networks("10.0.0.0/8"), false, tcp, nil},
+		{"one outside", networks("10.0.0.0/8", "fd00::/8"), networks("fd00::7/128", "192.0.2.0/24"), false, tcp, []string{"FROM of KEY.k has 192.0.2.0/24, whose connections are closed"}},
+		{"a socket", nil, nil, true, unix, nil},
+		{"no socket", nil, nil, true, tcp, []string{`FROM of KEY.k has "unix", and BIND has no Unix socket`}},
+	} {
+		settings := config.Config{Callers: test.callers, Bind: []config.Address{test.bind}}
+		found := checkFrom(settings, policy.Key{Name: "k", From: test.from, FromUnix: test.fromUnix})
+		if len(found) != len(test.want) || len(found) == 1 && !strings.Contains(found[0].Message, test.want[0]) {
+			t.Errorf("%s: got %q, want %q", test.name, said(found), test.want)
+		}
+	}
+}
+
 func TestCall_Key(t *testing.T) {
 	named := func(name string, change func(*policy.Key)) config.NamedKey {
 		k := config.NamedKey{Key: policy.Key{Name: name}, Secrets: []config.Key{config.Key(name + "-new"), config.Key(name + "-old")}}

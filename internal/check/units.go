@@ -30,7 +30,7 @@ func askedProperties() []string {
 		"LoadState", "ActiveState", "SubState", "Result", "UnitFileState", "FragmentPath",
 		"DropInPaths", "NeedDaemonReload", "ExecMainStartTimestampMonotonic", "ExecStart", "Listen",
 		"TimeoutStopUSec", "TasksMax", "LogRateLimitBurst", "MainPID",
-		"StatusText", "NoNewPrivileges",
+		"StatusText", "NoNewPrivileges", "ControlGroup",
 	}
 	for _, needed := range neededProperties() {
 		asked = append(asked, needed.property)

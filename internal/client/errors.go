@@ -50,6 +50,7 @@ var ErrNoTLS = http.ErrSchemeMismatch
 const (
 	BadRequest   = http.StatusBadRequest          // such as a key that is not known
 	Unauthorized = http.StatusUnauthorized        // the signature does not hold
+	NotFound     = http.StatusNotFound            // no such job, or not known to that release
 	OtherRequest = http.StatusUnprocessableEntity // the job id belongs to another request
 	Busy         = http.StatusServiceUnavailable  // try again later
 )

@@ -38,6 +38,9 @@ type Job struct {
 	DurationMS      int64     `json:"durationMs"`
 	CPUMS           int64     `json:"cpuMs"`
 	MaxRSSBytes     *int64    `json:"maxRssBytes"`
+	MemoryPeakBytes *int64    `json:"memoryPeakBytes"`
+	OOMKilled       bool      `json:"oomKilled"`
+	LimitsBy        *string   `json:"limitsBy"` // "cgroup", "process"
 	StdoutBytes     int64     `json:"stdoutBytes"`
 	StderrBytes     int64     `json:"stderrBytes"`
 	StdoutTruncated bool      `json:"stdoutTruncated"`

@@ -81,7 +81,7 @@ func actionSettings(a *policy.Action) []setting {
 				option[policy.Concurrency]{"refuse", policy.Refuse},
 				option[policy.Concurrency]{"wait", policy.Wait},
 				option[policy.Concurrency]{"replace", policy.Replace}), leftOut, `"refuse"`,
-			`What happens to a request while the action runs or waits already, for whichever key:
+			`What happens to a request while the action runs or waits already, for any key:
 			"refuse" answers 409, "wait" lets it wait for its turn, "replace" cancels the earlier
 			job first. The last two need MAX_QUEUED of 1 or more. Left out: both run.`,
 		},
@@ -94,9 +94,10 @@ func limitSettings(l *exec.Limits) []setting {
 		{"OPEN_FILES", number(&l.OpenFiles, 0, maxOpenFiles), 0, "64", "As LIMIT_OPEN_FILES."},
 		{"PROCESSES", number(&l.Processes, 0, maxProcesses), 0, "50", "As LIMIT_PROCESSES."},
 		{
-			"MEMORY", byteCount(&l.Memory, 0, maxMemory), 0, "1073741824",
+			"MEMORY", memory(&l.Memory), 0, "1073741824",
 			"As LIMIT_MEMORY.",
 		},
+		{"CPUS", processors(&l.MilliCPU), 0, "1.5", "As LIMIT_CPUS."},
 		{"CPU_TIME", duration(&l.CPUTime, 0, maxCPUTime), "0s", `"10m"`, "As LIMIT_CPU_TIME."},
 	}
 }

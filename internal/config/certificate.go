@@ -96,15 +96,22 @@ func (c Config) LoadLeaf() (*x509.Certificate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("TLS_CERTIFICATE: %w", err)
 	}
+	leaf, err := ParseLeaf(text)
+	if err != nil {
+		return nil, fmt.Errorf("TLS_CERTIFICATE: %s %w", c.TLSCertificate, err)
+	}
+	return leaf, nil
+}
+
+// ParseLeaf returns the first certificate of a text in the PEM form.
+func ParseLeaf(text []byte) (*x509.Certificate, error) {
 	block, _ := pem.Decode(text)
 	if block == nil {
-		return nil, fmt.Errorf("TLS_CERTIFICATE: %s holds no certificate in the PEM form",
-			c.TLSCertificate)
+		return nil, errors.New("holds no certificate in the PEM form")
 	}
 	leaf, err := x509.ParseCertificate(block.Bytes)
 	if err != nil {
-		return nil, fmt.Errorf("TLS_CERTIFICATE: %s holds no certificate that can be read",
-			c.TLSCertificate)
+		return nil, errors.New("holds no certificate that can be read")
 	}
 	return leaf, nil
 }

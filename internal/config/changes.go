@@ -8,8 +8,8 @@ import (
 )
 
 // Changes returns the names of the keys whose values differ between two texts of a configuration,
-// in the order of docs/reference.toml; a table of KEY or ACTION has a name such as KEY.deploy. A text
-// that is not valid counts as one without that key. What is in files is not compared.
+// in the order of docs/reference.toml; a table of KEY or ACTION has a name such as KEY.deploy. A
+// text that is not valid counts as one without that key. What is in files is not compared.
 func Changes(before, after []byte) (names []string) {
 	old, _ := decode("", before)
 	now, _ := decode("", after)

@@ -76,7 +76,12 @@ type Config struct {
 	LimitOpenFiles int
 	LimitProcesses int
 	LimitMemory    int64 // bytes
+	LimitMilliCPU  uint64
 	LimitCPUTime   time.Duration
+
+	// Limits of all commands together; zero: none.
+	TotalMemory    int64 // bytes
+	TotalProcesses int
 
 	EndBackground bool
 	AllowSudo     bool
@@ -259,21 +264,40 @@ func settings(c *Config) []setting {
 		{
 			"LIMIT_OPEN_FILES", number(&c.LimitOpenFiles, 0, maxOpenFiles), 0, "",
 			`How many files each process of a command may have open. 0: as many as the service. A
-			request may ask for less, as with the next three.`,
+			request may ask for less, as with the next four.`,
 		},
 		{
 			"LIMIT_PROCESSES", number(&c.LimitProcesses, 0, maxProcesses), 0, "",
-			`How many processes and threads the run user may have in total when a command starts
-			another. 0: as many as the service.`,
+			`How many processes and threads a command may have. 0: as many as the service. On hosts
+			that cannot bound a command as a whole: how many the run user may have in total when a
+			command starts another. Which of the two holds is in the journal, and in what check says.`,
 		},
 		{
-			"LIMIT_MEMORY", byteCount(&c.LimitMemory, 0, maxMemory), 0, "",
-			`How much address space each process of a command may have. 0: as much as the service.`,
+			"LIMIT_MEMORY", memory(&c.LimitMemory), 0, "",
+			`How much memory a command may have as a whole, without swap; the kernel kills one that
+			needs more. 0: as much as the service. On hosts that cannot bound a command as a whole:
+			how much address space each of its processes may have, of which Node.js and Java reserve
+			far more than they use.`,
+		},
+		{
+			"LIMIT_CPUS", processors(&c.LimitMilliCPU), 0, "1.5",
+			`How many processors a command may use as a whole, such as 0.5. 0: as many as the
+			service. It has no effect on hosts that cannot bound a command as a whole.`,
 		},
 		{
 			"LIMIT_CPU_TIME", duration(&c.LimitCPUTime, 0, maxCPUTime), "0s", "",
 			`How much CPU time each process of a command may use, rounded up to full seconds. "0s":
 			as much as the service.`,
+		},
+		{
+			"TOTAL_MEMORY", memory(&c.TotalMemory), 0, "",
+			`How much memory all commands together may have, without swap; the kernel kills one of
+			them when they need more. The service itself is not counted. 0: no bound. It has no effect
+			on hosts that cannot bound a command as a whole, as the next.`,
+		},
+		{
+			"TOTAL_PROCESSES", number(&c.TotalProcesses, 0, maxProcesses), 0, "",
+			`How many processes and threads all commands together may have. 0: no bound.`,
 		},
 		{
 			"END_BACKGROUND", boolean(&c.EndBackground), false, "",

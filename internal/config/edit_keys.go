@@ -34,7 +34,7 @@ func CheckKeyName(name string) error {
 		return errors.New("the name of a key has 1 to 32 of a-z, 0-9, - and _, and begins with a " +
 			"letter")
 	case slices.Contains(section.reserved, name):
-		return fmt.Errorf("%s is a name with a meaning of its own: choose another", name)
+		return fmt.Errorf("%s is a reserved name: choose another", name)
 	}
 	return nil
 }

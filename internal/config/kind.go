@@ -3,12 +3,15 @@ package config
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"dataflux-func-sidecar/exec"
 )
 
 // kind is the type of a setting with its bounds.
@@ -202,6 +205,54 @@ func byteCount[T integer](into *T, low, high int64) kind {
 		store:  storeNumber(into, low, high),
 		meant:  func(text string) string { return meantNumber(text, "KMGT", low, high) },
 	}
+}
+
+// memory is a number of bytes, 0 for no limit. Less than exec.MinMemory would let no shell start.
+func memory[T integer](into *T) kind {
+	k := byteCount(into, exec.MinMemory, maxMemory)
+	k.must = "0, or " + k.must
+	k.bounds = "0, or a" + strings.TrimPrefix(k.bounds, "A")
+	return orZero(into, k)
+}
+
+// orZero is a kind for which 0 means that there is no limit.
+func orZero[T integer](into *T, k kind) kind {
+	store := k.store
+	k.store = func(value any) error {
+		if value == 0 || value == int64(0) {
+			*into = 0
+			return nil
+		}
+		return store(value)
+	}
+	return k
+}
+
+// processors is a number of processors, stored in thousandths.
+func processors(into *uint64) kind {
+	const low, high = float64(exec.MinMilliCPU) / 1000, 1024
+	return orZero(into, kind{
+		must:   fmt.Sprintf("0, or a number without quotes from %g to %d", low, high),
+		bounds: fmt.Sprintf("0, or a number from %g to %d.", low, high),
+		store: func(value any) error {
+			n, ok := value.(float64)
+			if whole, isWhole := value.(int64); isWhole {
+				n, ok = float64(whole), true
+			}
+			if !ok || !(n == 0 || n >= low && n <= high) {
+				return errUnsuitable
+			}
+			*into = uint64(math.Round(n * 1000))
+			return nil
+		},
+		meant: func(text string) string {
+			n, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+			if err != nil || !(n >= low && n <= high) {
+				return ""
+			}
+			return strconv.FormatFloat(n, 'f', -1, 64)
+		},
+	})
 }
 
 // meantNumber reads digits with one of the binary units, as in 8M, 8 MB or 8MiB.

@@ -47,8 +47,11 @@ MAX_CALLBACKS = 1
 MAX_STATE = 16777216
 LIMIT_OPEN_FILES = 1
 LIMIT_PROCESSES = 2
-LIMIT_MEMORY = 3
+LIMIT_MEMORY = 8388608
+LIMIT_CPUS = 1.5
 LIMIT_CPU_TIME = "4s"
+TOTAL_MEMORY = 1073741824
+TOTAL_PROCESSES = 6
 END_BACKGROUND = true
 ALLOW_SUDO = true
 LOG_COMMANDS = false
@@ -68,7 +71,7 @@ LOG_COMMANDS = false
 		CallbackTimeout: 10 * time.Minute, CallbackExpiry: time.Minute,
 		MaxBody: 1 << 10, MaxOutput: 256 << 20, OutputTail: 16 << 20, MaxRunning: 10_000, MaxQueued: 5, MaxCallbacks: 1, AllowSudo: true,
 		KeepTime: 2 * time.Hour, KeepJobs: 7, KeepBytes: 9, MaxState: 16 << 20,
-		LimitOpenFiles: 1, LimitProcesses: 2, LimitMemory: 3, LimitCPUTime: 4 * time.Second, EndBackground: true,
+		LimitOpenFiles: 1, LimitProcesses: 2, LimitMemory: 8 << 20, LimitMilliCPU: 1500, TotalMemory: 1 << 30, TotalProcesses: 6, LimitCPUTime: 4 * time.Second, EndBackground: true,
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)

@@ -82,8 +82,8 @@ func parseSection[T any](
 				"[%s.deploy]", s.what, s.key)})
 			continue
 		case slices.Contains(s.reserved, name):
-			faults = append(faults, tableError{[]string{name}, fmt.Errorf("%s.%s is a name with a "+
-				"meaning of its own: choose another", s.key, name)})
+			faults = append(faults, tableError{[]string{name}, fmt.Errorf("%s.%s is a reserved "+
+				"name: choose another", s.key, name)})
 			continue
 		}
 		one, wrong := parse(name, table)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -126,6 +127,9 @@ type resultFacts struct {
 	Ended         string
 	Duration, CPU time.Duration
 	MaxRSS        int64    // bytes; 0: not known
+	MemoryPeak    int64    `json:",omitzero"` // as MaxRSS
+	OOMKilled     bool     `json:",omitzero"`
+	LimitsBy      string   `json:",omitzero"` // an exec.LimitsBy
 	Written       [2]int64 // bytes that the command wrote to stdout and stderr
 	Truncated     [2]bool
 	Notice        string // see notice
@@ -139,6 +143,7 @@ func factsOf(r *exec.Result, pid int) resultFacts {
 		Written:   [2]int64{r.Stdout.Total(), r.Stderr.Total()},
 		Truncated: [2]bool{r.Stdout.Truncated(), r.Stderr.Truncated()},
 		Notice:    notice(r), Masked: r.Masked,
+		OOMKilled: r.OOMKilled, MemoryPeak: r.MemoryPeak, LimitsBy: string(r.LimitsBy),
 	}
 	if r.Signal != 0 {
 		f.ExitCode, f.Signal = -1, exec.SignalName(r.Signal)
@@ -148,25 +153,34 @@ func factsOf(r *exec.Result, pid int) resultFacts {
 
 // keys are the keys of a result besides its output (source: docs/protocol.md).
 func (r resultFacts) keys() string {
-	exitCode, signal, peak := "null", "null", "null"
+	exitCode, signal, limitsBy := "null", "null", "null"
 	if r.Signal != "" {
 		signal = quoteJSON(r.Signal)
 	} else if r.ExitCode >= 0 {
 		exitCode = fmt.Sprint(r.ExitCode)
 	}
-	if r.MaxRSS > 0 {
-		peak = fmt.Sprint(r.MaxRSS)
+	if r.LimitsBy != "" {
+		limitsBy = quoteJSON(r.LimitsBy)
 	}
 	more := ""
 	if r.Masked {
 		more = maskedKey
 	}
 	return fmt.Sprintf(`"exitCode":%s,"signal":%s,"ended":%s,"timedOut":%t,`+
-		`"durationMs":%d,"cpuMs":%d,"maxRssBytes":%s,`+
+		`"durationMs":%d,"cpuMs":%d,"maxRssBytes":%s,"memoryPeakBytes":%s,"oomKilled":%t,"limitsBy":%s,`+
 		`"stdoutBytes":%d,"stderrBytes":%d,"stdoutTruncated":%t,"stderrTruncated":%t`,
 		exitCode, signal, quoteJSON(r.Ended), r.Ended == exec.TimedOut.String(),
-		r.Duration.Milliseconds(), r.CPU.Milliseconds(), peak,
+		r.Duration.Milliseconds(), r.CPU.Milliseconds(), knownOrNull(r.MaxRSS),
+		knownOrNull(r.MemoryPeak), r.OOMKilled, limitsBy,
 		r.Written[0], r.Written[1], r.Truncated[0], r.Truncated[1]) + more
+}
+
+// knownOrNull is null for 0, which says that a number is not known.
+func knownOrNull(n int64) string {
+	if n == 0 {
+		return "null"
+	}
+	return strconv.FormatInt(n, 10)
 }
 
 // notice tells a caller or operator what the keys of a result do not say. Mostly it is empty.
@@ -177,6 +191,10 @@ func notice(r *exec.Result) string {
 		notices = append(notices, "the command was cancelled")
 	case exec.Stopped:
 		notices = append(notices, "the command was ended because the daemon stops")
+	}
+	if r.OOMKilled {
+		notices = append(notices, "the kernel killed it, or a part of it, for its memory: the "+
+			"command (LIMIT_MEMORY), all commands together (TOTAL_MEMORY) or the host had no more")
 	}
 	if r.StillRunning {
 		notices = append(notices,

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"dataflux-func-sidecar/exec"
+	"dataflux-func-sidecar/internal/policy"
 	"dataflux-func-sidecar/privsep/message"
 )
 
@@ -76,7 +78,7 @@ func TestScrape_RefusalsOfTheNetworkRole(t *testing.T) {
 	page := r.scrape()
 	wantLines(t, page, `requests_total{status="401"} 9`,
 		`requests_total{status="other"} 4294967299`, `requests_total{status="none"} 0`)
-	if n := strings.Count(page, "requests_total{"); n != len(newCounters("").statuses)+2 {
+	if n := strings.Count(page, "requests_total{"); n != len(newCounters("", configured{}).statuses)+2 {
 		t.Errorf("%d statuses are told of:\n%s", n, page)
 	}
 }
@@ -130,20 +132,129 @@ func TestCounters_EachResult(t *testing.T) {
 }
 
 func TestCounters_AllocateNothing(t *testing.T) {
-	counts, result := newCounters("1"), &exec.Result{}
+	counts, result := newCounters("1", configured{actions: []string{"deploy"}}), &exec.Result{}
 	if n := testing.AllocsPerRun(100, func() {
 		counts.answered(200, 1)
-		counts.finished(result)
+		counts.finished("deploy", result)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
 
 func BenchmarkCounters(b *testing.B) {
-	counts, result := newCounters("1"), &exec.Result{}
+	counts, result := newCounters("1", configured{}), &exec.Result{}
 	for b.Loop() {
 		counts.answered(200, 1)
-		counts.finished(result)
+		counts.finished("deploy", result)
+	}
+}
+
+// newRigWithEachMetric has a key that expires, a certificate and an action.
+func newRigWithEachMetric(t *testing.T) *rig {
+	t.Helper()
+	return newRig(t, func(o *Options) {
+		o.Limits.MetricsSockets = 1
+		o.CertificateExpiry = time.Unix(1800000000, 0)
+		o.Policy = policy.New([]policy.Key{
+			policy.Default(), {Name: "endless"}, {Name: "deploy", Expires: time.Unix(1900000000, 5e8)},
+		}, []policy.Action{{Name: "greet", Text: "exit $CODE", Variables: []policy.Variable{
+			{Name: "CODE", Default: "0", HasDefault: true, Pattern: mustPattern(t, "[0-9]")},
+		}}})
+	})
+}
+
+func mustPattern(t *testing.T, text string) policy.Pattern {
+	t.Helper()
+	p, err := policy.ParsePattern(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestScrape_Configuration(t *testing.T) {
+	r := newRigWithEachMetric(t)
+	page := r.scrape()
+	wantLines(t, page, "tls_certificate_expiry_timestamp_seconds 1.8e+09",
+		`key_expiry_timestamp_seconds{key="deploy"} 1.9000000005e+09`,
+		"commands_running_limit 50", "commands_queued_limit 0", "output_limit_bytes 8.388608e+06",
+		"callbacks_pending_limit 50", "nonces_limit 10000", "state_bytes 0",
+		fmt.Sprintf("state_limit_bytes %v", formatFloat(16<<20/4*3-1<<20)))
+	for _, absent := range []string{"endless", `key="default"`} {
+		if strings.Contains(page, absent) {
+			t.Errorf("got %s in\n%s", absent, page)
+		}
+	}
+	page = newRigWithMetrics(t).scrape()
+	for _, family := range []string{"tls_certificate", "key_expiry", "actions_total"} {
+		if strings.Contains(page, family) {
+			t.Errorf("without TLS, keys and actions: got %s in\n%s", family, page)
+		}
+	}
+}
+
+// The results of an action are counted by its name, among all commands, and over reloads.
+func TestScrape_Actions(t *testing.T) {
+	r := newRigWithEachMetric(t)
+	r.shell(`{"action":"greet"}`)
+	r.shell(`{"action":"greet","envs":{"CODE":"3"}}`)
+	r.shell(`{"command":"exit 3"}`)
+	page := r.scrape()
+	wantLines(t, page, `actions_total{action="greet",result="succeeded"} 1`,
+		`actions_total{action="greet",result="failed"} 1`,
+		`actions_total{action="greet",result="not_started"} 0`,
+		`commands_total{result="failed"} 2`, `commands_total{result="succeeded"} 1`)
+
+	r.reload(nil)
+	r.shell(`{"action":"greet"}`)
+	wantLines(t, r.scrape(), `actions_total{action="greet",result="succeeded"} 2`,
+		`actions_total{action="greet",result="failed"} 1`, `reloads_total{result="succeeded"} 1`)
+	r.reload(func(o *Options) { o.Policy = policy.New([]policy.Key{policy.Default()}, nil) })
+	if page := r.scrape(); strings.Contains(page, "greet") {
+		t.Errorf("a removed action is told of:\n%s", page)
+	}
+}
+
+func TestScrape_Reloads(t *testing.T) {
+	r := newRigWithMetrics(t)
+	loaded := func() (seconds float64) {
+		_, line, _ := strings.Cut(r.scrape(), "\ndataflux_func_sidecar_config_last_reload_success_timestamp_seconds ")
+		if _, err := fmt.Sscan(line, &seconds); err != nil {
+			t.Fatal(err)
+		}
+		return seconds
+	}
+	wantLines(t, r.scrape(), `reloads_total{result="succeeded"} 0`, `reloads_total{result="refused"} 0`)
+	r.executor.CountRefusedReload()
+	began := loaded()
+	r.executor.counters.loaded = r.executor.counters.loaded.Add(-time.Hour)
+	r.reload(nil)
+	r.reload(nil)
+	wantLines(t, r.scrape(), `reloads_total{result="succeeded"} 2`, `reloads_total{result="refused"} 1`)
+	if after := loaded(); after < began {
+		t.Errorf("the last reload was at %f, want %f or later", after, began)
+	}
+}
+
+// The page of the largest configuration, with the largest counts, needs no credit.
+func TestScrape_LargestPage(t *testing.T) {
+	long := func(i int) string { return fmt.Sprintf("%032d", i) }
+	c := configured{certificate: time.Unix(1<<40, 0), maxState: 1 << 60, maxOutput: 1 << 60}
+	for i := range 200 {
+		c.actions = append(c.actions, long(i))
+	}
+	for i := range 100 {
+		c.keys = append(c.keys, keyExpiry{long(i), time.Unix(1<<40+1, 123456789)})
+	}
+	counts := newCounters("1.2.3", c)
+	for _, action := range counts.actions {
+		for result := range action.counts {
+			action.add(result, 1<<64-1)
+		}
+	}
+	page := counts.page(gauges{state: 1 << 60})
+	if n := strings.Count(string(page), "\n"); len(page) > message.Window || n < 200*6+100 {
+		t.Errorf("got %d bytes in %d lines, want at most %d bytes", len(page), n, message.Window)
 	}
 }
 
@@ -153,7 +264,7 @@ func TestScrape_MatchesTheDocuments(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := tableOf(newRigWithMetrics(t).scrape())
+	want := tableOf(newRigWithEachMetric(t).scrape())
 	_, got, _ := strings.Cut(string(document),
 		"| metric | type | labels | tells |\n|---|---|---|---|\n")
 	if got, _, _ = strings.Cut(got, "\n\n"); got != want {
@@ -175,19 +286,27 @@ func tableOf(page string) string {
 	return strings.Join(rows, "\n")
 }
 
-// labelsOf leaves out the bounds of buckets and what the version is.
+// labelsOf leaves out the bounds of buckets, and the values that the program does not choose.
 func labelsOf(samples string) string {
-	var values []string
-	found := regexp.MustCompile(`\{(.+)="(.+)"\}`).FindAllStringSubmatch(samples, -1)
-	if len(found) == 0 || found[0][1] == "le" {
+	var labels []string
+	values := map[string][]string{}
+	for _, match := range regexp.MustCompile(`(\w+)="([^"]*)"`).FindAllStringSubmatch(samples, -1) {
+		label, value := match[1], "`"+match[2]+"`"
+		if values[label] == nil {
+			labels = append(labels, label)
+		}
+		if !slices.Contains(values[label], value) {
+			values[label] = append(values[label], value)
+		}
+	}
+	if len(labels) == 0 || labels[0] == "le" {
 		return "-"
 	}
-	label := "`" + found[0][1] + "`"
-	if label == "`version`" {
-		return label
+	for i, label := range labels {
+		labels[i] = "`" + label + "`"
+		if !slices.Contains([]string{"version", "key", "action"}, label) {
+			labels[i] += ": " + strings.Join(values[label], ", ")
+		}
 	}
-	for _, match := range found {
-		values = append(values, "`"+match[2]+"`")
-	}
-	return label + ": " + strings.Join(values, ", ")
+	return strings.Join(labels, "; ")
 }

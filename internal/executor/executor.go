@@ -70,6 +70,9 @@ type Options struct {
 	Limits    message.Limits
 	Log       *journal.Log
 	Version   string // for the metrics
+	// CertificateExpiry is when the served TLS certificate expires, for the metrics; zero: there is
+	// none.
+	CertificateExpiry time.Time
 
 	Descriptors *exec.Descriptors // nil: the executor opens its own
 
@@ -110,7 +113,7 @@ func New(o Options) (*Executor, error) {
 	if o.Limits.MetricsSockets > 0 {
 		maxStreams += message.MaxScrapes
 	}
-	counters, channels := newCounters(o.Version), newChannelRef()
+	counters, channels := newCounters(o.Version, configuredOf(o)), newChannelRef()
 	records := &jobRecords{
 		ledger: o.Callbacks.Ledger, log: o.Log, showCommands: o.Commands.LogText,
 		contained: o.Callbacks.Contained,
@@ -219,6 +222,25 @@ func (e *Executor) Contain(cgroups *exec.Cgroups, missing error) Containment {
 	return c
 }
 
+// HoldLimits makes the bounds of commands and the totals hold from now on. It is called after
+// Contain with the same cgroups. It returns what holds the bounds, and why that is not the cgroup of
+// a command; the error says which total cannot be had.
+func (e *Executor) HoldLimits(
+	bounds exec.Limits, totals exec.Totals, cgroups *exec.Cgroups, missing error,
+) (by exec.LimitsBy, why, err error) {
+	by, why = e.runner.Hold(bounds)
+	switch {
+	case missing == nil:
+		err = cgroups.SetTotals(totals)
+	case totals != exec.Totals{}:
+		err = missing
+	}
+	if by == exec.ByProcess && missing != nil {
+		why = missing
+	}
+	return by, why, err
+}
+
 // Connect starts a conversation over conn.
 func (e *Executor) Connect(conn *message.Conn) *Session {
 	e.counters.roleStarts.add(1)
@@ -238,8 +260,12 @@ func (e *Executor) gauges() gauges {
 	running, queued, _, callbacks := e.Counts()
 	return gauges{
 		running: running, queued: queued, callbacks: callbacks, nonces: e.verifier.Remembered(),
+		state: e.callbacks.records.ledger.Size(),
 	}
 }
+
+// CountRefusedReload counts a reload that was refused. Restore counts those that succeed.
+func (e *Executor) CountRefusedReload() { e.counters.reloads.add(reloadRefused, 1) }
 
 // Counts are how many commands run and wait, how many have ended since the start, and how many
 // callbacks are owed.

@@ -239,7 +239,7 @@ func newTestTable(bounds Jobs) *jobTable {
 	if bounds.Load == nil {
 		bounds.Load = func(int) {}
 	}
-	return newJobTable(bounds, policy.New([]policy.Key{policy.Default()}, nil), &jobRecords{}, nil, nil, newCounters(""), noGate{})
+	return newJobTable(bounds, policy.New([]policy.Key{policy.Default()}, nil), &jobRecords{}, nil, nil, newCounters("", configured{}), noGate{})
 }
 
 // ofDefault is the origin of a job of the default key.

@@ -352,9 +352,9 @@ func (j *job) end(cause error, next jobState) {
 
 	switch {
 	case process != nil:
-		t.counters.finished(process.Result())
+		t.counters.finished(j.action, process.Result())
 	case next == jobKept:
-		t.counters.commands.add(commandNotStarted, 1)
+		t.counters.ended(j.action, commandNotStarted)
 	}
 	switch {
 	case process != nil && j.recorded:

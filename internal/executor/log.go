@@ -74,6 +74,7 @@ func (l requestLog) commandFinished(j *job, r *exec.Result) {
 	if r.MaxRSS > 0 {
 		fields[journal.MaxRSS] = fmt.Sprint(r.MaxRSS)
 	}
+	addLimitFields(fields, r)
 	event, status := journal.CommandFinished(), "exit status unknown"
 	switch {
 	case r.Signal != 0:
@@ -98,6 +99,18 @@ func (l requestLog) commandFinished(j *job, r *exec.Result) {
 		text += l.failed(j)
 	}
 	l.journal.Write(event, text, fields)
+}
+
+func addLimitFields(fields journal.Fields, r *exec.Result) {
+	if r.LimitsBy != exec.ByNone {
+		fields[journal.LimitsBy] = string(r.LimitsBy)
+	}
+	if r.MemoryPeak > 0 {
+		fields[journal.MemoryPeak] = fmt.Sprint(r.MemoryPeak)
+	}
+	if r.OOMKilled {
+		fields[journal.OOMKilled] = "true"
+	}
 }
 
 // failed completes an entry by the command that failed.

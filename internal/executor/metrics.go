@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -100,27 +101,33 @@ type metricsPage struct {
 
 func (p *metricsPage) counter(name, help string, c *counter) {
 	p.begin(name, help, "counter")
-	p.sample(name, "", "", strconv.FormatUint(c.n.Load(), 10))
+	p.sample(name, strconv.FormatUint(c.n.Load(), 10))
 }
 
-// labelledCounter writes a sample for each value of the label. It includes those at zero, so that
-// a rate sees their first increment.
+// labelledCounter writes a family with the samples of one counter.
 func (p *metricsPage) labelledCounter(name, help string, c *labelledCounter) {
 	p.begin(name, help, "counter")
+	p.counts(name, c)
+}
+
+// counts writes a sample for each value of the counter's label, after other labels. It includes
+// those at zero, so that a rate sees their first increment.
+func (p *metricsPage) counts(name string, c *labelledCounter, others ...string) {
 	for i, value := range c.values {
-		p.sample(name, c.label, value, strconv.FormatUint(c.counts[i].n.Load(), 10))
+		p.sample(name, strconv.FormatUint(c.counts[i].n.Load(), 10),
+			slices.Concat(others, []string{c.label, value})...)
 	}
 }
 
 func (p *metricsPage) gauge(name, help string, value float64) {
 	p.begin(name, help, "gauge")
-	p.sample(name, "", "", formatFloat(value))
+	p.sample(name, formatFloat(value))
 }
 
 // info writes a gauge that is always 1; its label holds the information.
 func (p *metricsPage) info(name, help, label, value string) {
 	p.begin(name, help, "gauge")
-	p.sample(name, label, value, "1")
+	p.sample(name, "1", label, value)
 }
 
 // histogram writes cumulative buckets, the sum in seconds and the count. The count is the sum of
@@ -134,10 +141,10 @@ func (p *metricsPage) histogram(name, help string, h *histogram) {
 			bound = formatFloat(h.bounds[i].Seconds())
 		}
 		count += h.counts[i].n.Load()
-		p.sample(name+"_bucket", "le", bound, strconv.FormatUint(count, 10))
+		p.sample(name+"_bucket", strconv.FormatUint(count, 10), "le", bound)
 	}
-	p.sample(name+"_sum", "", "", formatFloat(float64(sum)/1e9))
-	p.sample(name+"_count", "", "", strconv.FormatUint(count, 10))
+	p.sample(name+"_sum", formatFloat(float64(sum)/1e9))
+	p.sample(name+"_count", strconv.FormatUint(count, 10))
 }
 
 func (p *metricsPage) begin(name, help, kind string) {
@@ -146,13 +153,21 @@ func (p *metricsPage) begin(name, help, kind string) {
 	p.text = append(p.text, "# HELP "+name+" "+help+"\n# TYPE "+name+" "+kind+"\n"...)
 }
 
-// sample writes one line; an empty label is left out.
-func (p *metricsPage) sample(name, label, value, number string) {
-	if label != "" {
-		value = strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`).Replace(value)
-		name += "{" + label + `="` + value + `"}`
+var labelEscapes = strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`)
+
+// sample writes one line. Labels are names and values, alternating.
+func (p *metricsPage) sample(name, number string, labels ...string) {
+	p.text = append(p.text, p.prefix+name...)
+	separator := byte('{')
+	for i := 0; i+1 < len(labels); i += 2 {
+		p.text = append(p.text, separator)
+		p.text = append(p.text, labels[i]+`="`+labelEscapes.Replace(labels[i+1])+`"`...)
+		separator = ','
 	}
-	p.text = append(p.text, p.prefix+name+" "+number+"\n"...)
+	if len(labels) > 0 {
+		p.text = append(p.text, '}')
+	}
+	p.text = append(p.text, " "+number+"\n"...)
 }
 
 func formatFloat(value float64) string { return strconv.FormatFloat(value, 'g', -1, 64) }

@@ -21,8 +21,8 @@ type jobRef struct {
 }
 
 // recordID is the id of the job in the ledger and in a handover. Those of the default key are as in
-// releases that know no other. To such a release those of another key are ids that nobody can
-// address.
+// releases that know no other. Such a release takes those of another key for ids, which no request
+// can address.
 func (r jobRef) recordID() string {
 	if r.key == policy.DefaultKey {
 		return r.id

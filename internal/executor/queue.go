@@ -17,7 +17,7 @@ func (r *shellRequest) decodeStartWithin(raw json.RawMessage) error {
 		return err
 	}
 	if !(seconds >= minSeconds && seconds <= maxTimeout.Seconds()) {
-		return fmt.Errorf("must be %g to %.0f seconds; leave it out to wait for as long as it takes",
+		return fmt.Errorf("must be %g to %.0f seconds; leave it out to wait as long as it takes",
 			minSeconds, maxTimeout.Seconds())
 	}
 	r.startWithin = time.Duration(seconds * float64(time.Second))

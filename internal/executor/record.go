@@ -177,6 +177,9 @@ func requestDigest(r shellRequest) [sha256.Size]byte {
 	add(r.input.digestFields()...)
 	l := r.limits
 	add(fmt.Sprint(l.OpenFiles, l.Processes, l.Memory, int64(l.CPUTime)))
+	if l.MilliCPU > 0 { // so that other requests are the same for an earlier release
+		add("cpus", fmt.Sprint(l.MilliCPU))
+	}
 	for _, v := range effectiveVariables(r.envs) {
 		add(v.Name, v.Value)
 	}

@@ -32,6 +32,7 @@ func ranReport(r *exec.Result, pid int) report {
 		"X-Sidecar-Stdout-Bytes", fmt.Sprint(r.Stdout.Total()),
 		"X-Sidecar-Stderr-Bytes", fmt.Sprint(r.Stderr.Total()),
 		headerTruncated, fmt.Sprint(r.Stdout.Truncated() || r.Stderr.Truncated()),
+		"X-Sidecar-Oom-Killed", fmt.Sprint(r.OOMKilled),
 	}
 	if r.Masked {
 		headers = append(headers, "X-Sidecar-Masked", "true")

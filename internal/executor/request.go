@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -22,6 +23,7 @@ import (
 
 const (
 	maxTimeout     = 7 * 24 * time.Hour
+	maxProcessors  = 1024
 	maxCallbackURL = 8 << 10 // bytes
 	maxJobID       = 64      // characters
 	maxDepth       = 4       // objects and lists within each other; the deepest valid body has 2
@@ -468,16 +470,21 @@ func (r *shellRequest) decodeLimits(raw json.RawMessage) error {
 	if err != nil {
 		return err
 	}
-	var seconds float64
+	var seconds, processors float64
 	err = o.decode([]member{
 		{"openFiles", decodeTo(&r.limits.OpenFiles, "a whole number")},
 		{"processes", decodeTo(&r.limits.Processes, "a whole number")},
 		{"memory", decodeTo(&r.limits.Memory, "a whole number")},
 		{"cpuTime", decodeTo(&seconds, "a number of seconds")},
+		{"cpus", decodeTo(&processors, "a number of processors")},
 	})
 	if err == nil && !(seconds >= 0 && seconds <= maxTimeout.Seconds()) {
 		err = fmt.Errorf("cpuTime: must be 0 to %.0f seconds", maxTimeout.Seconds())
 	}
+	if err == nil && !(processors >= 0 && processors <= maxProcessors) {
+		err = fmt.Errorf("cpus: must be 0 to %d", maxProcessors)
+	}
 	r.limits.CPUTime = time.Duration(seconds * float64(time.Second))
+	r.limits.MilliCPU = uint64(math.Ceil(processors * 1000)) // none of them becomes 0, no limit
 	return err
 }

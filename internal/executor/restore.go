@@ -376,15 +376,16 @@ func (r *restoring) finishStream(st *stream, w *waiting) {
 		return
 	}
 	defer w.job.release()
+	follows := w.kind == waitsForOutput || w.kind == waitsForEvents
+	if follows && !r.shell.policy.Keys[st.key].Sees(w.job.key) { // not any more
+		st.abort()
+		return
+	}
 	var err error
 	switch w.kind {
 	case waitsToJoin:
 		err = r.Executor.jobs.join(w.job, w.result, st)
 	case waitsForOutput:
-		if !r.shell.policy.Keys[st.key].Sees(w.job.key) { // not any more
-			st.abort()
-			return
-		}
 		r.Executor.jobs.copyOutput(restOfBody(st), st, w.job, w.output)
 	case waitsForEvents:
 		r.Executor.jobs.copyEvents(restOfBody(st), st, w.job, eventRequest{w.events, true})

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -151,8 +152,8 @@ func boundLimits(asked, bounds, configured exec.Limits) (limits exec.Limits, err
 			setting = "LIMITS of the key or the action"
 		}
 		if asked > most && most > 0 && err == nil {
-			err = fmt.Errorf("limits: %s: at most %d is allowed here (%s)", name, most/unit,
-				setting)
+			value := strconv.FormatFloat(float64(most)/float64(unit), 'f', -1, 64)
+			err = fmt.Errorf("limits: %s: at most %s is allowed here (%s)", name, value, setting)
 		}
 		return asked
 	}
@@ -164,6 +165,8 @@ func boundLimits(asked, bounds, configured exec.Limits) (limits exec.Limits, err
 		Memory: bound("memory", "LIMIT_MEMORY", asked.Memory, bounds.Memory, configured.Memory, 1),
 		CPUTime: time.Duration(bound("cpuTime", "LIMIT_CPU_TIME", uint64(asked.CPUTime),
 			uint64(bounds.CPUTime), uint64(configured.CPUTime), uint64(time.Second))),
+		MilliCPU: bound("cpus", "LIMIT_CPUS", asked.MilliCPU, bounds.MilliCPU, configured.MilliCPU,
+			1000),
 	}
 	return limits, err
 }

@@ -146,10 +146,7 @@ func (j *job) sendSignal(r signalRequest) error {
 func (t *jobTable) logSignal(j *job, call verifiedCall, r signalRequest) {
 	fields := j.fields()
 	fields[journal.Signal] = exec.SignalName(r.signal)
-	text := fmt.Sprintf("Command was sent %s for %s", fields[journal.Signal], call.Remote)
-	if call.key.Name != policy.DefaultKey {
-		text += " with the key " + call.key.Name
-	}
+	text := fmt.Sprintf("Command was sent %s for %s", fields[journal.Signal], call.caller())
 	if !r.group {
 		text += ", its shell alone"
 	}

@@ -15,7 +15,7 @@ func testChannel(t *testing.T) (*channel, *stream, *message.Conn) {
 	t.Helper()
 	a, b := net.Pipe()
 	t.Cleanup(func() { _ = a.Close(); _ = b.Close() })
-	c := newChannel(message.NewConn(a, message.FromNetwork()), 1, newCounters(""))
+	c := newChannel(message.NewConn(a, message.FromNetwork()), 1, newCounters("", configured{}))
 	network := message.NewConn(b, message.FromExecutor())
 	setup := message.Limits{MaxBody: 1, MaxConnections: 1}.Encode()
 	go func() { _ = c.conn.Send(message.Frame{Kind: message.Setup, Payload: setup}) }()

@@ -31,8 +31,11 @@ const (
 	Ended      = "SIDECAR_ENDED" // why the daemon ended the command: timed out, cancelled, stopped
 	DurationMS = "SIDECAR_DURATION_MS"
 	CPUMS      = "SIDECAR_CPU_MS"
-	MaxRSS     = "SIDECAR_MAX_RSS_BYTES" // left out if the kernel does not know
-	Remote     = "SIDECAR_REMOTE"        // the caller's address
+	MaxRSS     = "SIDECAR_MAX_RSS_BYTES"     // left out if the kernel does not know
+	MemoryPeak = "SIDECAR_MEMORY_PEAK_BYTES" // as MaxRSS
+	OOMKilled  = "SIDECAR_OOM_KILLED"        // "true", else left out
+	LimitsBy   = "SIDECAR_LIMITS_BY"         // cgroup or process; left out of a command without limits
+	Remote     = "SIDECAR_REMOTE"            // the caller's address
 	Status     = "SIDECAR_HTTP_STATUS"
 	Receiver   = "SIDECAR_CALLBACK_RECEIVER" // host and port of a callback's URL
 	Attempt    = "SIDECAR_CALLBACK_ATTEMPT"

@@ -83,6 +83,7 @@ func Lowest(a, b exec.Limits) exec.Limits {
 	return exec.Limits{
 		OpenFiles: lowest(a.OpenFiles, b.OpenFiles), Processes: lowest(a.Processes, b.Processes),
 		Memory: lowest(a.Memory, b.Memory), CPUTime: lowest(a.CPUTime, b.CPUTime),
+		MilliCPU: lowest(a.MilliCPU, b.MilliCPU),
 	}
 }
 

@@ -7,7 +7,7 @@ func (d *Deliveries) maxLive() int64 { return d.capacity / 4 * 3 }
 // makeRoom compacts until size bytes can be appended, and headroom bytes after them. It returns
 // ErrFull if compaction cannot free enough.
 func (d *Deliveries) makeRoom(size, headroom int64) error {
-	if d.totalBytes+size+headroom > d.maxLive() {
+	if d.totalBytes.Load()+size+headroom > d.maxLive() {
 		return ErrFull
 	}
 	d.moveFromFailed()
@@ -42,7 +42,7 @@ func (d *Deliveries) room() int64 {
 
 // fragmented reports whether the files are more than four times as large as the needed records.
 func (d *Deliveries) fragmented() bool {
-	return int64(d.log.count()-4)*d.log.segmentSize > 4*d.totalBytes
+	return int64(d.log.count()-4)*d.log.segmentSize > 4*d.totalBytes.Load()
 }
 
 // dropUnused empties the oldest files as long as no record in them is needed.

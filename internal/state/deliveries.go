@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 )
 
 const (
@@ -37,7 +38,7 @@ type Deliveries struct {
 	log        *log
 	jobs       map[string]*recordPlaces
 	liveBytes  map[*segment]int64 // frames of needed records
-	totalBytes int64              // the sum of liveBytes
+	totalBytes atomic.Int64       // the sum of liveBytes; written with mu
 	undone     map[string]bool    // jobs whose done record is to be written; true: they stay
 	closed     bool
 }
@@ -329,14 +330,14 @@ func (d *Deliveries) write(fill func(*batch) error) (*batch, error) {
 // retain counts a record as needed.
 func (d *Deliveries) retain(r ref) {
 	d.liveBytes[r.segment] += int64(r.length)
-	d.totalBytes += int64(r.length)
+	d.totalBytes.Add(int64(r.length))
 }
 
 func (d *Deliveries) release(r ref) {
 	if r.segment == nil {
 		return
 	}
-	d.totalBytes -= int64(r.length)
+	d.totalBytes.Add(-int64(r.length))
 	if d.liveBytes[r.segment] -= int64(r.length); d.liveBytes[r.segment] == 0 {
 		delete(d.liveBytes, r.segment)
 	}
@@ -363,6 +364,12 @@ func (d *Deliveries) releaseResult(j *recordPlaces) {
 
 // Capacity bounds the files, in bytes.
 func (d *Deliveries) Capacity() int64 { return d.capacity }
+
+// Size returns the bytes of the records that are needed. It does not wait for the disk.
+func (d *Deliveries) Size() int64 { return d.totalBytes.Load() }
+
+// Limit bounds Size for Accept, which then returns ErrFull.
+func (d *Deliveries) Limit() int64 { return d.maxLive() - d.headroom }
 
 // Close closes the files. No call may be in progress.
 func (d *Deliveries) Close() error {

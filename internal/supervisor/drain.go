@@ -43,6 +43,9 @@ func (s *supervisor) drain() {
 	for _, r := range s.roles() {
 		r.kill()
 	}
+	if s.cgroupsErr == nil {
+		s.cgroups.Close()
+	}
 	running, _, finished, _ := s.executor.Counts()
 	logf(s.log, journal.Stopped(), "Stopped: %s finished since the start, %d still running",
 		count(finished, "command", "commands"), running)

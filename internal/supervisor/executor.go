@@ -48,7 +48,7 @@ func newExecutor(version string, r resources, log *journal.Log) (*executor.Execu
 			Contained: contained(os.Getpid(), os.Getppid(), os.Getenv),
 		},
 		Limits: limitsOf(r), Log: log, Version: version, Descriptors: r.descriptors,
-		Restored: r.restored,
+		CertificateExpiry: certificateExpiry(r.identity), Restored: r.restored,
 	})
 	if err != nil {
 		return nil, err
@@ -77,6 +77,7 @@ func commandsOf(s config.Config, user, home string) executor.Commands {
 		Limits: exec.Limits{
 			OpenFiles: uint64(s.LimitOpenFiles), Processes: uint64(s.LimitProcesses),
 			Memory: uint64(s.LimitMemory), CPUTime: s.LimitCPUTime,
+			MilliCPU: s.LimitMilliCPU,
 		},
 		Environment: variables(s.Environment),
 	}
@@ -100,7 +101,27 @@ func confineCommands(e *executor.Executor, r resources, log *journal.Log) error 
 	if !r.restored { // nothing has changed since
 		log.Write(journal.TreeHeld(), containment.String(), nil)
 	}
+	holdLimits(e, r, containment.NoCgroups, log)
 	return nil
+}
+
+// holdLimits makes the configured limits hold, and logs how, where there are any.
+func holdLimits(e *executor.Executor, r resources, noCgroups error, log *journal.Log) {
+	s := r.settings
+	totals := exec.Totals{Memory: uint64(s.TotalMemory), Processes: uint64(s.TotalProcesses)}
+	by, why, err := e.HoldLimits(s.LimitsOfAny(), totals, r.cgroups, noCgroups)
+	switch {
+	case by == exec.ByCgroup:
+		log.Write(journal.TreeHeld(), "Limits of memory, processes and processors hold for each "+
+			"command as a whole (cgroup)", nil)
+	case by == exec.ByProcess:
+		logf(log, journal.TreeHeld(), "A command cannot be bounded as a whole (process): %v. So "+
+			"LIMIT_MEMORY bounds the address space of each process, LIMIT_PROCESSES the processes "+
+			"of all commands together, and LIMIT_CPUS nothing", why)
+	}
+	if err != nil {
+		logf(log, journal.Degraded(), "TOTAL_MEMORY or TOTAL_PROCESSES has no effect: %v", err)
+	}
 }
 
 func rawKeys(secrets []config.NamedSecret) [][]byte {

@@ -100,6 +100,7 @@ func (s *supervisor) reload(q *reloadRequest) {
 }
 
 func (s *supervisor) logRefused(err error) {
+	s.executor.CountRefusedReload()
 	logf(s.log, journal.ReloadRefused(),
 		"Reload refused, the daemon goes on as before: %v", err)
 }

@@ -40,6 +40,18 @@ func tlsSockets(settings config.Config, sockets []socket) []bool {
 	return speakTLS
 }
 
+// certificateExpiry is when a served certificate expires; zero without TLS.
+func certificateExpiry(identity *message.Identity) time.Time {
+	if identity == nil {
+		return time.Time{}
+	}
+	leaf, err := config.ParseLeaf(identity.Certificate)
+	if err != nil { // it was parsed before
+		return time.Time{}
+	}
+	return leaf.NotAfter
+}
+
 func reportValidity(pair config.TLSPair, log *journal.Log) {
 	if err := pair.Validity(time.Now()); err != nil {
 		logf(log, journal.Degraded(), "The TLS certificate %v: callers that check it refuse it; "+

@@ -69,10 +69,11 @@ write_documents() {
 	gzip -n -9 <"packaging/man/$NAME.8" >"$WORK/$NAME.8.gz"
 	gzip -n -9 <"packaging/man/$NAME.5" >"$WORK/$NAME.5.gz"
 	gzip -n -9 <CHANGELOG.md >"$WORK/changelog.gz"
-	mkdir -p "$WORK/doc/docs" "$WORK/doc/connector"
+	mkdir -p "$WORK/doc/docs" "$WORK/doc/connector" "$WORK/doc/monitoring"
 	cp README.md SECURITY.md CONTRIBUTING.md LICENSE "$WORK/doc"
 	cp -r docs/. "$WORK/doc/docs"
 	cp connector/README.md connector/sidecar__*.py "$WORK/doc/connector"
+	cp packaging/monitoring/* "$WORK/doc/monitoring"
 	CGO_ENABLED=0 GOFLAGS='' GOOS='' GOARCH='' go run -trimpath ./packaging/scriptset --time "$SOURCE_DATE_EPOCH" \
 		--zip "$WORK/doc/connector/$NAME-scripts.zip"
 	chmod -R u=rwX,go=rX "$WORK/doc"

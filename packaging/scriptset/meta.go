@@ -23,6 +23,7 @@ const (
 var shipped = []shippedScript{
 	{"wire", "Signed requests", "The foundation of the other scripts."},
 	{"helper", "SidecarHelper", "Commands, jobs, and output while it is produced."},
+	{"fleet", "SidecarFleet", "One command or action on many Sidecars."},
 	{"callback", "Verification of callbacks", "verify_call, for functions that receive results."},
 	{"example", "Examples", "Functions to start from."},
 }

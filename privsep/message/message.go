@@ -122,7 +122,8 @@ const (
 	Window = 256 << 10
 )
 
-// MaxScrapes bounds the scrapes that wait for their answer. Each answer is one frame.
+// MaxScrapes bounds the scrapes that wait for their answer. Each answer is within Window, and needs
+// no credit.
 const MaxScrapes = 2
 
 // PostFlag in the id of a Data, Abort or Credit frame means that the stream is a callback's, not an

@@ -1,7 +1,9 @@
 // Command bench measures what a call to the daemon costs and compares it with targets. `make bench`
 // takes about six minutes and writes docs/benchmark.md; `go run -C test/bench . -quick` takes two
 // and writes nothing. With -reload or -keys it measures reloads or the cost of keys only, with
-// -against FILE it compares two builds of the daemon. The exit status does not depend on the figures.
+// -against FILE it compares two builds of the daemon. With -fleet N it measures SidecarFleet of the
+// connector against N daemons and writes docs/benchmark-fleet.md (`make bench-fleet`). The exit
+// status does not depend on the figures.
 //
 // It leaves the host as it was: it starts a daemon with a configuration of its own in a temporary
 // folder, and the peers likewise. It installs nothing.
@@ -59,7 +61,10 @@ func main() {
 	other := flag.String(
 		"against", "", "only compare the daemon with another build of it, this `FILE`",
 	)
-	flag.StringVar(&b.docs, "docs", "docs", "the `FOLDER` to write benchmark.md to; empty: none")
+	flag.IntVar(
+		&b.hosts, "fleet", 0, "only measure SidecarFleet, against `N` daemons; writes benchmark-fleet.md",
+	)
+	flag.StringVar(&b.docs, "docs", "docs", "the `FOLDER` to write documents to; empty: none")
 	flag.StringVar(
 		&b.report.remark, "remark", "",
 		"a `SENTENCE` for the document, such as what else the machine did",
@@ -78,6 +83,7 @@ func main() {
 type bench struct {
 	quick                     bool
 	program, user, tree, docs string
+	hosts                     int // of a fleet, if that is all to measure
 
 	report  *report
 	daemon  *daemon
@@ -88,7 +94,7 @@ type bench struct {
 	openssh *openssh
 }
 
-// run measures all, or only reloads, or only keys, or only against another build.
+// run measures all, or only reloads, keys, another build, or a fleet.
 func (b *bench) run(reloads, keys bool, other string) error {
 	if _, err := os.Stat(b.program); err != nil {
 		return fmt.Errorf("cannot find the daemon: %w\nhint: make build", err)
@@ -103,6 +109,8 @@ func (b *bench) run(reloads, keys bool, other string) error {
 	}
 	b.report.begin(b.program)
 	switch {
+	case b.hosts > 0:
+		return b.fleets(folder)
 	case other != "":
 		return b.against(other, folder)
 	case reloads:

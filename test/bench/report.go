@@ -19,6 +19,7 @@ type report struct {
 	took      time.Duration
 	load      [2]string // at the start and at the end
 	remark    string    // -remark
+	python    string    // its version, for -fleet
 	figures   []figure
 	workloads []*workload
 	large     []*workload
@@ -150,9 +151,9 @@ func (r *report) document(host, versions string) string {
 
 Written by `+"`make bench`"+`. [test/bench/main.go](../test/bench/main.go) says how to read it.
 
-The figures are of %s, measured %s on %s. Load %s at the start, %s at the end, most of which the bench makes itself.
+%s, most of which the bench makes itself.
 Peers: %s.
-`, r.build, r.began.UTC().Format("2006-01-02 15:04 UTC"), host, r.load[0], r.load[1], versions)
+`, r.measured(host), versions)
 	if r.remark != "" {
 		d.WriteString(r.remark + "\n")
 	}
@@ -165,6 +166,14 @@ Peers: %s.
 	}
 	r.writeFigures(&d)
 	return d.String()
+}
+
+// measured says what was measured, when and where.
+func (r *report) measured(host string) string {
+	return fmt.Sprintf(
+		"The figures are of %s, measured %s on %s. Load %s at the start, %s at the end",
+		r.build, r.began.UTC().Format("2006-01-02 15:04 UTC"), host, r.load[0], r.load[1],
+	)
 }
 
 const legend = `

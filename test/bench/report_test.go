@@ -81,3 +81,17 @@ func TestBuildOf_FileWithoutARecord(t *testing.T) {
 		t.Errorf("got %q, want an unknown commit", got)
 	}
 }
+
+func TestFleetDocument_RemarkAndFigures(t *testing.T) {
+	r := exampleReport()
+	r.python, r.remark = "3.11.7", "Other work ran too."
+	text := r.fleetDocument("a host")
+	for _, want := range []string{
+		"are of commit 0123456789ab, measured", " on a host. Load", "at the end.\nOther work ran too.\nPython 3.11.7.\n",
+		"| above its bound | 2.00 x | <= 1 x | **MISSED** |",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("got no %q, want it in\n%s", want, text)
+		}
+	}
+}

@@ -59,7 +59,8 @@ func documents(t *testing.T) []string {
 	t.Helper()
 	list := []string{
 		"README.md", "SECURITY.md", "CONTRIBUTING.md", "LICENSE", "connector/README.md",
-		"connector/dataflux-func-sidecar-scripts.zip", "connector/sidecar__callback.py", "connector/sidecar__example.py", "connector/sidecar__helper.py", "connector/sidecar__wire.py",
+		"connector/dataflux-func-sidecar-scripts.zip", "connector/sidecar__callback.py", "connector/sidecar__example.py", "connector/sidecar__fleet.py", "connector/sidecar__helper.py", "connector/sidecar__wire.py",
+		"monitoring/alerts.yaml", "monitoring/alerts_test.yaml", "monitoring/dashboard.json",
 	}
 	err := filepath.WalkDir(filepath.Join(testkit.Root(), "docs"), func(path string, entry os.DirEntry, err error) error {
 		if err == nil && !entry.IsDir() {

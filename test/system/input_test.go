@@ -124,7 +124,7 @@ func TestInput_DescriptorsAndSecrets(t *testing.T) {
 // Named keys and actions: see also TestAction_Input of the executor.
 func TestInput_Actions(t *testing.T) {
 	t.Parallel()
-	witness := filepath.Join(t.TempDir(), "witness")
+	witness := filepath.Join(sharedDir(t), "witness")
 	d := startDaemon(t, policyLines(
 		`[ACTION.load]`, `RUN = "cat"`, `STDIN = true`,
 		`[KEY.loader]`, `SECRET = "canary-loader-key-0123456789"`, `ACTIONS = ["load", "status"]`)...)

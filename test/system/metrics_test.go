@@ -71,7 +71,7 @@ func (after samples) since(before samples) samples {
 	changed := samples{}
 	for series, value := range after {
 		timing := strings.HasPrefix(series, "command_duration_seconds_bucket{") && !strings.Contains(series, "+Inf") || series == "command_duration_seconds_sum"
-		if value != before[series] && !timing && series != "nonces" {
+		if value != before[series] && !timing && series != "nonces" && series != "state_bytes" {
 			changed[series] = value - before[series]
 		}
 	}

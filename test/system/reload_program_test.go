@@ -68,7 +68,7 @@ func (d *daemon) askFor(program string) string {
 // A program that cannot take over is refused, and the daemon goes on as before.
 func TestReload_ProgramThatCannotTakeOver(t *testing.T) {
 	t.Parallel()
-	d := startDaemon(t)
+	d := startDaemonWithMetrics(t)
 	dir := sharedDir(t)
 	write := func(name string, content []byte) string {
 		path := filepath.Join(dir, name)
@@ -105,6 +105,9 @@ func TestReload_ProgramThatCannotTakeOver(t *testing.T) {
 	}
 	if got := strings.Count(d.log(), "Reload refused, the daemon goes on as before: "); got != 7 {
 		t.Errorf("got %d entries, want one for each", got)
+	}
+	if got := d.scrape()["reloads_total{result=refused}"]; got != 7 {
+		t.Errorf("got %v refused reloads in the metrics, want 7", got)
 	}
 	if link, err := os.Readlink("/proc/" + strconv.Itoa(d.pid) + "/exe"); err != nil || link != testkit.Program(t) {
 		t.Errorf("got the program %s, %v", link, err)

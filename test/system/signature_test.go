@@ -185,7 +185,7 @@ func TestSignature_EveryEndpointButTheWelcome(t *testing.T) {
 	t.Parallel()
 	d := startDaemon(t)
 	for _, target := range []string{
-		"GET /jobs", "GET /jobs/4pb4gcvgjscxb4sq", "DELETE /jobs/../shell", "POST /shell", "GET /shell", "PUT /shell", "HEAD /shell",
+		"GET /jobs", "GET /jobs/4pb4gcvgjscxb4sq", "GET /jobs/4pb4gcvgjscxb4sq/events", "DELETE /jobs/../shell", "POST /shell", "GET /shell", "PUT /shell", "HEAD /shell",
 		"OPTIONS /shell", "TRACE /shell", "GET /favicon.ico", "GET /debug/pprof/", "GET //", "GET /%2e%2e/etc/passwd", "GET /\x7f",
 	} {
 		method, _, _ := strings.Cut(target, " ")

@@ -93,6 +93,7 @@ func wallRequests(address string) map[string][3]string {
 		"show":     {"GET", "/jobs/" + address, ""},
 		"output":   {"GET", "/jobs/" + address + "/output", `{"follow":false}`},
 		"stderr":   {"GET", "/jobs/" + address + "/output", `{"stream":"stderr"}`},
+		"events":   {"GET", "/jobs/" + address + "/events", ""},
 		"cancel":   {"DELETE", "/jobs/" + address, ""},
 		"retry":    {"POST", "/callbacks/" + address + "/retry", ""},
 		"drop":     {"DELETE", "/callbacks/" + address, ""},
