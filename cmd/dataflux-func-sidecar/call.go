@@ -32,6 +32,7 @@ const (
 type callOptions struct {
 	targetOptions
 	inputOptions
+	secrets              []string // NAME, or NAME=@FILE
 	command              client.Command
 	noWait, follow, json bool
 	cancelOnInterrupt    bool
@@ -61,6 +62,8 @@ func (o *callOptions) registerCall(flags *flag.FlagSet) {
 	flags.BoolVar(&o.cancelOnInterrupt, "cancel-on-interrupt", false,
 		"Ctrl-C ends the command as well")
 	o.registerStdin(flags)
+	o.registerStartWithin(flags)
+	o.registerSecrets(flags)
 }
 
 // checkCall returns an error for options that do not go together. What is to be run is set.
@@ -76,6 +79,9 @@ func (o *callOptions) checkCall() error {
 			"leave --no-wait out, or use the command cancel")
 	}
 	if err := o.checkInput(o.keyFile); err != nil {
+		return err
+	}
+	if err := o.readSecrets(); err != nil {
 		return err
 	}
 	return checkUTF8(o.command)
@@ -141,6 +147,8 @@ func checkUTF8(c client.Command) error {
 		if c.Action != "" {
 			what = "the value of a variable"
 		}
+	case !utf8.ValidString(c.Traceparent):
+		what = "--traceparent"
 	case !utf8.ValidString(c.CallbackURL):
 		return errors.New("--callback is not UTF-8, and a request is: write such a byte as %E9")
 	default:

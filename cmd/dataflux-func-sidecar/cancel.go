@@ -11,8 +11,9 @@ import (
 
 const cancelUsage = `cancel [OPTIONS] ID...
 
-Ends jobs: each gets SIGTERM, with all its processes, and SIGKILL after KILL_GRACE. It does not wait
-for the end; "wait" does. A job that has already ended stays as it is.`
+Ends jobs: each gets SIGTERM, with all its processes, and SIGKILL after KILL_GRACE, unless it was
+started with another signal or grace. It does not wait for the end; "wait" does. A job that has
+already ended stays as it is.`
 
 type cancelOptions struct {
 	targetOptions

@@ -54,6 +54,7 @@ func table() []group {
 			{"logs", "print the output of a job, or follow it", runLogs},
 			{"wait", "wait for the end of a job", runWait},
 			{"cancel", "end jobs", runCancel},
+			{"kill", "send the commands of jobs a signal", runKill},
 			{"callbacks", "list results that are owed, retry or drop them", runCallbacks},
 			{"sign", "print a signed request for curl", runSign},
 		}},

@@ -192,11 +192,19 @@ func printJobs(to io.Writer, jobs []client.Job, now time.Time, width int) error 
 			if named {
 				ofKey = "\t" + orDash(j.Key) + "\t" + orDash(j.Action)
 			}
-			fmt.Fprintf(table, "%s\t%s%s\t%s\t%s\t%s\t%s\n", j.JobID, j.State, ofKey,
+			fmt.Fprintf(table, "%s\t%s%s\t%s\t%s\t%s\t%s\n", j.JobID, state(j), ofKey,
 				roundDuration(now.Sub(j.AcceptedAt)), jobDuration(j, now), j.Ending(),
 				lastColumn(j))
 		}
 	})
+}
+
+// state has the place in the queue of a job that waits.
+func state(j client.Job) string {
+	if j.QueuePosition > 0 {
+		return fmt.Sprintf("%s (%d)", j.State, j.QueuePosition)
+	}
+	return j.State
 }
 
 // ofNamedKey reports whether a job is of another key than SECRET_KEY. A Sidecar of an earlier
@@ -220,7 +228,8 @@ func printJob(to io.Writer, j client.Job, now time.Time) error {
 		{"Action", j.Action},
 		{"Labels", labels(j.Labels)},
 		{"Command", j.Command},
-		{"State", j.State},
+		{"State", state(j)},
+		{"Trace", j.Traceparent},
 		{"Accepted", formatTime(j.AcceptedAt)},
 		{"Started", formatTime(j.StartedAt)},
 		{"Ended", formatTime(j.EndedAt)},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"dataflux-func-sidecar/internal/client"
@@ -68,8 +69,8 @@ func parseRun(args []string, t terminal) (callOptions, error) {
 var variableName = regexp.MustCompile(`\A[A-Za-z_][A-Za-z0-9_]*\z`)
 
 func (o *callOptions) hasVariable(name string) bool {
-	for _, variable := range o.command.Envs {
-		if strings.HasPrefix(variable, name+"=") {
+	for _, variable := range slices.Concat(o.command.Envs, o.secrets) {
+		if variable == name || strings.HasPrefix(variable, name+"=") {
 			return true
 		}
 	}

@@ -36,6 +36,7 @@ func parseShell(args []string, t terminal) (callOptions, error) {
 	o.registerCall(flags)
 	flags.Func("env", "`NAME=value` to add to the command's environment; may be repeated", o.addEnv)
 	o.registerScript(flags)
+	o.registerEnd(flags)
 	flags.Func("workdir", "absolute `PATH` where the command starts"+
 		" (default: WORKDIR of the Sidecar)", nonEmpty(&o.command.Workdir))
 	arguments, err := t.parseArguments(flags, args)

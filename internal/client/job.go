@@ -24,6 +24,8 @@ type Job struct {
 	Key             string    `json:"key"`    // the name of the key that started it
 	Action          string    `json:"action"` // empty: none
 	Labels          Labels    `json:"labels"`
+	Traceparent     string    `json:"traceparent"`
+	QueuePosition   int       `json:"queuePosition"` // 1 is next; 0: it does not wait
 	AcceptedAt      time.Time `json:"acceptedAt"`
 	StartedAt       time.Time `json:"startedAt"`
 	EndedAt         time.Time `json:"endedAt"`
@@ -76,6 +78,7 @@ func (j *Job) UnmarshalJSON(text []byte) error {
 	}
 	for _, field := range []*string{
 		&j.JobID, &j.State, &j.Command, &j.Key, &j.Action, &j.Ended, &j.Failure, j.Signal,
+		&j.Traceparent,
 	} {
 		if field != nil {
 			*field = escape.Line(*field, 0)

@@ -19,7 +19,12 @@ type Command struct {
 	Envs        []string          `json:"envs,omitempty"`
 	Labels      map[string]string `json:"labels,omitempty"`
 	CallbackURL string            `json:"callbackURL,omitempty"`
-	Timeout     float64           `json:"timeout,omitempty"` // seconds
+	Timeout     float64           `json:"timeout,omitempty"`     // seconds
+	StartWithin float64           `json:"startWithin,omitempty"` // seconds
+	Signal      string            `json:"signal,omitempty"`
+	Grace       *float64          `json:"grace,omitempty"` // seconds
+	SecretEnvs  []string          `json:"secretEnvs,omitempty"`
+	Traceparent string            `json:"traceparent,omitempty"`
 	JobID       string            `json:"jobId"`
 	Keep        *bool             `json:"keep,omitempty"` // false: not listed after its end
 }

@@ -13,7 +13,7 @@ _dataflux_func_sidecar() {
 	fi
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)) || [[ ${COMP_WORDS[1]} == help ]]; then
-		_dataflux_func_sidecar_offer -W 'serve reload shell run actions jobs logs wait cancel callbacks check configure keys sign version help'
+		_dataflux_func_sidecar_offer -W 'serve reload shell run actions jobs logs wait cancel kill callbacks check configure keys sign version help'
 		return
 	fi
 	case $previous in
@@ -47,13 +47,22 @@ _dataflux_func_sidecar() {
 		_dataflux_func_sidecar_offer -W 'own all'
 		return
 		;;
+	--signal)
+		_dataflux_func_sidecar_offer -W 'TERM INT HUP QUIT USR1 USR2 KILL'
+		return
+		;;
+	--secret-env)
+		_dataflux_func_sidecar_offer -e
+		return
+		;;
 	--bind | --metrics | --url | --env | --label | --timeout | --callback | --job-id | --since) return ;;
+	--start-within | --grace | --traceparent) return ;;
 	--add-key | --actions | --from | --expires) [[ $current == -* ]] || return ;;
 	esac
 	local remote='--url --config --key --secret-key-file --ca --quiet --help'
-	local call="$remote --json --label --timeout --callback --job-id --no-wait --follow --cancel-on-interrupt --stdin"
+	local call="$remote --json --label --timeout --callback --job-id --no-wait --follow --cancel-on-interrupt --stdin --start-within --secret-env --traceparent"
 	case ${COMP_WORDS[1]} in
-	jobs | logs | wait | cancel)
+	jobs | logs | wait | cancel | kill)
 		if [[ $current != -* ]]; then
 			_dataflux_func_sidecar_offer -W "$(_dataflux_func_sidecar_ids)"
 			return
@@ -78,13 +87,14 @@ _dataflux_func_sidecar() {
 	case ${COMP_WORDS[1]} in
 	serve) _dataflux_func_sidecar_offer -W '--bind --config --metrics --role-user --state-dir --user --help' ;;
 	reload) _dataflux_func_sidecar_offer -W '--config --state-dir --help' ;;
-	shell) _dataflux_func_sidecar_offer -W "$call --env --workdir --script --interpreter" ;;
+	shell) _dataflux_func_sidecar_offer -W "$call --env --workdir --script --interpreter --signal --grace" ;;
 	run) _dataflux_func_sidecar_offer -W "$call" ;;
 	actions) _dataflux_func_sidecar_offer -W "$remote --json" ;;
 	jobs) _dataflux_func_sidecar_offer -W "$remote --json --follow --running --since" ;;
 	logs) _dataflux_func_sidecar_offer -W "$remote --follow" ;;
 	wait) _dataflux_func_sidecar_offer -W "$remote" ;;
 	cancel | callbacks) _dataflux_func_sidecar_offer -W "$remote --json" ;;
+	kill) _dataflux_func_sidecar_offer -W "$remote --json --signal --shell-only" ;;
 	check)
 		_dataflux_func_sidecar_offer -W '--config --config-only --json --monitoring --offline --role-user --state-dir --unit-dir --user --help'
 		;;
@@ -100,7 +110,7 @@ _dataflux_func_sidecar() {
 # Prints the ids of the jobs or callbacks that the command is for.
 _dataflux_func_sidecar_ids() {
 	case ${COMP_WORDS[1]} in
-	wait | cancel) _dataflux_func_sidecar_ask jobs --running ;;
+	wait | cancel | kill) _dataflux_func_sidecar_ask jobs --running ;;
 	callbacks) _dataflux_func_sidecar_ask callbacks ;;
 	*) _dataflux_func_sidecar_ask jobs ;;
 	esac
