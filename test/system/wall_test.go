@@ -97,7 +97,6 @@ func wallRequests(address string) map[string][3]string {
 		"cancel":   {"DELETE", "/jobs/" + address, ""},
 		"retry":    {"POST", "/callbacks/" + address + "/retry", ""},
 		"drop":     {"DELETE", "/callbacks/" + address, ""},
-		"events":   {"GET", "/jobs/" + address + "/events", `{"follow":false}`},
 		"signal":   {"POST", "/jobs/" + address + "/signal", `{"signal":"HUP"}`},
 		"no route": {"GET", "/callbacks/" + address, ""},
 	}
