@@ -22,18 +22,29 @@ func (r *rig) runTrap(id, more string) {
 func TestSignal_OfRequestEndsTheCommand(t *testing.T) {
 	r := newRig(t, nil)
 	for _, c := range []struct{ more, stdout string }{
-		{`,"grace":0.2`, "up\nTERM\n"},
-		{`,"signal":"INT","grace":0.2`, "up\nINT\n"},
-		{`,"signal":"SIGHUP","grace":0.2`, "up\nHUP\n"},
+		{`,"grace":600`, "up\nTERM\n"},
+		{`,"signal":"INT","grace":600`, "up\nINT\n"},
+		{`,"signal":"SIGHUP","grace":600`, "up\nHUP\n"},
 		{`,"signal":"KILL","grace":600`, "up\n"},
 	} {
 		id := newJobID()
 		r.runTrap(id, c.more)
 		r.call("DELETE", "/jobs/"+id, "null")
+		waitFor(t, func() bool { return r.job(id).Stdout == c.stdout })
+		r.call("POST", "/jobs/"+id+"/signal", `{"signal":"KILL"}`) // in place of waiting for it
 		got := r.waitForState(id, "ended")
 		if got.Stdout != c.stdout || got.Ended != "cancelled" || *got.Signal != "SIGKILL" {
 			t.Errorf("%s: got %+v, want %q, cancelled by SIGKILL at last", c.more, got, c.stdout)
 		}
+	}
+}
+
+func TestGrace_OfRequest(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.Commands.Grace = time.Hour })
+	r.runTrap("deaf", `,"grace":0`)
+	r.call("DELETE", "/jobs/deaf", "null")
+	if got := r.waitForState("deaf", "ended"); got.Ended != "cancelled" || *got.Signal != "SIGKILL" {
+		t.Errorf("got %+v, want cancelled by SIGKILL", got)
 	}
 }
 
@@ -57,9 +68,11 @@ func TestGrace_StopIsBoundedByKillGrace(t *testing.T) {
 
 func TestSignal_AfterReload(t *testing.T) {
 	r := newRig(t, nil)
-	r.runTrap("own", `,"signal":"USR1","grace":0.3`)
+	r.runTrap("own", `,"signal":"USR1","grace":600`)
 	r.reload(nil)
 	r.call("DELETE", "/jobs/own", "null")
+	waitFor(t, func() bool { return r.job("own").Stdout == "up\nUSR1\n" })
+	r.call("POST", "/jobs/own/signal", `{"signal":"KILL"}`)
 	if got := r.waitForState("own", "ended"); got.Stdout != "up\nUSR1\n" || got.Ended != "cancelled" {
 		t.Errorf("got %+v, want up and USR1, cancelled", got)
 	}

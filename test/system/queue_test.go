@@ -122,16 +122,18 @@ func TestQueue_PositionOfAKey(t *testing.T) {
 func TestSignal_OfRequest(t *testing.T) {
 	t.Parallel()
 	d := startDaemon(t)
-	d.shell(fields{"command": trapping, "wait": false, "jobId": "own", "signal": "INT", "grace": 0.3})
+	d.shell(fields{"command": trapping, "wait": false, "jobId": "own", "signal": "INT", "grace": 600})
 	d.awaitOutput("own", "up\n")
 	d.wantReloaded() // which keeps how it is to be ended
 	d.send(d.sign("DELETE", "/jobs/own", ""))
+	d.awaitOutput("own", "up\nINT\n")
+	d.send(d.sign("POST", "/jobs/own/signal", `{"signal":"KILL"}`))
 	d.eventually("it has ended", func() bool { return d.job("own").State == "ended" })
 	if got := d.job("own"); got.Stdout != "up\nINT\n" || got.Ended != "cancelled" {
 		t.Errorf("got %+v, want up and INT, cancelled", got)
 	}
-	a := d.shell(fields{"command": trapping, "timeout": 0.5, "signal": "KILL"})
-	if !a.Data.TimedOut || a.Data.Stdout != "up\n" || *a.Data.Signal != "SIGKILL" {
+	a := d.shell(fields{"command": trapping, "timeout": 0.5, "signal": "KILL", "grace": 600})
+	if !a.Data.TimedOut || strings.Contains(a.Data.Stdout, "TERM") || *a.Data.Signal != "SIGKILL" {
 		t.Errorf("timeout with KILL: got %s", a.body)
 	}
 }
