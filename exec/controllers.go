@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -136,10 +137,42 @@ func (c *controllers) enableLocked(k controller) error {
 
 func enableError(name string, err error) error {
 	if err == unix.ENOENT {
-		return fmt.Errorf("the daemon's cgroup has no %s controller of version 2: the kernel "+
-			"lacks it, has it in version 1 (the hybrid layout), or the unit lacks Delegate=yes", name)
+		return missingError{name}
 	}
 	return fmt.Errorf("cannot enable the %s controller for commands: %w", name, err)
+}
+
+// missingError has the names of controllers that are not to be had.
+type missingError []string
+
+func (e missingError) Error() string {
+	return fmt.Sprintf("the daemon's cgroup of version 2 has no controller %s: the kernel lacks "+
+		"it, has it in version 1 (the hybrid layout), or the unit lacks Delegate=yes",
+		strings.Join(e, ", "))
+}
+
+// joinCauses is one error of several or none, on one line, that names missing controllers together.
+func joinCauses(causes ...error) error {
+	var missing missingError
+	var joined error
+	for _, err := range causes {
+		names, isMissing := errors.AsType[missingError](err)
+		switch {
+		case isMissing:
+			missing = append(missing, names...)
+		case joined == nil:
+			joined = err
+		case err != nil:
+			joined = fmt.Errorf("%w; %w", joined, err)
+		}
+	}
+	switch {
+	case missing == nil:
+		return joined
+	case joined == nil:
+		return missing
+	}
+	return fmt.Errorf("%w; %w", missing, joined)
 }
 
 // write writes the text to the files in turn.
@@ -208,7 +241,7 @@ func (c *controllers) bound(t Totals) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.wanted = t
-	return errors.Join(c.boundMemory(), c.boundProcesses())
+	return joinCauses(c.boundMemory(), c.boundProcesses())
 }
 
 // retryTotals brings a bound of memory into force that had to wait.
@@ -228,7 +261,7 @@ func (c *controllers) boundMemory() error {
 		return nil
 	}
 	if err := c.enableLocked(memoryController); err != nil {
-		return fmt.Errorf("all commands together have no bound of memory: %w", err)
+		return err
 	}
 	if most > 0 {
 		text, err := readFile(c.folder, "memory.current")
@@ -257,7 +290,7 @@ func (c *controllers) boundProcesses() error {
 		return nil
 	}
 	if err := c.enableLocked(pidsController); err != nil {
-		return fmt.Errorf("all commands together have no bound of processes: %w", err)
+		return err
 	}
 	if err := writeFile(c.folder, "pids.max", orMax(min(most, maxPIDs))); err != nil {
 		return fmt.Errorf("cannot bound the processes of all commands together: %w", err)

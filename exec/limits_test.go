@@ -1,10 +1,13 @@
 package exec
 
 import (
+	"fmt"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"dataflux-func-sidecar/test/testkit"
 )
@@ -109,6 +112,11 @@ func TestLimits_WithoutControllers(t *testing.T) {
 			by, why := r.Hold(asked)
 			if by != ByProcess || (why == nil) != (way == withOrphans) {
 				t.Errorf("got %q, %v; want process, and why not its cgroup", by, why)
+			}
+			if got := fmt.Sprint(joinCauses(enableError("memory", unix.ENOENT), nil, unix.EPERM,
+				enableError("cpu", unix.ENOENT))); strings.Contains(got, "\n") ||
+				!strings.Contains(got, "controller memory, cpu: ") || !strings.HasSuffix(got, "; "+unix.EPERM.Error()) {
+				t.Errorf("got %q, want one line with both controllers and %v", got, unix.EPERM)
 			}
 			if got := finish(t, start(t, r, command("true"))); got.LimitsBy != ByNone {
 				t.Errorf("got limits by %q, want none", got.LimitsBy)

@@ -3,7 +3,6 @@ package exec
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -228,7 +227,7 @@ func (r *Runner) Hold(l Limits) (by LimitsBy, why error) {
 			causes = append(causes, r.cgroups.controllers.enable(controller(k)))
 		}
 	}
-	return by, errors.Join(causes...)
+	return by, joinCauses(causes...)
 }
 
 // LastBirth returns when a birth last finished, by an execve or by an error of the kernel, and the

@@ -115,9 +115,9 @@ func holdLimits(e *executor.Executor, r resources, noCgroups error, log *journal
 		log.Write(journal.TreeHeld(), "Limits of memory, processes and processors hold for each "+
 			"command as a whole (cgroup)", nil)
 	case by == exec.ByProcess && !r.restored:
-		logf(log, journal.TreeHeld(), "Limits of memory, processes and processors hold for each "+
-			"process, or not at all for processors (process), as a command cannot be bounded as a "+
-			"whole: %v", why)
+		logf(log, journal.TreeHeld(), "A command cannot be bounded as a whole (process): %v. So "+
+			"LIMIT_MEMORY bounds the address space of each process, LIMIT_PROCESSES the processes "+
+			"of all commands together, and LIMIT_CPUS nothing", why)
 	}
 	if err != nil {
 		logf(log, journal.Degraded(), "TOTAL_MEMORY or TOTAL_PROCESSES has no effect: %v", err)

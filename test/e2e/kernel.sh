@@ -46,7 +46,7 @@ pack() {
 		TTYPath=/dev/ttyS0
 	TEXT
 	ln -s ../selftest.service "$2/etc/systemd/system/multi-user.target.wants/"
-	ln -s usr/lib/systemd/systemd "$2/init"
+	ln -s sbin/init "$2/init"
 	{
 		(cd "$1" && find . -xdev \( -path ./usr/share/doc -o -path ./usr/share/man -o -path ./usr/share/locale \
 			-o -path ./var/lib/apt -o -path ./var/cache -o -path ./var/log/journal \) -prune -o -print | archive)

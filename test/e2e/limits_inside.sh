@@ -39,8 +39,8 @@ if [ ! -e /sys/fs/cgroup/cgroup.controllers ]; then
 	configure 'LIMIT_MEMORY = 268435456' 'LIMIT_PROCESSES = 300' 'LIMIT_CPUS = 1' 'TOTAL_MEMORY = 536870912'
 	systemctl restart $service
 	check 'limits of processes' "$(call 'ulimit -v; ulimit -p')" '*"stdout":"262144?n300?n"*"oomKilled":false,"limitsBy":"process"*'
-	check 'log of processes' "$(journal)" '*"(process), as a command cannot be bounded as a whole: "*'
-	check 'log of totals' "$(journal)" '*"TOTAL_MEMORY or TOTAL_PROCESSES has no effect: "*'
+	check 'log of processes' "$(journal)" '*cannot be bounded as a whole (process): *no controller memory, pids, cpu: *'
+	check 'log of totals' "$(journal)" '*TOTAL_MEMORY or TOTAL_PROCESSES has no effect: *no controller memory: *'
 	check 'check' "$(dataflux-func-sidecar check 2>&1)" '*LIMIT_MEMORY bounds the address space*TOTAL_MEMORY has no effect*'
 	exit
 fi
