@@ -111,10 +111,10 @@ func holdLimits(e *executor.Executor, r resources, noCgroups error, log *journal
 	totals := exec.Totals{Memory: uint64(s.TotalMemory), Processes: uint64(s.TotalProcesses)}
 	by, why, err := e.HoldLimits(s.LimitsOfAny(), totals, r.cgroups, noCgroups)
 	switch {
-	case by == exec.ByCgroup && !r.restored:
+	case by == exec.ByCgroup:
 		log.Write(journal.TreeHeld(), "Limits of memory, processes and processors hold for each "+
 			"command as a whole (cgroup)", nil)
-	case by == exec.ByProcess && !r.restored:
+	case by == exec.ByProcess:
 		logf(log, journal.TreeHeld(), "A command cannot be bounded as a whole (process): %v. So "+
 			"LIMIT_MEMORY bounds the address space of each process, LIMIT_PROCESSES the processes "+
 			"of all commands together, and LIMIT_CPUS nothing", why)
