@@ -53,7 +53,7 @@ def verify_call(secret_key: Any, request: Mapping[str, Any],
         job_id = headers.get('x-sidecar-job-id')
         kwargs = _verify(keys, str(request.get('originalUrl', '')), headers, body, window)
     else:
-        job_id = headers.get('webhook-id')
+        job_id = headers.get('webhook-id', '').rpartition(':')[2] or None  # of KEY:ID
         kwargs = _verify_webhook(keys, headers, body, window)
     return dict(
         kwargs, jobId=job_id, state=headers.get('x-sidecar-state'),

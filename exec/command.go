@@ -28,8 +28,8 @@ type Command struct {
 	// Signal ends the command, and SIGKILL follows after Grace; 0: SIGTERM.
 	Signal syscall.Signal
 
-	// Secrets are values that Mask replaces in the output before anything of it is kept. Their number
-	// and lengths are bounded, see MinSecret.
+	// Secrets are values that Mask replaces in the output before anything of it is kept. Their
+	// number and lengths are bounded, see MinSecret.
 	Secrets []string
 
 	// HomeOrRoot: Dir is the user's home directory. If it cannot be entered, the command starts in

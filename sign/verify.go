@@ -141,6 +141,9 @@ func (v *Verifier) Reclaim(name string) error {
 	return v.nonces.Use(name, v.nonces.earliest())
 }
 
+// Secrets returns how many secrets there are, and so how many MACs a request costs.
+func (v *Verifier) Secrets() int { return len(v.keys.Load().keys) }
+
 // Remembered returns how many nonces and claimed names are kept.
 func (v *Verifier) Remembered() int { return v.nonces.count() }
 

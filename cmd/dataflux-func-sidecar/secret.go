@@ -24,7 +24,8 @@ func (o *callOptions) registerSecrets(flags *flag.FlagSet) {
 		"journal", nonEmpty(&o.command.Traceparent))
 }
 
-// addSecret only notes the text: package flag repeats what is refused here, and that may be a value.
+// addSecret only notes the text: package flag repeats what is refused here, and that may be a
+// value.
 func (o *callOptions) addSecret(text string) error {
 	o.secrets = append(o.secrets, text)
 	return nil

@@ -42,8 +42,8 @@ func neededControllers(s config.Config) (names []string) {
 	return names
 }
 
-// delegatedControllers are those of the cgroup of the service, or of all cgroups if it does not run.
-// nil: cgroups of version 2 have none here.
+// delegatedControllers are those of the cgroup of the service, or of all cgroups if it does not
+// run. nil: cgroups of version 2 have none here.
 func (c *checker) delegatedControllers() []string {
 	const mount = "/sys/fs/cgroup"
 	var fs unix.Statfs_t

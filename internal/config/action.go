@@ -183,7 +183,9 @@ var variableName = regexp.MustCompile(`\A[A-Za-z_][A-Za-z0-9_]*\z`)
 func interpreted(name string) bool {
 	switch name {
 	case "PATH", "HOME", "USER", "LOGNAME", "SHELL", "IFS", "ENV", "BASH_ENV", "BASHOPTS",
-		"SHELLOPTS", "PS4", "CDPATH", "GLOBIGNORE":
+		"SHELLOPTS", "PS4", "CDPATH", "GLOBIGNORE", "PROMPT_COMMAND", "ZDOTDIR",
+		"GLIBC_TUNABLES", "GCONV_PATH", "LOCPATH", "NLSPATH",
+		"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS":
 		return true
 	}
 	return slices.ContainsFunc([]string{

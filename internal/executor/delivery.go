@@ -420,7 +420,7 @@ func newCallback(d *delivery, r report, key []byte) (message.Callback, error) {
 		Nonce: hex.EncodeToString(nonce[:]), Timestamp: fmt.Sprint(time.Now().Unix()),
 	}
 	var length byteCounter
-	webhook := sign.NewWebhook(key, d.id, request.Timestamp)
+	webhook := sign.NewWebhook(key, d.address(), request.Timestamp)
 	signature, err := sign.SignatureOf(key, request, func(w io.Writer) error {
 		return r.writeBody(io.MultiWriter(w, webhook, &length))
 	})
@@ -430,6 +430,7 @@ func newCallback(d *delivery, r report, key []byte) (message.Callback, error) {
 	headers := []string{
 		"Content-Type", jsonType,
 		"X-Sidecar-Job-Id", d.id,
+		"X-Sidecar-Key", d.key,
 		"X-Sidecar-Attempt", fmt.Sprint(d.attempts),
 	}
 	if key != nil {
@@ -437,7 +438,7 @@ func newCallback(d *delivery, r report, key []byte) (message.Callback, error) {
 			"X-Auth-Nonce", request.Nonce,
 			"X-Auth-Timestamp", request.Timestamp,
 			"X-Auth-Signature", signature,
-			"Webhook-Id", d.id,
+			"Webhook-Id", d.address(),
 			"Webhook-Timestamp", request.Timestamp,
 			"Webhook-Signature", webhook.Signature(),
 		)

@@ -223,8 +223,8 @@ func (e *Executor) Contain(cgroups *exec.Cgroups, missing error) Containment {
 }
 
 // HoldLimits makes the bounds of commands and the totals hold from now on. It is called after
-// Contain with the same cgroups. It returns what holds the bounds, and why that is not the cgroup of
-// a command; the error says which total cannot be had.
+// Contain with the same cgroups. It returns what holds the bounds, and why that is not the cgroup
+// of a command; the error says which total cannot be had.
 func (e *Executor) HoldLimits(
 	bounds exec.Limits, totals exec.Totals, cgroups *exec.Cgroups, missing error,
 ) (by exec.LimitsBy, why, err error) {

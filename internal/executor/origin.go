@@ -38,6 +38,14 @@ func parseRecordID(text string) jobRef {
 	return jobRef{policy.DefaultKey, text}
 }
 
+// address names the job among those of all keys: KEY:ID, or the id alone of the default key.
+func (r jobRef) address() string {
+	if r.key == policy.DefaultKey {
+		return r.id
+	}
+	return r.key + ":" + r.id
+}
+
 // claim is the name under which the verifier remembers the id.
 func (r jobRef) claim() string { return "job " + r.recordID() }
 

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,8 +16,14 @@ import (
 	"dataflux-func-sidecar/sign"
 )
 
-// maxVerifying bounds how many MACs are computed at once.
-const maxVerifying = 64
+const (
+	// maxVerifying bounds how many requests are verified at once.
+	maxVerifying = 64
+	// verifyingUnit is how many bytes of MACs count as one of them. Before its signature holds, a
+	// request costs as many MACs over its body as there are secrets: with 100 of them, one of 1 MiB
+	// has the executor for itself, and a flood of such requests holds up no reload.
+	verifyingUnit = 1 << 20
+)
 
 // verifiedCall is a request whose signature holds, from a caller that the key admits.
 type verifiedCall struct {
@@ -44,6 +51,7 @@ type server struct {
 	unauthorized *unauthorizedLog
 	gate         gate
 
+	acquiring    sync.Mutex    // held by whoever acquires verifying
 	verifying    chan struct{} // a semaphore; begin acquires it, verify releases it
 	recording    atomic.Int64  // requests that wait for the disk to record their nonces
 	maxRecording int64
@@ -72,20 +80,40 @@ func newServer(
 	}
 }
 
-// begin starts to serve a request once fewer than maxVerifying MACs are being computed. It enters
-// the gate itself: a request that was received must not be forgotten by a reload.
+// begin starts to serve a request once there is room to verify it. It enters the gate itself: a
+// request that was received must not be forgotten by a reload.
 func (s *server) begin(call message.Call, st *stream) {
-	s.verifying <- struct{}{}
+	cost := s.costOf(call)
+	s.acquire(cost)
 	s.gate.Enter()
-	go s.serve(call, st)
+	go s.serve(call, cost, st)
+}
+
+// costOf is how much of verifying a request takes, 1 to maxVerifying.
+func (s *server) costOf(call message.Call) int {
+	return min(1+len(call.Body)*s.verifier.Secrets()/verifyingUnit, maxVerifying)
+}
+
+func (s *server) acquire(cost int) {
+	s.acquiring.Lock() // two that acquire in turns would wait for each other
+	defer s.acquiring.Unlock()
+	for range cost {
+		s.verifying <- struct{}{}
+	}
+}
+
+func (s *server) release(cost int) {
+	for range cost {
+		<-s.verifying
+	}
 }
 
 // serve carries out one request, from its signature to its answer, and leaves the gate.
-func (s *server) serve(call message.Call, st *stream) {
+func (s *server) serve(call message.Call, cost int, st *stream) {
 	defer s.gate.Leave()
 	remote := callerAddress(call.Remote)
 	call.Remote = remote
-	key, err := s.verify(call)
+	key, err := s.verify(call, cost)
 	if err == nil {
 		st.key = key.Name
 		err = checkUse(key, remote)
@@ -101,16 +129,16 @@ func (s *server) serve(call message.Call, st *stream) {
 // verify returns the key of a request whose signature holds: only then is it looked at any further.
 // While the disk hangs, at most maxRecording requests wait for it. More can only be from
 // callers who hung up and came back.
-func (s *server) verify(call message.Call) (policy.Key, error) {
+func (s *server) verify(call message.Call, cost int) (policy.Key, error) {
 	defer s.recording.Add(-1)
 	if s.recording.Add(1) > s.maxRecording {
-		<-s.verifying
+		s.release(cost)
 		return policy.Key{}, unavailablef(
 			"the state directory does not take the nonces of requests at present: try again later")
 	}
 	// The semaphore is released before the disk is used, so that the session goes on receiving
 	// while the disk hangs.
-	release := func() { <-s.verifying }
+	release := func() { s.release(cost) }
 	name, err := s.verifier.Verify(signedPart(call), call.Signature, release)
 	switch {
 	case errors.Is(err, sign.ErrFull), errors.Is(err, sign.ErrLedger):

@@ -2,8 +2,10 @@ package executor
 
 import (
 	"testing"
+	"time"
 
 	"dataflux-func-sidecar/privsep/message"
+	"dataflux-func-sidecar/sign"
 )
 
 func TestRoute_OtherMethod(t *testing.T) {
@@ -27,6 +29,39 @@ func TestCallerAddress(t *testing.T) {
 	} {
 		if got := callerAddress(remote); got != want {
 			t.Errorf("%q becomes %q instead of %q", remote, got, want)
+		}
+	}
+}
+
+// A large request counts by the MACs that it costs: with 100 secrets, one of 1 MiB has the room of
+// all, and it is given back whatever becomes of the secrets meanwhile.
+func TestServer_CostOfVerifying(t *testing.T) {
+	var keys []sign.Key
+	for i := range 100 {
+		keys = append(keys, sign.Key{Name: "k", Secret: []byte{byte(i)}})
+	}
+	for _, c := range []struct{ keys, body, want int }{
+		{1, 0, 1},
+		{1, 1 << 20, 2},
+		{1, 16 << 20, 17},
+		{8, 100, 1},
+		{100, 1 << 10, 1},
+		{100, 1 << 17, 13},
+		{100, 1 << 20, 64},
+		{100, 16 << 20, 64},
+	} {
+		verifier, err := sign.NewVerifier(keys[:c.keys], time.Minute, time.Now, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := server{verifier: verifier, verifying: make(chan struct{}, maxVerifying)}
+		if got := s.costOf(message.Call{Body: make([]byte, c.body)}); got != c.want {
+			t.Errorf("%d keys, %d bytes: got %d, want %d", c.keys, c.body, got, c.want)
+		}
+		s.acquire(c.want)
+		verifier.Revoke(nil)
+		if s.release(c.want); len(s.verifying) != 0 {
+			t.Errorf("%d keys, %d bytes: %d are not given back", c.keys, c.body, len(s.verifying))
 		}
 	}
 }

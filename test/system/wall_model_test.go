@@ -236,6 +236,10 @@ func (m *wallModel) show(d *daemon, key wallKey, address string) {
 func (m *wallModel) output(d *daemon, key wallKey, address string) {
 	ref, status := m.find(key, address, m.hasJob)
 	a := d.send(d.sign("GET", "/jobs/"+address+"/output", `{"follow":false}`))
+	events := d.send(d.sign("GET", "/jobs/"+address+"/events", `{"follow":false}`))
+	if m.want("events", events, status, noJob(address)) && !m.jobs[ref].lost && !strings.Contains(events.body, m.jobs[ref].token) {
+		m.t.Errorf("%s reads the events of %s: got %q, want %s", key.name, address, events.body, m.jobs[ref].token)
+	}
 	if m.want("output", a, status, noJob(address)) && !m.jobs[ref].lost && a.body != m.jobs[ref].token+"\n" {
 		m.t.Errorf("%s reads %s: got %q, want %s", key.name, address, a.body, m.jobs[ref].token)
 	}
