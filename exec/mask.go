@@ -250,14 +250,14 @@ func restoreMasker(in *handover.Reader, s MaskState, values *secrets) (*masker, 
 	}
 	m := newMasker(values)
 	if m == nil || len(held) >= values.longest || s.Covered < 0 || s.Covered > len(held) {
-		return nil, errors.New("cannot restore a command: its masked output does not fit its secrets")
+		return nil, errors.New("cannot restore a command: its output does not fit its secrets")
 	}
 	if s.Covered > 0 {
 		m.masked = []region{{from: 0, to: int64(s.Covered), shown: true}}
 	}
 	for _, b := range held {
 		if m.step(nil, b) != nil {
-			return nil, errors.New("cannot restore a command: its masked output is not of its secrets")
+			return nil, errors.New("cannot restore a command: its output is not of its secrets")
 		}
 	}
 	return m, nil

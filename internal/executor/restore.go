@@ -285,7 +285,8 @@ func (r *restoring) delivery(s deliveryState) (*delivery, error) {
 		return nil, err
 	}
 	d := r.callbacks.deliverer.newDelivery(
-		origin{parseRecordID(s.ID), s.Remote, s.Action, s.Labels, s.Traceparent}, u, report, s.Expires,
+		origin{parseRecordID(s.ID), s.Remote, s.Action, s.Labels, s.Traceparent}, u, report,
+		s.Expires,
 	)
 	d.stored, d.attempts, d.next = s.Stored, s.Attempts, s.Next
 	d.cause = failure{s.Cause, s.Foreign}

@@ -10,6 +10,7 @@ import (
 
 	"dataflux-func-sidecar/exec"
 	"dataflux-func-sidecar/internal/policy"
+	"dataflux-func-sidecar/privsep/message"
 )
 
 const canarySecret = "canary-0123456789"
@@ -87,6 +88,7 @@ func TestSecretEnvs_AreNowhere(t *testing.T) {
 	if got := p.header("X-Sidecar-Masked"); got != "true" {
 		t.Errorf("got X-Sidecar-Masked %q in the callback, want true", got)
 	}
+	r.outcome(p, message.Outcome{Status: 200})
 	r.shell(secretBody(`,"jobId":"two","wait":false`))
 	if got := r.waitForState("two", "ended"); got.Stdout != maskedOutput {
 		t.Errorf("got %q, want %q", got.Stdout, maskedOutput)
