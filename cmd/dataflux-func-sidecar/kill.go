@@ -54,7 +54,8 @@ func parseKill(args []string, t terminal) (o killOptions, err error) {
 	o.request = signalRequest{"TERM", true}
 	shellOnly := false
 	flags.BoolVar(&o.json, "json", false, "print what the answers have as one JSON list")
-	flags.Func("signal", "`NAME` of the signal: "+strings.Join(sentSignals, ", ")+" (default: TERM)",
+	flags.Func("signal",
+		"`NAME` of the signal: "+strings.Join(sentSignals, ", ")+" (default: TERM)",
 		setSignal(&o.request.Signal, sentSignals))
 	flags.BoolVar(&shellOnly, "shell-only", false,
 		"send it to the shell alone, in place of all processes of the command")
@@ -106,8 +107,8 @@ func (o *callOptions) registerEnd(flags *flag.FlagSet) {
 	flags.Func("signal", "`NAME` of the signal that ends the command at its timeout or when it is "+
 		"cancelled: "+strings.Join(endSignals, ", ")+" (default: TERM)",
 		setSignal(&o.command.Signal, endSignals))
-	flags.Func("grace", "`DURATION` from the signal that ends the command to KILL, 0 to 10m (default: KILL_GRACE of the "+
-		"Sidecar)", o.setGrace)
+	flags.Func("grace", "`DURATION` from the signal that ends the command to KILL, 0 to 10m "+
+		"(default: KILL_GRACE of the Sidecar)", o.setGrace)
 }
 
 const maxGrace = 10 * time.Minute

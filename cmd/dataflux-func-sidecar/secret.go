@@ -18,8 +18,8 @@ const (
 )
 
 func (o *callOptions) registerSecrets(flags *flag.FlagSet) {
-	flags.Func("secret-env", "`NAME` of a variable of this process that the command gets and whose "+
-		"value is masked in the output, or NAME=@FILE with the value; may be repeated", o.addSecret)
+	flags.Func("secret-env", "`NAME` of a variable of this process that the command gets and "+
+		"whose value is masked in the output, or NAME=@FILE with the value; may be repeated", o.addSecret)
 	flags.Func("traceparent", "`CONTEXT` of a trace (W3C Trace Context) for the command and the "+
 		"journal", nonEmpty(&o.command.Traceparent))
 }
@@ -57,8 +57,8 @@ func secretValue(name, source string, isGiven bool) (value string, err error) {
 	case isFile:
 		value, err = readSecretValue(path)
 	case isGiven:
-		return "", errors.New("a value here is in the list of processes: write NAME=@FILE, or NAME " +
-			"alone for the value that it has in the environment")
+		return "", errors.New("a value here is in the list of processes: write NAME=@FILE, or " +
+			"NAME alone for the value that it has in the environment")
 	default:
 		var found bool
 		if value, found = os.LookupEnv(name); !found {
@@ -70,8 +70,8 @@ func secretValue(name, source string, isGiven bool) (value string, err error) {
 	}
 	switch n := len(value); {
 	case n < minSecretValue || n > maxSecretValue:
-		return "", fmt.Errorf("the value must have %d to %d bytes: a shorter one would mask what is "+
-			"no secret", minSecretValue, maxSecretValue)
+		return "", fmt.Errorf("the value must have %d to %d bytes: a shorter one would mask "+
+			"what is no secret", minSecretValue, maxSecretValue)
 	case !utf8.ValidString(value):
 		return "", errors.New("the value is not UTF-8, and a request is")
 	}

@@ -65,8 +65,8 @@ func applyAction(a policy.Action, r *shellRequest, c *exec.Command) (err error) 
 	if r.traceparent != "" && slices.ContainsFunc(a.Variables, func(v policy.Variable) bool {
 		return v.Name == traceVariable
 	}) {
-		return fmt.Errorf("traceparent: the action %s has the variable %s of its own: send it in envs",
-			a.Name, traceVariable)
+		return fmt.Errorf("traceparent: the action %s has the variable %s of its own: "+
+			"send it in envs", a.Name, traceVariable)
 	}
 	if r.signal != 0 || r.grace != nil {
 		return fmt.Errorf("signal and grace: the action %s is ended by SIGTERM and KILL_GRACE: "+

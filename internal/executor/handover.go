@@ -268,8 +268,8 @@ func (h *handing) stream(st *stream) (streamState, error) {
 // job needs table.mu.
 func (h *handing) job(j *job) (jobRecord, error) {
 	state := jobRecord{
-		ID: j.recordID(), Action: j.action, Labels: j.labels, Traceparent: j.trace, ChosenID: j.chosenID,
-		Remote: j.remote, Command: j.command.text,
+		ID: j.recordID(), Action: j.action, Labels: j.labels, Traceparent: j.trace,
+		ChosenID: j.chosenID, Remote: j.remote, Command: j.command.text,
 		CommandBytes: j.command.bytes, Input: j.input, Wait: j.wait,
 		AcceptedAt: j.acceptedAt, Digest: j.digest[:], Recorded: j.recorded,
 		Promised: j.promised, Kept: j.kept, Claimed: j.claimed, OnDisk: j.onDisk,

@@ -25,7 +25,8 @@ func (r *shellRequest) decodeSecretEnvs(raw json.RawMessage) error {
 		switch n := len(v.Value); {
 		case n < exec.MinSecret || n > exec.MaxSecret:
 			return fmt.Errorf("the value of %.64q has %d bytes, not %d to %d: a shorter one would "+
-				"mask what is no secret; send it in envs", v.Name, n, exec.MinSecret, exec.MaxSecret)
+				"mask what is no secret; send it in envs", v.Name, n, exec.MinSecret,
+				exec.MaxSecret)
 		case hasVariable(r.secretEnvs[:i], v.Name):
 			return fmt.Errorf("%.64q is there twice: send it once", v.Name)
 		}

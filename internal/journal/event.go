@@ -60,7 +60,9 @@ func CommandFinished() Event { return Event{"c8465b1b1c1042caa73dba034f435a39", 
 func CommandEnded() Event { return Event{"1955413511664889a4f4497bd1be6ad0", journal.PriWarning} }
 
 // CommandSignalled says that a caller sent a command a signal, and which one.
-func CommandSignalled() Event { return Event{"597c72ea417043d6b768e267dda21585", journal.PriNotice} }
+func CommandSignalled() Event {
+	return Event{"597c72ea417043d6b768e267dda21585", journal.PriNotice}
+}
 
 // RequestRefused says that a request was refused.
 func RequestRefused() Event { return Event{"6227697be36d4d3fb02661961c56f265", journal.PriWarning} }
