@@ -19,7 +19,8 @@ const (
 
 func (o *callOptions) registerSecrets(flags *flag.FlagSet) {
 	flags.Func("secret-env", "`NAME` of a variable of this process that the command gets and "+
-		"whose value is masked in the output, or NAME=@FILE with the value; may be repeated", o.addSecret)
+		"whose value is masked in the output, or NAME=@FILE with the value; may be repeated",
+		o.addSecret)
 	flags.Func("traceparent", "`CONTEXT` of a trace (W3C Trace Context) for the command and the "+
 		"journal", nonEmpty(&o.command.Traceparent))
 }
