@@ -119,7 +119,10 @@ class SidecarHelper:
               command_timeout: Optional[float] = None, job_id: Optional[str] = None,
               limits: Optional[Dict[str, int]] = None, check: bool = False,
               labels: Optional[Dict[str, Any]] = None,
-              stdin: Union[str, bytes, None] = None) -> Tuple[int, Any]:
+              stdin: Union[str, bytes, None] = None, *, start_within: Optional[float] = None,
+              signal: Optional[str] = None, grace: Optional[float] = None,
+              secret_envs: Union[Dict[str, Any], List[str], None] = None,
+              traceparent: Optional[str] = None) -> Tuple[int, Any]:
         """Runs a command and returns (200, {'ok': True, 'message': …, 'data': {…}}), for every
         exit code; with `check` a command that fails raises SidecarFailed.
 
@@ -136,8 +139,16 @@ class SidecarHelper:
 
         `stdin` is what the command reads as its standard input, text or bytes; else it reads
         /dev/null. With it a request has MAX_BODY bytes at most, 1 MiB by default.
+
+        A command that could not be started within `start_within` seconds is never started; then
+        SidecarBusy is raised. `signal` ('INT', 'HUP', …) ends the command in place of TERM, and
+        KILL follows after `grace` seconds. `secret_envs` are as envs; the Sidecar shows and stores
+        their values nowhere, and writes *** in their place in the output: data['masked'] is True.
+        `traceparent` (W3C Trace Context) is TRACEPARENT of the command, and in the journal.
         """
         return self._submit(dict(_input('stdin', stdin), **{
+            'startWithin': start_within, 'signal': signal, 'grace': grace,
+            'secretEnvs': _list_of(secret_envs), 'traceparent': traceparent,
             'command': cmd, 'wait': wait, 'workdir': workdir, 'envs': _list_of(envs),
             'callbackURL': callback_url, 'timeout': command_timeout, 'jobId': job_id,
             'limits': limits, 'labels': _checked_labels(labels)}), timeout, check)
@@ -150,7 +161,10 @@ class SidecarHelper:
                callback_url: Optional[str] = None, timeout: Optional[float] = None,
                command_timeout: Optional[float] = None, job_id: Optional[str] = None,
                limits: Optional[Dict[str, int]] = None, check: bool = False,
-               labels: Optional[Dict[str, Any]] = None) -> Tuple[int, Any]:
+               labels: Optional[Dict[str, Any]] = None, start_within: Optional[float] = None,
+               signal: Optional[str] = None, grace: Optional[float] = None,
+               secret_envs: Union[Dict[str, Any], List[str], None] = None,
+               traceparent: Optional[str] = None) -> Tuple[int, Any]:
         """Runs a script on the host, and returns what shell() returns.
 
         `interpreter` is the absolute path of a program of the host, or a list of it and its
@@ -164,6 +178,8 @@ class SidecarHelper:
         elif isinstance(interpreter, str):
             interpreter = [interpreter]
         return self._submit(dict(body, **{
+            'startWithin': start_within, 'signal': signal, 'grace': grace,
+            'secretEnvs': _list_of(secret_envs), 'traceparent': traceparent,
             'interpreter': interpreter, 'args': _texts(args), 'wait': wait, 'workdir': workdir,
             'envs': _list_of(envs), 'callbackURL': callback_url, 'timeout': command_timeout,
             'jobId': job_id, 'limits': limits, 'labels': _checked_labels(labels)}), timeout, check)
@@ -173,7 +189,9 @@ class SidecarHelper:
             command_timeout: Optional[float] = None, job_id: Optional[str] = None,
             limits: Optional[Dict[str, int]] = None, check: bool = False,
             labels: Optional[Dict[str, Any]] = None, stdin: Union[str, bytes, None] = None,
-            **variables: Any) -> Tuple[int, Any]:
+            start_within: Optional[float] = None,
+            secret_envs: Union[Dict[str, Any], List[str], None] = None,
+            traceparent: Optional[str] = None, **variables: Any) -> Tuple[int, Any]:
         """Runs an action of the configuration of the host, and returns what shell() returns.
 
         Its variables are the arguments in upper case: run('deploy', VERSION='v1.2'). A variable
@@ -182,7 +200,8 @@ class SidecarHelper:
         status 403; one that runs already and has ONE_AT_A_TIME = "refuse", status 409.
         """
         return self._submit(dict(_input('stdin', stdin), **{
-            'action': action, 'wait': wait, 'envs': _list_of(_merged(envs, variables)),
+            'startWithin': start_within, 'secretEnvs': _list_of(secret_envs),
+            'traceparent': traceparent, 'action': action, 'wait': wait, 'envs': _list_of(_merged(envs, variables)),
             'callbackURL': callback_url, 'timeout': command_timeout, 'jobId': job_id,
             'limits': limits, 'labels': _checked_labels(labels)}), timeout, check)
 
@@ -217,6 +236,18 @@ class SidecarHelper:
     def cancel(self, job_id: str, timeout: Optional[float] = None) -> Dict[str, Any]:
         """Requests the end of a job. Its summary comes at once, and may still say 'running'."""
         return self._query('DELETE', _path(job_id), _deadline(timeout))
+
+    def kill(self, job_id: str, signal: str = 'TERM', group: bool = True,
+             timeout: Optional[float] = None) -> Dict[str, Any]:
+        """Sends the command of a running job a signal, such as 'HUP': all its processes, or without
+        `group` its shell. It requests no end: cancel() does. Returns the summary. It is sent once,
+        and after a lost answer it is not known whether it arrived.
+        """
+        _, answer = self._wire.exchange('POST', _path(job_id) + '/signal',
+                                        {'signal': signal, 'group': group}, _deadline(timeout))
+        if not _has_data(answer):
+            raise SidecarRefused('this Sidecar sends no signals')
+        return answer['data']
 
     def output(self, job_id: str, stream: str = 'stdout', offset: int = 0, follow: bool = True,
                timeout: float = FOLLOW_TIMEOUT, tail: Optional[int] = None) -> Iterator[bytes]:
@@ -304,12 +335,18 @@ class SidecarHelper:
 
     def _run(self, body: Dict[str, Any], deadline: sidecar__wire.Deadline,
              first_stamp: Optional[float] = None) -> Tuple[int, Any]:
+        start_by = time.monotonic() + (body.get('startWithin') or 0)
         while True:
             stamp = time.time() if first_stamp is None else first_stamp
             try:
                 status, answer = self._post(body, deadline, stamp)
                 return status, _with_repeated(answer)
             except SidecarBusy as busy:  # nothing was run
+                if 'startWithin' in body:  # it counts from the first attempt
+                    left = start_by - time.monotonic() - busy.retry_after
+                    if left < 0.001:
+                        raise
+                    body = dict(body, startWithin=left)
                 if not deadline.pause(busy.retry_after):
                     raise
             except SidecarLost as lost:

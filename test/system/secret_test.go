@@ -49,6 +49,7 @@ func TestSecretEnvs_Nowhere(t *testing.T) {
 	touch(t, goOn)
 	d.awaitOutput("runs", stdout+"***")
 	d.eventually("it has ended", func() bool { return d.job("runs").State == "ended" })
+	told = append(told, d.send(d.sign("GET", "/jobs/runs/events", "null")).body)
 	for _, path := range []string{"/jobs", "/jobs/runs", "/jobs/runs/output"} {
 		told = append(told, d.send(d.sign("GET", path, "null")).body)
 	}
