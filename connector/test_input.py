@@ -83,8 +83,8 @@ class Script(rig.DaemonCase):
         path, mark = self.new_marker()
         exchange, lost = sidecar__wire.Wire.exchange, []
 
-        def lose(wire, method, where, body, *rest):
-            answer = exchange(wire, method, where, body, *rest)
+        def lose(wire, method, where, body, *rest, **named):
+            answer = exchange(wire, method, where, body, *rest, **named)
             if where == '/shell' and 'script' in body and not lost:
                 lost.append(True)
                 raise sidecar__helper.SidecarLost('the answer is lost on purpose')
