@@ -228,17 +228,25 @@ class SidecarFleet:
         `timeout` limits the whole call, in seconds. At most `at_once` hosts have the command at the
         same time; by default all. After `max_errors` hosts that are not ok no other begins.
         `options` are those of SidecarHelper.shell(): callback_url, command_timeout, job_id, limits,
-        labels.
+        labels, stdin.
         """
         body = _Body().shell(cmd, False, workdir, envs, **options)
+        return self._finish(body, timeout, at_once, max_errors)
+
+    def script(self, text: Union[str, bytes], args: Optional[List[str]] = None, *,
+               timeout: float = TIMEOUT, at_once: Optional[int] = None,
+               max_errors: Optional[int] = None, **options: Any) -> FleetResult:
+        """Runs a script on all hosts, as shell() runs a command. `options` are those of
+        SidecarHelper.script(): interpreter, workdir, envs, and those of shell().
+        """
+        body = _Body().script(text, args, wait=False, **options)
         return self._finish(body, timeout, at_once, max_errors)
 
     def run(self, action: str, envs: Optional[Dict[str, Any]] = None, *,
             timeout: float = TIMEOUT, at_once: Optional[int] = None,
             max_errors: Optional[int] = None, **options: Any) -> FleetResult:
         """Runs an action on all hosts, as shell() runs a command. `options` are its variables in
-        upper case, and those of SidecarHelper.run(): callback_url, command_timeout, job_id, limits,
-        labels.
+        upper case, and those of SidecarHelper.run(), which are those of shell().
         """
         body = _Body().run(action, envs, wait=False, **options)
         return self._finish(body, timeout, at_once, max_errors)

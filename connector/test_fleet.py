@@ -110,6 +110,12 @@ class Commands(FleetCase):
             self.assertEqual((result.stdout, result.exit_code), ('v1 to west\n', 4))
         self.assertTrue(self.fleet.run('backup', {'dir': '/srv'}).all_ok)
 
+    def test_a_script_and_standard_input_reach_each_host(self):
+        done = self.fleet.script('echo "$1 $(cat) $A"', ['x'], stdin='in', envs={'A': 'b'}, interpreter='/bin/sh')
+        self.assertEqual([result.stdout for result in done], ['x in b\n'] * 3, str(done))
+        done = self.fleet.shell('cat', stdin='in')
+        self.assertEqual([result.stdout for result in done], ['in'] * 3, str(done))
+
     def test_those_that_fail_are_told_apart_with_their_exit_codes(self):
         done = self.fleet.shell('echo secret-output; [ ! -e "$F" ] || exit 3', envs={'F': '/'})
         self.assertEqual((len(done.failed), done.failed[0].exit_code, done.failed[0].message),

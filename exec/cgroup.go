@@ -292,7 +292,9 @@ func (g *cgroup) memoryUsed() (use memoryUse) {
 // explain says which limit kept a command from starting, if that is one of its cgroup's.
 func (g *cgroup) explain(err error) error {
 	switch {
-	case g.limits.watched && (g.memoryUsed().oomKills > 0 || errors.Is(err, unix.ENOMEM)):
+	case g.limits.watched && (g.memoryUsed().oomKills > 0 || errors.Is(err, unix.ENOMEM)),
+		// The kernel's error for an execve that gets no page for its arguments.
+		g.limits.watched && errors.Is(err, unix.E2BIG) && g.cgroups.controllers.isFull(g.name):
 		return errMemoryUsed
 	case errors.Is(err, unix.EAGAIN) && g.cgroups.controllers.hasTotalProcesses():
 		return hostFault(nil, "cannot start the command: all commands together have as many "+

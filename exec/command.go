@@ -168,7 +168,7 @@ func (c Command) argument() string {
 type Limits struct {
 	OpenFiles uint64        // descriptors of each process
 	Processes uint64        // of the command; else of the user in total
-	Memory    uint64        // bytes of the command, without swap; else address space of each process
+	Memory    uint64        // bytes of the command; else address space of each process
 	CPUTime   time.Duration // of each process; rounded up to full seconds
 	MilliCPU  uint64        // thousandths of a processor, of the command; else no limit
 }

@@ -265,9 +265,7 @@ func (c *controllers) boundMemory() error {
 		return err
 	}
 	if most > 0 {
-		text, err := readFile(c.folder, "memory.current")
-		now, _ := strconv.ParseUint(string(bytes.TrimSpace(text)), 10, 64)
-		if err != nil || now > most {
+		if now, err := readNumber(c.folder, "memory.current"); err != nil || now > most {
 			return nil
 		}
 	}
@@ -359,10 +357,34 @@ func (c *controllers) memoryUse(name string) (use memoryUse) {
 	if events, err := readFile(c.folder, name+"/memory.events"); err == nil {
 		use.oomKills = numberAfter(events, "oom_kill ")
 	}
-	if peak, err := readFile(c.folder, name+"/memory.peak"); err == nil {
-		use.peak, _ = strconv.ParseInt(string(bytes.TrimSpace(peak)), 10, 64)
+	if peak, err := readNumber(c.folder, name+"/memory.peak"); err == nil {
+		use.peak = int64(peak)
 	}
 	return use
+}
+
+// isFull reports whether a new cgroup has reached its limit of memory, or all together nearly have.
+func (c *controllers) isFull(name string) bool {
+	if events, err := readFile(c.folder, name+"/memory.events"); err == nil &&
+		numberAfter(events, "max ") > 0 {
+		return true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.totals.Memory == 0 {
+		return false
+	}
+	const arguments = 4 << 20 // at most, with the environment
+	now, err := readNumber(c.folder, "memory.current")
+	return err == nil && now+arguments > c.totals.Memory
+}
+
+func readNumber(dir int, name string) (uint64, error) {
+	text, err := readFile(dir, name)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseUint(string(bytes.TrimSpace(text)), 10, 64)
 }
 
 // numberAfter returns the number after a name that begins a line, 0 if there is none.

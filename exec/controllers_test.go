@@ -409,7 +409,9 @@ func TestControllers_TooLittleMemory(t *testing.T) {
 		}
 		slot := r.descriptors.lease()
 		null := int(r.descriptors.null.Fd())
-		at := place{stdin: null, stdout: null, stderr: null, cgroup: dir, guarded: true}
+		at := place{
+			stdin: null, stdout: null, stderr: null, script: -1, cgroup: dir, guarded: true,
+		}
 		begun := time.Now()
 		sh := &startedShell{}
 		err = r.launch(command("true"), at, sh)

@@ -241,6 +241,9 @@ func restoreSecrets(in *handover.Reader, blobs []handover.Blob) (*secrets, error
 	return newSecrets(values), nil
 }
 
+var errMaskedOutput = errors.New(
+	"cannot restore a command: its masked output does not fit its secrets")
+
 // restoreMasker goes on masking a stream. What is held back is a beginning of a value, so that it
 // is held back again.
 func restoreMasker(in *handover.Reader, s MaskState, values *secrets) (*masker, error) {
@@ -250,14 +253,14 @@ func restoreMasker(in *handover.Reader, s MaskState, values *secrets) (*masker, 
 	}
 	m := newMasker(values)
 	if m == nil || len(held) >= values.longest || s.Covered < 0 || s.Covered > len(held) {
-		return nil, errors.New("cannot restore a command: its output does not fit its secrets")
+		return nil, errMaskedOutput
 	}
 	if s.Covered > 0 {
 		m.masked = []region{{from: 0, to: int64(s.Covered), shown: true}}
 	}
 	for _, b := range held {
 		if m.step(nil, b) != nil {
-			return nil, errors.New("cannot restore a command: its output is not of its secrets")
+			return nil, errMaskedOutput
 		}
 	}
 	return m, nil

@@ -111,7 +111,9 @@ func (o *order) after(stdout, stderr int64, most int) []Mark {
 func (o *order) trim() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.marks = slices.Clip(slices.Clone(o.marks))
+	if cap(o.marks) > len(o.marks)+8 { // mostly there is one
+		o.marks = slices.Clip(slices.Clone(o.marks))
+	}
 }
 
 // encode writes all marks as DecodeMarks reads them.

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"dataflux-func-sidecar/internal/handover"
 	"dataflux-func-sidecar/test/testkit"
 )
 
@@ -215,5 +216,53 @@ func release(t *testing.T, fifo string) {
 	t.Helper()
 	if err := os.WriteFile(fifo, []byte("\n"), 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A release that knows neither ends nor marks hands the start over. Its command goes on as it was.
+func TestRestore_EarlierRelease(t *testing.T) {
+	w, err := handover.NewWriter()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	state := ProcessState{Stdout: StreamState{
+		Pipe: PipeState{FD: -1}, Limit: 10, Total: 12, Kept: w.AddBytes([]byte("0123456789")),
+	}}
+	file, err := w.Finish(state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := handover.NewReader(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Process{}
+	o := p.Stdout()
+	if err := o.restore(in, state.Stdout, newBufferPool()); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.restoreOrder(state); err != nil {
+		t.Fatal(err)
+	}
+	o.addDropped(3)
+	if start, end, total := o.Extent(); text(o) != "0123456789" || start != 10 || end != 0 ||
+		total != 15 {
+		t.Errorf("got %q, %d, %d, %d, want the first 10 of 15 bytes", text(o), start, end, total)
+	}
+	checkMarks(t, p.MarksAfter(-1, -1, maxMarks), 15, 0)
+	if n := len(p.MarksAfter(-1, -1, maxMarks)); n != 2 {
+		t.Errorf("got %d marks, want one for what was there, and one", n)
+	}
+	for name, wrong := range map[string]StreamState{
+		"more than was written": {Pipe: PipeState{FD: -1}, Total: 9, Kept: state.Stdout.Kept},
+		"an end above its limit": {
+			Pipe: PipeState{FD: -1}, Total: 99, End: state.Stdout.Kept, EndLimit: 9,
+		},
+		"a negative limit": {Pipe: PipeState{FD: -1}, Total: 99, EndLimit: -1},
+	} {
+		if err := new(Output).restore(in, wrong, newBufferPool()); err == nil {
+			t.Errorf("%s: got no error", name)
+		}
 	}
 }

@@ -266,7 +266,7 @@ func labels(all client.Labels) string {
 func formatBytes(bytes int64, cut bool) string {
 	text := fmt.Sprintf("%d bytes", bytes)
 	if cut {
-		text += ", of which the end was not kept (MAX_OUTPUT)"
+		text += ", of which not all were kept (MAX_OUTPUT)"
 	}
 	return text
 }

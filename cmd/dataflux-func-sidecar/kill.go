@@ -54,8 +54,9 @@ func parseKill(args []string, t terminal) (o killOptions, err error) {
 	o.request = signalRequest{"TERM", true}
 	shellOnly := false
 	flags.BoolVar(&o.json, "json", false, "print what the answers have as one JSON list")
-	flags.Func("signal", "`NAME` of the signal: "+strings.Join(sentSignals, ", ")+
-		" (default: TERM)", setSignal(&o.request.Signal, sentSignals))
+	flags.Func("signal",
+		"`NAME` of the signal: "+strings.Join(sentSignals, ", ")+" (default: TERM)",
+		setSignal(&o.request.Signal, sentSignals))
 	flags.BoolVar(&shellOnly, "shell-only", false,
 		"send it to the shell alone, in place of all processes of the command")
 	if o.ids, err = t.parseArguments(flags, args); err != nil {

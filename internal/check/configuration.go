@@ -94,8 +94,8 @@ func checkNamedKey(key config.NamedKey, now time.Time) (found []Finding) {
 func checkFrom(settings config.Config, key policy.Key) (found []Finding) {
 	for _, network := range key.From {
 		if len(settings.Callers) > 0 && !slices.ContainsFunc(settings.Callers, network.Overlaps) {
-			found = append(found, warning("FROM of KEY.%s has %s, whose connections are closed, as "+
-				"CALLERS lacks it: add it there too, or leave it out here", key.Name, network))
+			found = append(found, warning("FROM of KEY.%s has %s, whose connections are closed, "+
+				"as CALLERS lacks it: add it there too, or leave it out here", key.Name, network))
 		}
 	}
 	isUnix := func(a config.Address) bool { return a.Network == "unix" }

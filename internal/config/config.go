@@ -270,7 +270,7 @@ func settings(c *Config) []setting {
 			"LIMIT_PROCESSES", number(&c.LimitProcesses, 0, maxProcesses), 0, "",
 			`How many processes and threads a command may have. 0: as many as the service. On hosts
 			that cannot bound a command as a whole: how many the run user may have in total when a
-			command starts another. Which of the two holds is in the journal, and in what check says.`,
+			command starts another. The journal and check say which of the two holds.`,
 		},
 		{
 			"LIMIT_MEMORY", memory(&c.LimitMemory), 0, "",
@@ -292,8 +292,8 @@ func settings(c *Config) []setting {
 		{
 			"TOTAL_MEMORY", memory(&c.TotalMemory), 0, "",
 			`How much memory all commands together may have, without swap; the kernel kills one of
-			them when they need more. The service itself is not counted. 0: no bound. It has no effect
-			on hosts that cannot bound a command as a whole, as the next.`,
+			them when they need more. The service itself is not counted. 0: no bound. It has no
+			effect on hosts that cannot bound a command as a whole, as the next.`,
 		},
 		{
 			"TOTAL_PROCESSES", number(&c.TotalProcesses, 0, maxProcesses), 0, "",

@@ -167,7 +167,8 @@ func (r resultFacts) keys() string {
 		more = maskedKey
 	}
 	return fmt.Sprintf(`"exitCode":%s,"signal":%s,"ended":%s,"timedOut":%t,`+
-		`"durationMs":%d,"cpuMs":%d,"maxRssBytes":%s,"memoryPeakBytes":%s,"oomKilled":%t,"limitsBy":%s,`+
+		`"durationMs":%d,"cpuMs":%d,"maxRssBytes":%s,"memoryPeakBytes":%s,`+
+		`"oomKilled":%t,"limitsBy":%s,`+
 		`"stdoutBytes":%d,"stderrBytes":%d,"stdoutTruncated":%t,"stderrTruncated":%t`,
 		exitCode, signal, quoteJSON(r.Ended), r.Ended == exec.TimedOut.String(),
 		r.Duration.Milliseconds(), r.CPU.Milliseconds(), knownOrNull(r.MaxRSS),

@@ -281,6 +281,28 @@ func FuzzParsePosition(f *testing.F) {
 	})
 }
 
+func FuzzDecodeFollowers(f *testing.F) {
+	for _, seed := range []string{
+		"", "null", "{}", `{"from":"end","offset":5,"follow":false,"stream":"stderr"}`, `{"offset":-1}`,
+		`{"from":"end","offset":null}`, `{"after":"1-2-end","follow":true}`, `{"after":"1-2","after":"3-4"}`,
+		`{"offset":1e3}`, `{"offset":9223372036854775808}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		if r, err := decodeOutput(body); err == nil {
+			if r.offset < 0 || r.stream != "stdout" && r.stream != "stderr" {
+				t.Errorf("%q: got %+v", body, r)
+			}
+		}
+		if r, err := decodeEvents(body); err == nil {
+			if again, err := parsePosition(r.after.String()); err != nil || again != r.after {
+				t.Errorf("%q: got %+v, %v", body, r, err)
+			}
+		}
+	})
+}
+
 // A silent answer has a comment every 15 seconds.
 func TestEvents_IdleComment(t *testing.T) {
 	var sent strings.Builder

@@ -269,8 +269,7 @@ func (h *handing) stream(st *stream) (streamState, error) {
 func (h *handing) job(j *job) (jobRecord, error) {
 	state := jobRecord{
 		ID: j.recordID(), Action: j.action, Labels: j.labels, Traceparent: j.trace,
-		ChosenID: j.chosenID,
-		Remote:   j.remote, Command: j.command.text,
+		ChosenID: j.chosenID, Remote: j.remote, Command: j.command.text,
 		CommandBytes: j.command.bytes, Input: j.input, Wait: j.wait,
 		AcceptedAt: j.acceptedAt, Digest: j.digest[:], Recorded: j.recorded,
 		Promised: j.promised, Kept: j.kept, Claimed: j.claimed, OnDisk: j.onDisk,

@@ -284,10 +284,8 @@ func (r *restoring) delivery(s deliveryState) (*delivery, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := r.callbacks.deliverer.newDelivery(
-		origin{parseRecordID(s.ID), s.Remote, s.Action, s.Labels, s.Traceparent}, u, report,
-		s.Expires,
-	)
+	o := origin{parseRecordID(s.ID), s.Remote, s.Action, s.Labels, s.Traceparent}
+	d := r.callbacks.deliverer.newDelivery(o, u, report, s.Expires)
 	d.stored, d.attempts, d.next = s.Stored, s.Attempts, s.Next
 	d.cause = failure{s.Cause, s.Foreign}
 	d.refusedSince, d.short = s.Refused, s.Short

@@ -34,7 +34,7 @@ const (
 	MaxRSS     = "SIDECAR_MAX_RSS_BYTES"     // left out if the kernel does not know
 	MemoryPeak = "SIDECAR_MEMORY_PEAK_BYTES" // as MaxRSS
 	OOMKilled  = "SIDECAR_OOM_KILLED"        // "true", else left out
-	LimitsBy   = "SIDECAR_LIMITS_BY"         // cgroup or process; left out of a command without limits
+	LimitsBy   = "SIDECAR_LIMITS_BY"         // cgroup or process; left out without limits
 	Remote     = "SIDECAR_REMOTE"            // the caller's address
 	Status     = "SIDECAR_HTTP_STATUS"
 	Receiver   = "SIDECAR_CALLBACK_RECEIVER" // host and port of a callback's URL

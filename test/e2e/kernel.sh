@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes the files that the machine of limits_test.go boots from:
-#   kernel.sh fetch FILE SUITE          FILE, Debian's kernel of the suite. Does nothing if it exists.
+#   kernel.sh fetch FILE SUITE          FILE, Debian's kernel of the suite, unless it exists.
 #   kernel.sh pack TREE ROOT TO SCRIPT  the tree of tree.sh and the files of ROOT as one archive, in
 #                                       which systemd runs SCRIPT on the console and powers off
 set -eu

@@ -46,7 +46,7 @@ if [ ! -e /sys/fs/cgroup/cgroup.controllers ]; then
 fi
 
 # The tests of exec that need the controllers.
-(cd /selftest && ./exec.test -test.v -test.timeout 240s -test.run '^TestControllers_' 2>&1)
+(cd /selftest && ./exec.test -test.v -test.timeout 15m -test.run '^TestControllers_' 2>&1)
 result 'package exec' $?
 
 # Without a limit, no controller is enabled.

@@ -79,7 +79,7 @@ func packLimits(t *testing.T) (archive string) {
 // bootKernel returns the console output until the machine powered itself off.
 func bootKernel(t *testing.T, kernel, archive string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 25*time.Minute)
 	defer cancel()
 	parameters := "console=ttyS0 quiet loglevel=1 mitigations=off panic=-1 systemd.unit=multi-user.target systemd.show_status=false " +
 		"systemd.mask=serial-getty@ttyS0.service systemd.mask=systemd-networkd-wait-online.service"
