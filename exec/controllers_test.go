@@ -70,7 +70,7 @@ func TestControllers_Memory(t *testing.T) {
 		return
 	}
 	r := newTestRunner(t)
-	other := start(t, r, command("read x </dev/zero & sleep 60"))
+	other := start(t, r, command("sleep 3000"))
 	p := start(t, r, limited("ulimit -v; "+uses100MB, Limits{Memory: 64 * mebibyte}))
 	got := finish(t, p)
 	if out := text(&got.Stdout); out != "unlimited\n" || got.Signal != syscall.SIGKILL {
@@ -111,7 +111,7 @@ func TestControllers_Processes(t *testing.T) {
 		return
 	}
 	r := newTestRunner(t)
-	const many = "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 60 & done; echo all"
+	const many = "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 3000 & done; echo all"
 	c := limited(many, Limits{Processes: 10})
 	c.EndWithShell = true
 	got := finish(t, start(t, r, c))
@@ -198,7 +198,7 @@ func TestControllers_TotalProcesses(t *testing.T) {
 	}
 	r := newTestRunner(t)
 	setTotals(t, Totals{Processes: 3})
-	p := start(t, r, command("sleep 60 & sleep 60 & wait"))
+	p := start(t, r, command("sleep 3000 & sleep 3000 & wait"))
 	testkit.Eventually(t, "all run", func() bool { return len(p.Left()) == 3 })
 	_, err := r.Start(command("true"))
 	if FaultOf(err) != FaultHost || !strings.Contains(fmt.Sprint(err), "TOTAL_PROCESSES") {
@@ -217,7 +217,7 @@ func TestControllers_LowerTotalMemory(t *testing.T) {
 	}
 	r := newTestRunner(t)
 	setTotals(t, Totals{Memory: 500 * mebibyte})
-	p := start(t, r, command("x=$(head -c 8000000 /dev/zero | tr '\\0' x); echo ready; sleep 60"))
+	p := start(t, r, command("x=$(head -c 8000000 /dev/zero | tr '\\0' x); echo ready; sleep 3000"))
 	awaitOutput(t, p)
 	setTotals(t, Totals{Memory: 4 * mebibyte})
 	if got := fileOf(t, "memory.max"); got != strconv.Itoa(500*mebibyte) {
@@ -276,7 +276,7 @@ func TestControllers_Close(t *testing.T) {
 	}
 	r := newTestRunner(t)
 	all := Limits{Memory: 64 * mebibyte, Processes: 20, MilliCPU: 500}
-	p := start(t, r, limited("sleep 60", all))
+	p := start(t, r, limited("sleep 3000", all))
 	if got := fileOf(t, "cgroup.subtree_control"); got != "cpu memory pids" {
 		t.Errorf("got the controllers %q, want cpu memory pids", got)
 	}
@@ -298,7 +298,7 @@ func TestControllers_LeftBehind(t *testing.T) {
 		return
 	}
 	r := newTestRunner(t)
-	p := start(t, r, limited("sleep 60", Limits{Memory: 64 * mebibyte, Processes: 20}))
+	p := start(t, r, limited("sleep 3000", Limits{Memory: 64 * mebibyte, Processes: 20}))
 	unit, err := unix.Openat(cage.cgroups.jobs, "..", unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -321,7 +321,7 @@ func TestControllers_HandOver(t *testing.T) {
 	}
 	r := newTestRunner(t)
 	setTotals(t, Totals{Memory: 500 * mebibyte, Processes: 100})
-	p := start(t, r, limited("sleep 60", Limits{Memory: 64 * mebibyte}))
+	p := start(t, r, limited("sleep 3000", Limits{Memory: 64 * mebibyte}))
 	w, err := handover.NewWriter()
 	if err != nil {
 		t.Fatal(err)
