@@ -104,6 +104,7 @@ func newRig(t *testing.T, change func(*Options)) *rig {
 		e.callbacks.deliverer.minRetry = 20 * time.Millisecond
 	}
 	r := &rig{t: t, executor: e, log: log, options: options}
+	t.Cleanup(func() { r.executor.EndAll() }) // no command outlives its test
 	r.connect()
 	return r
 }
