@@ -204,6 +204,25 @@ func TestEvents_Large(t *testing.T) {
 	}
 }
 
+// The bound of an event cuts no character, the end of a read may.
+func TestEvents_CutCharacters(t *testing.T) {
+	for _, c := range []struct {
+		piece, sent string
+		more        int64
+	}{{"你\xe4\xbd", "你", 1}, {"你\xe4\xbd", "你\xe4\xbd", 0}, {"\xe4", "\xe4", 1}, {"\xff", "\xff", 1}} {
+		var text strings.Builder
+		w := &frameWriter{send: func(piece []byte, _ bool) error { text.Write(piece); return nil }}
+		e := eventWriter{w: w}
+		e.text(0, 0, int64(len(c.piece))+c.more, []byte(c.piece), time.Now())
+		_ = w.Flush()
+		got := parseEvents(t, text.String())
+		if len(got) != 1 || got[0].output() != c.sent || e.position.bytes[0] != int64(len(c.sent)) {
+			t.Errorf("%q and %d more: got %+v up to %d, want %q", c.piece, c.more, got,
+				e.position.bytes[0], c.sent)
+		}
+	}
+}
+
 // Jobs that have no result, or no order, have events nevertheless.
 func TestEvents_WithoutOrder(t *testing.T) {
 	path := t.TempDir() + "/state"

@@ -249,6 +249,13 @@ func TestStoredOutput_OtherRelease(t *testing.T) {
 	if got.String() != want {
 		t.Errorf("what an earlier release reads: got %q, want %q", got.String(), want)
 	}
+	for written, missing := range map[int64]int64{0: 1, stored.Stdout.Size() + 7: 7} {
+		meta := storedMeta{Truncated: [2]bool{true}, Facts: resultFacts{Written: [2]int64{written}}}
+		p := meta.output(0, stored.Stdout).Parts()
+		if p.Missing != missing || p.StartSize != stored.Stdout.Size() || p.EndSize != 0 {
+			t.Errorf("a start alone, of %d bytes: got %+v, want %d missing", written, p, missing)
+		}
+	}
 	die()
 }
 
