@@ -70,6 +70,7 @@ func TestHandle_ReusedID(t *testing.T) {
 func sleeper(t *testing.T) (*osexec.Cmd, handle) {
 	t.Helper()
 	sleep := osexec.Command("sleep", "60")
+	sleep.SysProcAttr = ownGroup()
 	if err := sleep.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -88,6 +89,7 @@ func sleeper(t *testing.T) (*osexec.Cmd, handle) {
 
 func TestHandle_EndedProcess(t *testing.T) {
 	gone := osexec.Command("true")
+	gone.SysProcAttr = ownGroup()
 	if err := gone.Run(); err != nil {
 		t.Fatal(err)
 	}

@@ -251,7 +251,9 @@ func TestInput_NotInPS(t *testing.T) {
 	c.Stdin = []byte("plugh")
 	p := start(t, newTestRunner(t), c)
 	awaitOutput(t, p)
-	out, err := osexec.Command("ps", "axeww", "-o", "pid,args").Output()
+	ps := osexec.Command("ps", "axeww", "-o", "pid,args")
+	ps.SysProcAttr = ownGroup()
+	out, err := ps.Output()
 	if err != nil || bytes.Contains(out, []byte("xyzzy")) || bytes.Contains(out, []byte("plugh")) {
 		t.Errorf("got %v, and the script or stdin in the list of ps", err)
 	}

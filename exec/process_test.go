@@ -417,6 +417,7 @@ func TestIsDying(t *testing.T) {
 	busy := osexec.Command("sh", "-c", "while :; do :; done")
 	idle := osexec.Command("sleep", "60")
 	for _, c := range []*osexec.Cmd{busy, idle} {
+		c.SysProcAttr = ownGroup()
 		if err := c.Start(); err != nil {
 			t.Fatal(err)
 		}

@@ -48,7 +48,7 @@ func TestRunner_InheritedSignals(t *testing.T) {
 	c := osexec.Command("/bin/sh", "-c",
 		`trap '' HUP INT TSTP TTIN PIPE USR1; exec "$0" "$@"`,
 		copyOfSelf(t, 0o755), "cat /proc/self/status", "/")
-	c.Env = []string{helperVariable + "=run"}
+	c.Env, c.SysProcAttr = []string{helperVariable + "=run"}, ownGroup()
 	var out strings.Builder
 	c.Stdout = &out
 	if err := startBlocked(c, unix.SIGTERM, unix.SIGUSR2, unix.SIGCHLD); err != nil {
@@ -78,7 +78,7 @@ func startBlocked(c *osexec.Cmd, signals ...syscall.Signal) error {
 func TestRunner_InheritedDescriptor(t *testing.T) {
 	c := osexec.Command("/bin/sh", "-c", `exec 7</dev/zero "$0" "$@"`,
 		copyOfSelf(t, 0o755), "ls /proc/self/fd", "/")
-	c.Env = []string{helperVariable + "=run"}
+	c.Env, c.SysProcAttr = []string{helperVariable + "=run"}, ownGroup()
 	out, err := c.Output()
 	if err != nil || string(out) != "0\n1\n2\n3\n" {
 		t.Fatalf("got %q, %v; want 0 to 3", out, err)
@@ -88,7 +88,7 @@ func TestRunner_InheritedDescriptor(t *testing.T) {
 func TestRunner_InheritedUmaskAndLimits(t *testing.T) {
 	c := osexec.Command("/bin/sh", "-c", `ulimit -Sn 256; umask 027; exec "$0" "$@"`,
 		copyOfSelf(t, 0o755), "ulimit -Sn; umask", "/")
-	c.Env = []string{helperVariable + "=run"}
+	c.Env, c.SysProcAttr = []string{helperVariable + "=run"}, ownGroup()
 	out, err := c.Output()
 	if err != nil || string(out) != "256\n0027\n" {
 		t.Fatalf("got %q, %v; want 256 and 0027", out, err)

@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -69,10 +70,14 @@ for f in families(sys.stdin.read()):
         print(f.type, f.documentation.encode(), s.name, sorted(s.labels.items()), s.value)
 `
 	const python = "/usr/bin/python3" // Debian's, whichever comes first in PATH
-	missing := exec.Command(python, "-c", "import prometheus_client").Run()
-	need(t, missing == nil,
+	// The reaper of a rig would take a child without a group of its own.
+	own := &syscall.SysProcAttr{Setpgid: true}
+	finder := exec.Command(python, "-c", "import prometheus_client")
+	finder.SysProcAttr = own
+	need(t, finder.Run() == nil,
 		"there is no Python with prometheus_client (Debian: python3-prometheus-client)")
 	parser := exec.Command(python, "-c", script)
+	parser.SysProcAttr = own
 	parser.Stdin = strings.NewReader(string(example().text))
 	out, err := parser.CombinedOutput()
 	if err != nil {
