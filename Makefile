@@ -48,7 +48,7 @@ soak: ## hostile and ordinary commands together in a booted machine, for SOAK (3
 bench: build ## measure against a bare loop, webhook and OpenSSH; writes docs/benchmark.md
 	go run -C test/bench .
 
-dist: ## write the release folder dist/; PACKAGES=no: without .deb and .rpm; DOWNLOAD_URL=https://…: the default of download.sh
+dist: ## write the release folder dist/; PACKAGES=no: without .deb and .rpm; DOWNLOAD_URL=https://…: the default of download.sh; DIST_SIGNING_KEY=FILE: sign it
 	packaging/dist.sh $(if $(filter no,$(PACKAGES)),--no-packages) dist
 
 install: build ## install on this host (sudo make install)
