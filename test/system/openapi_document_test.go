@@ -1,7 +1,6 @@
 package system
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"regexp"
@@ -242,7 +241,7 @@ func namesOf(value any) (names []string) {
 func TestOpenAPIDocument_RequestKeys(t *testing.T) {
 	t.Parallel()
 	a, d := openAPIDocument(t), startDaemon(t)
-	d.shell(fields{"command": "true", "jobId": "it"})
+	d.shell(fields{"command": "exec sleep 600", "jobId": "it", "wait": false})
 	bodies := 0
 	for _, o := range a.operations() {
 		schema := a.follow(below(o.pointer, "requestBody", "content", "application/json", "schema"))
@@ -260,6 +259,21 @@ func TestOpenAPIDocument_RequestKeys(t *testing.T) {
 			return strings.Split(list[1], ", ")
 		}
 		wantSameKeys(t, o.String(), ask(`{"no such key":1}`), namesOf(a.object(schema)["properties"]))
+		nulls := fields{}
+		for _, name := range namesOf(a.object(schema)["properties"]) {
+			nulls[name] = nil
+		}
+		switch o.path {
+		case "/shell":
+			nulls["command"] = "true"
+		case "/jobs/{id}/signal":
+			nulls["signal"] = "CONT"
+		default:
+			nulls["follow"] = false
+		}
+		if answer := d.send(d.sign(strings.ToUpper(o.method), path, jsonOf(nulls))); answer.status != 200 {
+			t.Errorf("%s: null is not as absent: got %d %s", o, answer.status, answer.body)
+		}
 		for _, name := range namesOf(a.object(schema)["properties"]) {
 			nested := a.object(a.follow(below(schema, "properties", name)))
 			if nested["properties"] != nil {
@@ -328,21 +342,4 @@ func (a *apiDocument) statuses() (all []string) {
 	all = append(all, "405") // x-other-methods
 	slices.Sort(all)
 	return slices.Compact(all)
-}
-
-// probe is a body at a bound, or beyond it.
-type probe struct {
-	operation string
-	body      any
-}
-
-// answerOf sends the body, and reports whether it is accepted.
-func (p probe) accepted(d *daemon) (bool, answer) {
-	method, path, _ := strings.Cut(p.operation, " ")
-	text, raw := p.body.(json.RawMessage)
-	if !raw {
-		text = json.RawMessage(jsonOf(p.body))
-	}
-	answer := d.send(d.sign(method, strings.ReplaceAll(path, "{id}", "it"), string(text)))
-	return answer.status == 200, answer
 }
