@@ -3,8 +3,8 @@
 # VERSION TARGET WORK. WORK is a folder for the tool, which is compiled there once.
 #
 # The tool reads the program, so that the SBOM has what was built: modules with their checksums, and
-# Go's standard library. It has no time and no serial number, and the digest of the tool is left out:
-# the same program gives the same bytes.
+# Go's standard library. It has no time and no serial number, and the digest of the tool is left
+# out: the same program gives the same bytes.
 set -eu
 umask 022
 export LC_ALL=C
