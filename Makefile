@@ -51,7 +51,7 @@ bench: build ## measure against a bare loop, webhook and OpenSSH; writes docs/be
 bench-fleet: build ## measure SidecarFleet of the connector against HOSTS (500) daemons; writes docs/benchmark-fleet.md
 	go run -C test/bench . -fleet $(or $(HOSTS),500)
 
-dist: ## write the release folder dist/; PACKAGES=no: without .deb and .rpm; DOWNLOAD_URL=https://…: the default of download.sh
+dist: ## write the release folder dist/; PACKAGES=no: without .deb and .rpm; DOWNLOAD_URL=https://…: the default of download.sh; DIST_SIGNING_KEY=FILE: sign it
 	packaging/dist.sh $(if $(filter no,$(PACKAGES)),--no-packages) dist
 
 install: build ## install on this host (sudo make install)

@@ -5,11 +5,19 @@
 # The same source and the same versions of Go, tar and gzip give the same bytes, independent of the
 # path of the checkout and the umask. DOWNLOAD_URL=https://… in the environment becomes the default
 # of --url of download.sh. SOURCE_DATE_EPOCH replaces the release date as the time of all files.
+#
+# DIST_SIGNING_KEY=FILE signs sha256sums with a private key of ssh-keygen, or with the key of an agent
+# if FILE is a public one. The file is outside the checkout, and its public key is in
+# packaging/allowed_signers. Without it, the file unsigned.txt says that the release is not signed.
 set -eu
 umask 022
 export LC_ALL=C TZ=UTC
 
 NAME=dataflux-func-sidecar
+# Known to download.sh and to internal/release too.
+SIGNER=$NAME
+NAMESPACE=$NAME-release
+SIGNERS=packaging/allowed_signers
 SCRIPTS="install.sh packaging/download.sh"
 FILES="units/$NAME.service units/$NAME.socket units/$NAME-ports.service units/$NAME-metrics.socket
 	units/$NAME-reload.path units/$NAME-reload.service
@@ -37,6 +45,11 @@ case $DIST in
 /*) ;;
 *) DIST=$PWD/$DIST ;;
 esac
+KEY=${DIST_SIGNING_KEY-}
+case $KEY in
+'' | /*) ;;
+*) KEY=$PWD/$KEY ;;
+esac
 cd "$(dirname "$0")/.."
 
 WORK=$(mktemp -d)
@@ -47,7 +60,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
 check_parts() {
-	for part in $SCRIPTS $FILES $DOCUMENTS; do
+	for part in $SCRIPTS $FILES $DOCUMENTS $SIGNERS; do
 		[ -e "$part" ] || fail "$part is missing: it is part of every release"
 	done
 	if [ -e "$DIST" ] && [ ! -f "$DIST/sha256sums" ]; then
@@ -60,6 +73,27 @@ check_parts() {
 	case $DOWNLOAD_URL in
 	*[!A-Za-z0-9._~:/%-]*) fail "DOWNLOAD_URL has characters that no download folder needs: $DOWNLOAD_URL" ;;
 	esac
+}
+
+check_key() {
+	[ -n "$KEY" ] || return 0
+	[ -f "$KEY" ] || fail "DIST_SIGNING_KEY names no file: $KEY"
+	case $(realpath "$KEY") in
+	"$(realpath .)"/*) fail "DIST_SIGNING_KEY is in the checkout, where it may be published: move it elsewhere" ;;
+	esac
+	command -v ssh-keygen >/dev/null || fail "ssh-keygen is missing (Debian: openssh-client): it signs the release"
+	[ -n "$(signers)" ] || fail "$SIGNERS has no key: add the public key of DIST_SIGNING_KEY, as docs/development.md says"
+}
+
+# signers prints the allowed signers without comments.
+signers() { sed -e 's/^[[:space:]]*//' -e '/^#/d' -e '/^$/d' "$SIGNERS"; }
+
+# Before anything is written into the checkout.
+read_commit() {
+	COMMIT=
+	MODIFIED=
+	[ -e .git ] && COMMIT=$(git rev-parse --verify --quiet HEAD) || return 0
+	[ -z "$(git status --porcelain)" ] || MODIFIED=--modified
 }
 
 # Independent of the builder's settings, which would change the program.
@@ -97,6 +131,12 @@ write_parts() {
 	install -m 0755 install.sh "$NEW/run-sidecar.sh" # its name in the manual of DataFlux Func
 	for part in $FILES; do install -m 0644 "$part" "$NEW/${part##*/}"; done
 	sed -i "s|^DEFAULT_URL=.*|DEFAULT_URL='$DOWNLOAD_URL'|" "$NEW/download.sh"
+	signers >"$WORK/signers"
+	sed -i "/^\tcat <<'SIGNERS'\$/r $WORK/signers" "$NEW/download.sh"
+	if [ -z "$KEY" ]; then
+		printf '%s\n' 'This release is not signed. Its checksums detect damage, and do not show who made it.' \
+			>"$NEW/unsigned.txt"
+	fi
 	printf '%s\n' "$VERSION" >"$NEW/version"
 	# Lower case: download.sh of release 1.0.0 accepts no other names.
 	install -m 0644 LICENSE "$NEW/license.txt"
@@ -121,6 +161,14 @@ write_func_scripts() {
 		--zip "$NEW/$NAME-scripts.zip" --tree "$NEW/func"
 }
 
+# The SBOM is of the program, and its tool takes as long to compile as that of the packages.
+write_sboms() {
+	[ "$PACKAGES" = yes ] || return 0
+	for arch in amd64 arm64; do
+		packaging/sbom.sh "$WORK/$arch/$NAME" "$VERSION" "$NEW/sbom-$arch.cdx.json" "$WORK/sbom"
+	done
+}
+
 write_packages() {
 	if [ "$PACKAGES" = yes ] && [ -f packaging/packages/build.sh ]; then
 		packaging/packages/build.sh "$NEW" "$WORK" "$VERSION"
@@ -138,18 +186,44 @@ sum_files() {
 	install -m 0644 "$WORK/sums" "$folder/$list"
 }
 
+# Of all files of sha256sums but itself, so it comes before that list.
+write_provenance() {
+	packages=
+	[ "$PACKAGES" = no ] || packages=--packages
+	sum_files "$NEW" provenance.json '(' ! -path './func/*' -o -path ./func/sha256sums ')' ! -regex "$documents"
+	CGO_ENABLED=0 GOFLAGS='' GOOS='' GOARCH='' go run -trimpath ./packaging/provenance --program "$WORK/amd64/$NAME" \
+		--version "$VERSION" --commit "$COMMIT" $MODIFIED $packages --download-url "$DOWNLOAD_URL" \
+		--epoch "$SOURCE_DATE_EPOCH" --tool "tar=$(tar --version | head -n 1)" --tool "gzip=$(gzip --version | head -n 1)" \
+		<"$NEW/provenance.json" >"$WORK/provenance.json"
+	install -m 0644 "$WORK/provenance.json" "$NEW/provenance.json"
+}
+
 # The documents and the tree for Func have lists of their own: download.sh refuses a list with their
 # paths, and needs neither. Each of these lists is in sha256sums.
 write_sums() {
 	sum_files "$NEW/func" sha256sums
 	documents='\./\([A-Z].*\|docs/.*\|connector/.*\|completions/.*\|monitoring/.*\)'
 	sum_files "$NEW" documents.sha256sums -regex "$documents"
+	write_provenance
 	sum_files "$NEW" sha256sums '(' ! -path './func/*' -o -path ./func/sha256sums ')' \
 		! -regex "$documents"
 }
 
+# It verifies the signature as users will: a key that they do not know would be of no use.
+sign_sums() {
+	[ -n "$KEY" ] || return 0
+	ssh-keygen -q -Y sign -f "$KEY" -n "$NAMESPACE" "$NEW/sha256sums" 2>"$WORK/errors" ||
+		fail "ssh-keygen cannot sign with $KEY: $(tail -n 1 "$WORK/errors")"
+	chmod 0644 "$NEW/sha256sums.sig"
+	ssh-keygen -Y verify -f "$SIGNERS" -I "$SIGNER" -n "$NAMESPACE" -s "$NEW/sha256sums.sig" \
+		<"$NEW/sha256sums" >"$WORK/errors" 2>&1 ||
+		fail "the key of DIST_SIGNING_KEY is not in $SIGNERS: $(tail -n 1 "$WORK/errors")"
+}
+
 check_parts
+check_key
 rm -rf "$NEW"
+read_commit
 mkdir -p "$NEW"
 build_program amd64
 build_program arm64
@@ -160,8 +234,15 @@ write_parts
 write_documents
 write_func_scripts
 write_packages
+write_sboms
 write_sums
+sign_sums
 find "$NEW" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 rm -rf "$DIST"
 mv "$NEW" "$DIST"
 printf 'Release %s is in %s\n' "$VERSION" "$DIST"
+if [ -n "$KEY" ]; then
+	echo 'It is signed: sha256sums.sig'
+else
+	echo 'It is not signed, as unsigned.txt in it says: DIST_SIGNING_KEY=FILE signs it'
+fi

@@ -28,7 +28,7 @@ func TestDist_FilesThatInstallersLookFor(t *testing.T) {
 		name + ".service": "-rw-r--r--", name + ".socket": "-rw-r--r--", name + "-ports.service": "-rw-r--r--", name + "-metrics.socket": "-rw-r--r--",
 		name + "-reload.path": "-rw-r--r--", name + "-reload.service": "-rw-r--r--",
 		name + ".catalog": "-rw-r--r--", name + ".8": "-rw-r--r--", name + ".5": "-rw-r--r--",
-		"version": "-rw-r--r--", "sha256sums": "-rw-r--r--", "documents.sha256sums": "-rw-r--r--",
+		"version": "-rw-r--r--", "unsigned.txt": "-rw-r--r--", "provenance.json": "-rw-r--r--", "sha256sums": "-rw-r--r--", "documents.sha256sums": "-rw-r--r--",
 		"license.txt": "-rw-r--r--", "third-party-licences.txt": "-rw-r--r--",
 		name + "-scripts.zip": "-rw-r--r--",
 		"func":                "drwxr-xr-x", "func/script-sets": "drwxr-xr-x", "func/script-sets/sidecar": "drwxr-xr-x",

@@ -7,8 +7,9 @@
 # earlier failure changes nothing. After an interruption only the exit status reports it.
 #
 # The checksums come from the server of the files. They detect damage, and do not identify the
-# author. https does: its certificates are verified even if the configuration of curl or wget
-# disables that.
+# author. A signature of the checksums does, if this copy has the public key of releases and
+# ssh-keygen is there. https identifies the server: its certificates are verified even if the
+# configuration of curl or wget disables that.
 set -eu
 umask 022
 export LC_ALL=C
@@ -16,6 +17,15 @@ export LC_ALL=C
 NAME=dataflux-func-sidecar
 # The URL of the release folder; `make dist DOWNLOAD_URL=https://…` writes it here.
 DEFAULT_URL=''
+SIGNER=$NAME
+NAMESPACE=$NAME-release
+
+# signers prints the public keys of releases, in the format of ssh-keygen. `make dist` writes those of
+# packaging/allowed_signers here. Without one, no signature can be verified.
+signers() {
+	cat <<'SIGNERS'
+SIGNERS
+}
 
 # Far above the size of a release, so that a server cannot fill the disk.
 MAX_LIST_BYTES=65536
@@ -27,17 +37,19 @@ FILE_TIME=1800
 
 usage() {
 	cat <<TEXT
-Usage: ./download.sh [--url URL] [--arch ARCHITECTURE] [--download-dir FOLDER]
+Usage: ./download.sh [--url URL] [--arch ARCHITECTURE] [--download-dir FOLDER] [--require-signature]
 
   --url URL              the URL of the release folder, which has the file sha256sums
                          (${DEFAULT_URL:-no default: required})
   --arch ARCHITECTURE    x86_64 (or amd64) or aarch64 (or arm64), of the machine to install on
                          (this machine's: $(uname -m))
   --download-dir FOLDER  the folder to download into (./$NAME); an older download there is replaced
+  --require-signature    fail if the signature of the release cannot be verified
   --help                 print this text
 
 For a machine without internet access download on another one, with Linux or macOS, and copy the folder.
-Checksums protect against damage, not against a hostile server: use an https URL that you trust.
+Checksums protect against damage, not against a hostile server: use an https URL that you trust. A signature
+protects against both. This copy of download.sh $(has_signers && echo has the key of releases || echo has no key to verify one).
 TEXT
 }
 
@@ -67,6 +79,7 @@ printable() { tr -cd ' -~' | cut -c 1-200; }
 URL=$DEFAULT_URL
 ARCH=
 DIR=
+REQUIRED=
 
 parse_arguments() {
 	while [ $# -gt 0 ]; do
@@ -75,6 +88,7 @@ parse_arguments() {
 			usage
 			exit 0
 			;;
+		--require-signature) REQUIRED=yes ;;
 		--url=* | --arch=* | --download-dir=*) set_option "${1%%=*}" "${1#*=}" ;;
 		--url | --arch | --download-dir)
 			[ $# -ge 2 ] || fail_usage "$1 needs a value"
@@ -211,6 +225,11 @@ make_temp() {
 # In the background, because a shell handles no signal while a command runs in the foreground. Above
 # the limit a write fails, instead of killing the writer.
 fetch() {
+	try_fetch "$@"
+	[ "$status" -eq 0 ] || explain "$1" "$2" "$3" "$status"
+}
+
+try_fetch() {
 	(
 		trap '' XFSZ
 		ulimit -f $(($3 / 512 + 1)) 2>/dev/null || :
@@ -220,7 +239,6 @@ fetch() {
 	status=0
 	wait "$CHILD" || status=$?
 	CHILD=
-	[ "$status" -eq 0 ] || explain "$1" "$2" "$3" "$status"
 }
 
 # These options override the user's ~/.curlrc; its proxy stays in force.
@@ -274,6 +292,65 @@ check_list() {
 	[ "$(wc -l <"$TEMP/list")" -le "$MAX_LIST_LINES" ] || fail "$URL/sha256sums has more lines than a release"
 }
 
+# ---- the signature
+
+has_signers() { [ -n "$(signers)" ]; }
+
+# After it, UNVERIFIED says why the signature of the list was not verified, or is empty.
+check_signature() {
+	UNVERIFIED=
+	if ! has_signers; then
+		UNVERIFIED="this copy of download.sh has no key of releases"
+		grep -q '^.\{66\}unsigned\.txt$' "$TEMP/list" || fetch_signature
+	elif grep -q '^.\{66\}unsigned\.txt$' "$TEMP/list"; then
+		fail "the release at $URL is not signed, and this copy of download.sh has the key of releases" \
+			"it is not of the authors of this script: check --url"
+	else
+		fetch_signature
+		[ "$status" -eq 0 ] || fail "the release at $URL has no signature sha256sums.sig ($said)" \
+			"it is not of the authors of this script, or incomplete: check --url"
+		verify_signature
+	fi
+	[ -n "$UNVERIFIED" ] || return 0
+	[ -z "$REQUIRED" ] || fail "the signature cannot be verified: $UNVERIFIED" "leave out --require-signature"
+}
+
+fetch_signature() {
+	try_fetch sha256sums.sig "$TEMP/list.sig" "$MAX_LIST_BYTES"
+	said=$(tail -n 1 "$TEMP/errors" | printable)
+	[ "$status" -eq 0 ] || rm -f "$TEMP/list.sig"
+}
+
+verify_signature() {
+	if ! command -v ssh-keygen >/dev/null; then
+		UNVERIFIED="ssh-keygen is missing (Debian: openssh-client)"
+		return
+	fi
+	signers >"$TEMP/signers"
+	ssh-keygen -Y verify -f "$TEMP/signers" -I "$SIGNER" -n "$NAMESPACE" -s "$TEMP/list.sig" \
+		<"$TEMP/list" >"$TEMP/errors" 2>&1 && return
+	said=$(tail -n 1 "$TEMP/errors" | printable)
+	if grep -qi 'unknown option\|illegal option' "$TEMP/errors"; then
+		UNVERIFIED="ssh-keygen is older than OpenSSH 8.1"
+	elif ssh-keygen -Y check-novalidate -n "$NAMESPACE" -s "$TEMP/list.sig" <"$TEMP/list" >/dev/null 2>&1; then
+		fail "sha256sums.sig is a signature of another key than those of releases" \
+			"the release is not of the authors of this script: check --url"
+	else
+		fail "sha256sums.sig does not belong to sha256sums ($said)" \
+			"the list was changed, or the signature is that of another release: check --url, or run this again"
+	fi
+}
+
+# The list of the release and its signature stay, for a later look by the program (verify).
+keep_list() {
+	cat <"$TEMP/list" >"$TEMP/new/release.sha256sums"
+	[ ! -f "$TEMP/list.sig" ] || cat <"$TEMP/list.sig" >"$TEMP/new/release.sha256sums.sig"
+	for file in release.sha256sums release.sha256sums.sig; do
+		[ ! -f "$TEMP/new/$file" ] ||
+			say "$($SUMMER <"$TEMP/new/$file" | cut -c 1-64)  $file" >>"$TEMP/new/sha256sums"
+	done
+}
+
 # A download folder has the top-level files, and the program for one architecture.
 write_own_list() {
 	# That of documents, which are not downloaded, is left out.
@@ -282,7 +359,8 @@ write_own_list() {
 	cut -c 67- "$TEMP/new/sha256sums" | sort >"$TEMP/names"
 	twice=$(uniq -d "$TEMP/names" | head -n 1)
 	[ -z "$twice" ] || fail "$URL/sha256sums names $twice twice"
-	! grep -qx sha256sums "$TEMP/names" || fail "$URL/sha256sums names itself"
+	! grep -qx 'sha256sums\|release\.sha256sums\|release\.sha256sums\.sig' "$TEMP/names" ||
+		fail "$URL/sha256sums names itself"
 	grep -q " .$FOLDER/$NAME\\.tar\\.gz\$" "$TEMP/list" ||
 		fail "the release at $URL has no program for $ARCH: $FOLDER/$NAME.tar.gz is not in its sha256sums"
 	for part in install.sh run-sidecar.sh "$NAME.service" version; do
@@ -316,7 +394,13 @@ move_in_place() {
 }
 
 say_next() {
-	say "DataFlux Func Sidecar $(printable <"$DIR/version") for $ARCH is in $DIR; all checksums are correct." ''
+	say "DataFlux Func Sidecar $(printable <"$DIR/version") for $ARCH is in $DIR; all checksums are correct."
+	if [ -n "$UNVERIFIED" ]; then
+		note "warning: the signature of the release was not verified: $UNVERIFIED"
+	else
+		say "Its signature is correct."
+	fi
+	say ''
 	case $(uname -s -m) in
 	"Linux $ARCH") say "To install it here:" "    cd $(quoted "$DIR") && sudo ./install.sh" ;;
 	*) say "Copy this folder to the Linux machine. There:" "    cd $(quoted "${DIR##*/}") && sudo ./install.sh" ;;
@@ -340,8 +424,10 @@ main() {
 	make_temp
 	fetch sha256sums "$TEMP/list" "$MAX_LIST_BYTES"
 	check_list
+	check_signature
 	write_own_list
 	download_files
+	keep_list
 	check_files
 	move_in_place
 	say_next

@@ -36,8 +36,9 @@ func mustBeDownload(t *testing.T, here place, called, folder string) {
 		}
 	}
 	there := contents(t, here.dir)
-	list := called + "/sha256sums"
-	want[list] = there[list]
+	for _, list := range []string{called + "/sha256sums", called + "/release.sha256sums"} {
+		want[list] = there[list]
+	}
 	mustBeSame(t, want, there)
 	mustPassItsList(t, filepath.Join(here.dir, called), len(want)-2)
 }

@@ -59,6 +59,7 @@ func table() []group {
 			{"sign", "print a signed request for curl", runSign},
 		}},
 		{"About this program", []subcommand{
+			{"verify", "verify the signature and files of a release", runVerify},
 			{"version", "print the version, with --url also that of a Sidecar", runVersion},
 			{"help", "print this list, or the options of a command", runHelp},
 		}},

@@ -13,11 +13,11 @@ _dataflux_func_sidecar() {
 	fi
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)) || [[ ${COMP_WORDS[1]} == help ]]; then
-		_dataflux_func_sidecar_offer -W 'serve reload shell run actions jobs logs wait cancel kill callbacks check configure keys sign version help'
+		_dataflux_func_sidecar_offer -W 'serve reload shell run actions jobs logs wait cancel kill callbacks check configure keys sign verify version help'
 		return
 	fi
 	case $previous in
-	--config | --secret-key-file | --ca | --script | --interpreter)
+	--config | --secret-key-file | --ca | --script | --interpreter | --allowed-signers)
 		compopt -o filenames 2>/dev/null
 		_dataflux_func_sidecar_offer -f
 		return
@@ -103,6 +103,14 @@ _dataflux_func_sidecar() {
 		;;
 	keys) _dataflux_func_sidecar_offer -W '--config --json --quiet --help' ;;
 	sign) _dataflux_func_sidecar_offer -W '--config --key --secret-key-file --help GET POST DELETE' ;;
+	verify)
+		compopt -o filenames 2>/dev/null
+		if [[ $current == -* ]]; then
+			_dataflux_func_sidecar_offer -W '--allowed-signers --help'
+		else
+			_dataflux_func_sidecar_offer -d
+		fi
+		;;
 	version) _dataflux_func_sidecar_offer -W '--ca --json --url --help' ;;
 	esac
 }

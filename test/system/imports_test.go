@@ -25,7 +25,7 @@ var allowedImports = []importRule{
 		[]string{
 			"exec", "internal/check", "internal/client", "internal/config",
 			"internal/config/legacy", "internal/escape", "internal/host", "internal/journal", "internal/policy",
-			"internal/supervisor", "sign", "units",
+			"internal/release", "internal/supervisor", "packaging", "sign", "units",
 		},
 		"the command line: options and messages; the daemon is internal/supervisor",
 	},
@@ -72,6 +72,7 @@ var allowedImports = []importRule{
 	},
 	{"internal/journal", nil, "writes log entries; knows no event's origin"},
 	{"internal/policy", []string{"exec"}, "decides what a key may do; knows no secret and no request"},
+	{"internal/release", nil, "verifies a release folder; knows no host"},
 	{"internal/state", []string{"internal/handover"}, "stores bytes; knows no meaning of them"},
 	{
 		"internal/supervisor",
@@ -85,6 +86,7 @@ var allowedImports = []importRule{
 	},
 	{"listener", []string{"privsep/message"}, "the network role: no key, no verdict, no command"},
 	{"packaging", nil, "scripts, and their tests"},
+	{"packaging/provenance", nil, "a tool of the release: how it was built"},
 	{"packaging/scriptset", nil, "a tool of the release: the files that Func imports"},
 	{
 		"privsep",
@@ -111,9 +113,9 @@ var reservedImports = []importRule{
 	},
 	{
 		"os/exec",
-		[]string{"internal/firewall", "privsep", "units"},
+		[]string{"internal/firewall", "internal/release", "privsep", "units"},
 		"as root, before the drop, privsep asks getent and id about a user, and root's command-line " +
-			"tools ask systemctl; roles and commands are started by system calls",
+			"tools ask systemctl and ssh-keygen; roles and commands are started by system calls",
 	},
 	{"plugin", nil, "no code comes from elsewhere"},
 	{"unsafe", []string{"privsep", "exec"}, "system calls that the library lacks"},
