@@ -7,7 +7,7 @@ MACHINES ?= 6
 # Root cannot be the user that commands run as.
 RUN_USER := $(if $(filter 0,$(shell id -u)),--user nobody)
 
-.PHONY: help build run test test-system e2e matrix lint fuzz faults soak bench bench-fleet dist install clean
+.PHONY: help build run test test-system e2e matrix lint fuzz faults soak bench bench-fleet dist repo install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' Makefile
@@ -54,8 +54,11 @@ bench-fleet: build ## measure SidecarFleet of the connector against HOSTS (500) 
 dist: ## write the release folder dist/; PACKAGES=no: without .deb and .rpm; DOWNLOAD_URL=https://…: the default of download.sh; DIST_SIGNING_KEY=FILE: sign it
 	packaging/dist.sh $(if $(filter no,$(PACKAGES)),--no-packages) dist
 
+repo: ## write signed apt and yum repositories of dist/ to repo/; REPO_SIGNING_KEY=FINGERPRINT REPO_URL=https://…
+	packaging/repo.sh dist repo
+
 install: build ## install on this host (sudo make install)
 	./install.sh
 
 clean: ## remove what was built
-	rm -rf bin dist run
+	rm -rf bin dist repo run
