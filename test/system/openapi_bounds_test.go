@@ -126,8 +126,11 @@ func envList(f fields) (list []string) {
 // acceptedProbes are bodies at each bound, and each value of an enum.
 func (a *apiDocument) acceptedProbes() (all []probe) {
 	for _, body := range []any{
-		with("wait", true), with("keep", false), fields{"command": "t"},
-		fields{"command": "true " + long(131071-5)}, fields{"script": "x"}, fields{"scriptBase64": "ZXhpdA=="},
+		with("wait", true), with("keep", false),
+		fields{"command": "t"},
+		fields{"command": "true " + long(131071-5)},
+		fields{"script": "x"},
+		fields{"scriptBase64": "ZXhpdA=="},
 		script("interpreter", append([]string{"/bin/true"}, words(63, "x")...)), script("args", words(1000, "x")),
 		script("interpreter", []string{"/bin/sh"}), script("args", []string{}), script("args", []string{long(131071)}),
 		script("interpreter", []string{"/bin/true", long(131071)}),
@@ -178,9 +181,16 @@ func (a *apiDocument) list(pointer string) (texts []string) {
 // refusedProbes are bodies just beyond each bound, or of another type.
 func refusedProbes() (all []probe) {
 	for _, body := range []any{
-		fields{}, fields{"command": ""}, fields{"command": "true " + long(131072-5)}, fields{"action": ""},
-		fields{"command": "true", "action": "x"}, fields{"command": "true", "script": "x"}, fields{"script": ""}, fields{"scriptBase64": ""},
-		fields{"script": "x", "scriptBase64": "eA=="}, fields{"command": "true", "stdin": "a", "stdinBase64": "YQ=="},
+		fields{},
+		fields{"command": ""},
+		fields{"command": "true " + long(131072-5)},
+		fields{"action": ""},
+		fields{"command": "true", "action": "x"},
+		fields{"command": "true", "script": "x"},
+		fields{"script": ""},
+		fields{"scriptBase64": ""},
+		fields{"script": "x", "scriptBase64": "eA=="},
+		fields{"command": "true", "stdin": "a", "stdinBase64": "YQ=="},
 		with("interpreter", []string{"/bin/sh"}), with("args", []string{"x"}), script("interpreter", []string{}),
 		script("interpreter", append([]string{"/bin/true"}, words(64, "x")...)), script("args", words(1001, "x")),
 		script("args", []string{long(131072)}), script("interpreter", []string{"/bin/true", long(131072)}),
