@@ -6,8 +6,8 @@
 # path of the checkout and the umask. DOWNLOAD_URL=https://… in the environment becomes the default
 # of --url of download.sh. SOURCE_DATE_EPOCH replaces the release date as the time of all files.
 #
-# DIST_SIGNING_KEY=FILE signs sha256sums with a private key of ssh-keygen, or with the key of an agent
-# if FILE is a public one. The file is outside the checkout, and its public key is in
+# DIST_SIGNING_KEY=FILE signs sha256sums with a private key of ssh-keygen, or with the key of an
+# agent if FILE is a public one. The file is outside the checkout, and its public key is in
 # packaging/allowed_signers. Without it, the file unsigned.txt says that the release is not signed.
 set -eu
 umask 022

@@ -20,8 +20,8 @@ DEFAULT_URL=''
 SIGNER=$NAME
 NAMESPACE=$NAME-release
 
-# signers prints the public keys of releases, in the format of ssh-keygen. `make dist` writes those of
-# packaging/allowed_signers here. Without one, no signature can be verified.
+# signers prints the public keys of releases, in the format of ssh-keygen. `make dist` writes those
+# of packaging/allowed_signers here. Without one, no signature can be verified.
 signers() {
 	cat <<'SIGNERS'
 SIGNERS
