@@ -240,7 +240,7 @@ func namesOf(value any) (names []string) {
 // The program lists the keys of a body when it refuses one.
 func TestOpenAPIDocument_RequestKeys(t *testing.T) {
 	t.Parallel()
-	a, d := openAPIDocument(t), startDaemon(t)
+	a, d := openAPIDocument(t), startDaemon(t, `DRAIN_TIMEOUT = "0s"`)
 	d.shell(fields{"command": "exec sleep 600", "jobId": "it", "wait": false})
 	bodies := 0
 	for _, o := range a.operations() {
