@@ -87,6 +87,10 @@ func (m *machine) makeEventsOfCommands() {
 	m.awaitEntry("Callback delivered")
 	_ = server.Close()
 	c.answer(m.t, map[string]any{"command": "sleep 60", "timeout": 0.1})
+	c.answer(m.t, map[string]any{"command": "sleep 60", "jobId": "signalled", "wait": false})
+	if status, text, err := c.signed("POST", "/jobs/signalled/signal", `{"signal":"TERM"}`); status != http.StatusOK {
+		m.t.Fatalf("a signal: %d %s %v", status, text, err)
+	}
 	if status, text, err := c.signedGet("/nowhere"); status != http.StatusNotFound {
 		m.t.Fatalf("a request for nothing: %d %s %v", status, text, err)
 	}
@@ -114,7 +118,7 @@ func (m *machine) makeEventsOfReloads() {
 // cannot start.
 func (m *machine) makeEventsOfRestarts() {
 	m.t.Helper()
-	m.sh("printf 'MAX_RUNNING = 1\nMAX_QUEUED = 1\n' >> /etc/dataflux-func-sidecar; systemctl restart " + service)
+	m.sh("printf 'MAX_RUNNING = 1\nMAX_QUEUED = 1\nAUDIT = \"required\"\n' >> /etc/dataflux-func-sidecar; systemctl restart " + service)
 	c := m.client(defaultAddress)
 	m.sh("mkdir -m 0777 /tmp/gone")
 	c.answer(m.t, map[string]any{"wait": false, "command": "while [ -d /tmp/gone ]; do sleep 0.05; done"})

@@ -150,7 +150,12 @@ func (c *client) answer(t *testing.T, body map[string]any) shellAnswer {
 
 // signedGet sends a GET as the generic call of the stock client does.
 func (c *client) signedGet(path string) (status int, text string, err error) {
-	request, err := c.request("GET", path, []byte("null"))
+	return c.signed("GET", path, "null")
+}
+
+// signed sends one signed request.
+func (c *client) signed(method, path, body string) (status int, text string, err error) {
+	request, err := c.request(method, path, []byte(body))
 	if err != nil {
 		return 0, "", err
 	}
@@ -159,8 +164,8 @@ func (c *client) signedGet(path string) (status int, text string, err error) {
 		return 0, "", err
 	}
 	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(response.Body)
-	return response.StatusCode, string(body), err
+	answer, err := io.ReadAll(response.Body)
+	return response.StatusCode, string(answer), err
 }
 
 // get sends an unsigned GET.
