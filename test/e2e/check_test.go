@@ -90,6 +90,11 @@ func faults() []fault {
 		{"missing WORKDIR", `echo 'WORKDIR="/srv/new"' >> ` + configuration, "workdir", "failure", "is missing", ""},
 		{"closed WORKDIR", `install -d -m 0700 /srv/closed; echo 'WORKDIR="/srv/closed"' >> ` + configuration, "workdir", "failure", "cannot enter", "chmod 0755 /srv/closed"},
 		{"closed SHELL", `install -d -m 0700 /srv/bin; cp /bin/sh /srv/bin/sh; echo 'SHELL="/srv/bin/sh"' >> ` + configuration, "shell", "failure", "cannot execute", "chmod 0755 /srv/bin"},
+		{
+			"action that commands can change", "install -m 0777 /bin/true /usr/local/bin/deploy; printf '[ACTION.deploy]\nRUN = [\"/usr/local/bin/deploy\"]\n' >> " + configuration,
+			"actions", "warning", "can change /usr/local/bin/deploy of ACTION.deploy", "",
+		},
+		{"total below what may run", "echo 'TOTAL_PROCESSES = 10' >> " + configuration, "limits", "warning", "is below MAX_RUNNING", "sed -i /^TOTAL_/d " + configuration},
 		{"missing home", "rm -r /home/dffs", "workdir", "warning", "commands start in /", ""},
 		{"login shell", "usermod --shell /bin/bash dffs", "login", "warning", "has the login shell /bin/bash", ""},
 		{"home that everyone lists", "chmod 0755 /home/dffs", "login", "warning", "everyone can list /home/dffs", ""},
@@ -176,6 +181,8 @@ func checksOfAnInstallation(t *testing.T) []string {
 		"dumps":    "depends on a kernel setting of the host",
 		"clock":    "depends on the clock of the host",
 		"metrics":  "their socket is not enabled",
+		"actions":  "no ACTION",
+		"limits":   "no limits",
 	}
 	names := []string{"configuration"}
 	for _, row := range regexp.MustCompile(`(?m)^\t\t\{"(\w+)", \w+, \w+\},$`).FindAllStringSubmatch(string(text), -1) {
