@@ -57,7 +57,7 @@ func TestKeys_Named(t *testing.T) {
 	} {
 		found := checkNamedKey(test.key, now)
 		if test.want == nil {
-			if len(found) != 1 || found[0] != ok("KEY.deploy has %d bytes: the key deploy may run the actions a", len(test.key.Secrets[0])) {
+			if len(found) != 1 || found[0] != ok("KEY.deploy has %d bytes: the key deploy may run the action a", len(test.key.Secrets[0])) {
 				t.Errorf("%s: got\n%s\nwant nothing wrong", test.name, said(found))
 			}
 			continue

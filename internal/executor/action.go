@@ -38,7 +38,7 @@ func mayRunInstead(key policy.Key) string {
 	if len(key.Actions) == 0 {
 		return key.Describe()
 	}
-	return key.Describe() + `: send the name of one as command or action`
+	return key.Describe() + ": send such a name as command or action"
 }
 
 func listNames(actions []policy.Action) string {

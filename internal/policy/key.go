@@ -91,6 +91,8 @@ func (k Key) Describe() string {
 		return fmt.Sprintf("the key %s may run any command", k.Name)
 	case len(k.Actions) == 0:
 		return fmt.Sprintf("the key %s may run nothing", k.Name)
+	case len(k.Actions) == 1:
+		return fmt.Sprintf("the key %s may run the action %s", k.Name, k.Actions[0])
 	}
 	return fmt.Sprintf("the key %s may run the actions %s", k.Name, strings.Join(k.Actions, ", "))
 }

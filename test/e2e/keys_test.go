@@ -80,7 +80,7 @@ func TestKeys_AuditInTheJournal(t *testing.T) {
 			t.Errorf("got no %s in the last entry: %v", field, entry)
 		}
 	}
-	if refused := m.sh("journalctl --quiet -o cat SIDECAR_KEY=deploy SIDECAR_HTTP_STATUS=403"); !strings.Contains(refused, "may run the actions deploy") {
+	if refused := m.sh("journalctl --quiet -o cat SIDECAR_KEY=deploy SIDECAR_HTTP_STATUS=403"); !strings.Contains(refused, "may run the action deploy") {
 		t.Errorf("got %q, want the refusal", refused)
 	}
 	// The command line finds the secret of a key in its credential, and its last use in the journal. A

@@ -29,7 +29,7 @@ func TestCheck_NamedKeys(t *testing.T) {
 		status     int
 	}{
 		{"a key for an action", "ACTIONS = ['deploy']", []string{
-			"ok: KEY.ops has 27 bytes: the key ops may run the actions deploy",
+			"ok: KEY.ops has 27 bytes: the key ops may run the action deploy",
 			"warning: user nobody, and so every command, can change " + program + " of ACTION.deploy: " + program + " belongs to that user: run chown -h root: " + program,
 			"ok: a signed call with the key ops was answered; no command was run",
 		}, 0},
