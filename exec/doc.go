@@ -10,6 +10,7 @@
 //
 // The files, from the caller down to the system. Each uses only files that are listed below it.
 //
+//	restore.go       takes running commands over from the program before
 //	handover.go      passes running commands on to the program that the daemon executes next
 //	process.go       Start, and Process: the state machine from execve to the result
 //	birth.go         from Start to execve: pipes, ids, limits, directory, and a time limit

@@ -1,0 +1,325 @@
+package exec
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"dataflux-func-sidecar/internal/handover"
+)
+
+// This file is the part of the new program; handover.go has both.
+
+func (o *Output) restoreMask(in *handover.Reader, s MaskState, values *secrets) error {
+	m, err := restoreMasker(in, s, values)
+	o.limit = s.Limit
+	o.mask.Store(m)
+	return err
+}
+
+func fromMonotonic(at int64) time.Time {
+	return time.Now().Add(time.Duration(at - monotonicNow()))
+}
+
+// Restore makes a Runner of NewRestingRunner go on with what the program before it handed over. It
+// is called after UseCgroups or AdoptOrphans, and before RestoreProcess.
+func (r *Runner) Restore(s RunnerState) error {
+	if !r.gate.isResting() {
+		return errors.New("cannot restore commands: the runner is not at rest")
+	}
+	for _, shell := range s.Shells {
+		if err := r.restoreShell(shell); err != nil {
+			return err
+		}
+	}
+	for _, both := range s.Pipes {
+		if err := both.Stdout.check(); err != nil {
+			return err
+		}
+		if err := both.Stderr.check(); err != nil {
+			return err
+		}
+		r.pipes.start(both.PID, r.poller, r.descriptors.null,
+			stream{fd: both.Stdout.FD, wide: both.Stdout.Wide},
+			stream{fd: both.Stderr.FD, wide: both.Stderr.Wide})
+	}
+	return nil
+}
+
+// restoreShell waits for the exit of a shell. Until RestoreProcess its result counts as given.
+func (r *Runner) restoreShell(s ShellState) (err error) {
+	if s.PID <= 1 {
+		return fmt.Errorf("cannot restore a command: %d is no process id of one", s.PID)
+	}
+	p := &Process{
+		pid: s.PID, pidfd: -1, grace: s.Grace, endWithShell: s.EndWithShell, runner: r,
+		graceOver: make(chan struct{}), done: make(chan struct{}),
+		reason: s.Reason, exited: s.Exited, settled: true, signal: s.Signal, killed: s.Killed,
+	}
+	if p.cgroup, err = r.restoreCgroup(s.Cgroup); err != nil {
+		return err
+	}
+	p.descendants = descendants{s.PID, r.session, &r.table, new(pinned)}
+	for _, h := range s.Pinned {
+		p.descendants.pinned.add(handle{h.PID, h.PIDFD, h.Started})
+	}
+	if s.GraceOver {
+		close(p.graceOver)
+	}
+	p.pipes = r.endedPipes(s.PID)
+	r.reaper.add(s.PID)
+	r.shells.Store(s.PID, p)
+	if r.spawner.pidfd {
+		// The shell is our child and not reaped, so its id cannot have been reused.
+		if fd, err := unix.PidfdOpen(s.PID, 0); err == nil {
+			p.pidfd = fd
+		}
+	}
+	p.watchExit()
+	return nil
+}
+
+// endedPipes are pipes of which nothing is left to read.
+func (r *Runner) endedPipes(pid int) *pipes {
+	return r.pipes.start(pid, r.poller, r.descriptors.null, stream{fd: -1}, stream{fd: -1})
+}
+
+// check proves that the descriptor is a pipe, and closes it on exec.
+func (s PipeState) check() error {
+	if s.FD < 0 {
+		return nil
+	}
+	var stat unix.Stat_t
+	err := unix.Fstat(s.FD, &stat)
+	if err != nil || stat.Mode&unix.S_IFMT != unix.S_IFIFO || s.FD <= 2 {
+		return fmt.Errorf("cannot restore a command: descriptor %d is no pipe (%v)", s.FD, err)
+	}
+	unix.CloseOnExec(s.FD)
+	return nil
+}
+
+func (r *Runner) restoreCgroup(s *CgroupState) (*cgroup, error) {
+	if s == nil {
+		return nil, nil
+	}
+	if r.cgroups == nil {
+		return nil, errors.New("cannot restore a command in a cgroup: there are no cgroups")
+	}
+	if err := checkCgroupName(s.Name); err != nil {
+		return nil, err
+	}
+	c := r.cgroups
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if g, found := c.ending[s.Name]; found && !s.Gone {
+		return g, nil
+	}
+	return &cgroup{
+		cgroups: c, name: s.Name, gone: s.Gone, limits: s.limits(),
+		before: s.used(), memoryBefore: s.memory(),
+	}, nil
+}
+
+// checkCgroupName prevents that a name leads elsewhere.
+func checkCgroupName(name string) error {
+	if _, err := strconv.ParseUint(name, 10, 63); err != nil {
+		return fmt.Errorf("cannot restore the cgroup %s: the name of one is a number", quote(name))
+	}
+	return nil
+}
+
+// RestoreProcess makes a Runner that is at rest go on with a command, or keep its result. What was
+// given to Then is to be given again.
+func (r *Runner) RestoreProcess(in *handover.Reader, s ProcessState) (*Process, error) {
+	p, err := r.findShell(s)
+	if err != nil {
+		return nil, err
+	}
+	values, err := restoreSecrets(in, s.Secrets)
+	if err != nil {
+		return nil, err
+	}
+	for _, of := range []struct {
+		output *Output
+		state  StreamState
+	}{{p.Stdout(), s.Stdout}, {p.Stderr(), s.Stderr}} {
+		err := of.output.restore(in, of.state, r.pipes.buffers)
+		if err == nil && of.state.Mask != nil {
+			err = of.output.restoreMask(in, *of.state.Mask, values)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if err := p.restoreOrder(s); err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.homeless, p.groupGone, p.reaped = s.Homeless, s.GroupGone, s.Reaped
+	p.begun = fromMonotonic(s.Begun)
+	p.result.restore(s)
+	if s.Settled {
+		close(p.done)
+		return p, nil
+	}
+	p.settled = false
+	p.pipes = r.pipes.start(p.pid, r.poller, r.descriptors.null,
+		stream{s.Stdout.Pipe.FD, p.Stdout(), s.Stdout.Pipe.Wide},
+		stream{s.Stderr.Pipe.FD, p.Stderr(), s.Stderr.Pipe.Wide})
+	p.restoreTimers(s)
+	return p, nil
+}
+
+// findShell returns the Process of a shell that Restore watches, or a new one of a shell that was
+// reaped.
+func (r *Runner) findShell(s ProcessState) (*Process, error) {
+	if !s.Reaped {
+		value, _ := r.shells.Load(s.PID)
+		p, ok := value.(*Process)
+		if !ok || !p.settled {
+			return nil, fmt.Errorf("cannot restore the command with process id %d: "+
+				"it is not among the shells", s.PID)
+		}
+		return p, nil
+	}
+	if !s.Settled {
+		return nil, fmt.Errorf("cannot restore the command with process id %d: "+
+			"it ended without a result", s.PID)
+	}
+	g, err := r.restoreCgroup(s.Cgroup)
+	return &Process{
+		pid: s.PID, pidfd: -1, runner: r, cgroup: g, exited: true, settled: true, reason: s.Ended,
+		descendants: descendants{s.PID, r.session, &r.table, new(pinned)},
+		pipes:       r.endedPipes(s.PID),
+		graceOver:   make(chan struct{}), done: make(chan struct{}),
+	}, err
+}
+
+func (o *Output) restore(in *handover.Reader, s StreamState, buffers *bufferPool) error {
+	if err := s.Pipe.check(); err != nil {
+		return err
+	}
+	kept, err := in.Bytes(s.Kept)
+	if err != nil {
+		return err
+	}
+	end, err := in.Bytes(s.End)
+	if err != nil {
+		return err
+	}
+	if !s.Sealed && len(end) > s.EndLimit || s.EndLimit < 0 ||
+		s.Total < int64(len(kept)+len(end)) {
+		return errors.New("cannot restore a command: its output has more bytes than its bounds")
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.limit, o.buffers, o.total, o.kept = s.Limit, buffers, s.Total, int64(len(kept))
+	if o.tail.limit = s.EndLimit; s.Sealed {
+		o.tail.limit = len(end)
+	}
+	o.tail.write(end)
+	o.sealed, o.released = s.Sealed, s.Released
+	if len(kept) > 0 {
+		o.chunks = [][]byte{kept}
+	}
+	return nil
+}
+
+// restoreOrder adds a mark for output of which there is none, of a release that does not know them.
+func (p *Process) restoreOrder(s ProcessState) error {
+	if err := p.order.decode(s.Order); err != nil {
+		return err
+	}
+	for i, output := range []*Output{p.Stdout(), p.Stderr()} {
+		output.order, output.stream = &p.order, i
+		var known int64
+		if n := len(p.order.marks); n > 0 {
+			known = p.order.marks[n-1].ends[i]
+		}
+		if output.total > known {
+			p.order.note(i, output.total-known, time.Now(), [2]int64{})
+		}
+	}
+	return nil
+}
+
+func (r *Result) restore(s ProcessState) {
+	r.ExitCode, r.Signal, r.Ended = s.ExitCode, s.Signal, s.Ended
+	r.StillRunning, r.OutputIncomplete = s.StillRunning, s.OutputIncomplete
+	r.Masked = s.Masked
+	r.Started, r.Duration = time.Unix(0, s.Started), s.Duration
+	r.UserTime, r.SystemTime, r.MaxRSS = s.UserTime, s.SystemTime, s.MaxRSS
+	r.LimitsBy, r.OOMKilled, r.MemoryPeak = s.LimitsBy, s.OOMKilled, s.MemoryPeak
+}
+
+// restoreTimers needs mu. A timer whose time has passed acts at once, but for patience: during the
+// reload no exit was noticed, so it begins again.
+func (p *Process) restoreTimers(s ProcessState) {
+	if s.TimeoutAt != 0 {
+		p.timeout = p.runner.after(time.Until(fromMonotonic(s.TimeoutAt)), p.timeOut)
+	}
+	switch {
+	case s.TimerAt == 0:
+	case isClosed(p.graceOver):
+		p.timer = p.runner.after(patience, p.loseHope)
+	default:
+		p.timer = p.runner.after(time.Until(fromMonotonic(s.TimerAt)), p.endGrace)
+	}
+}
+
+// restore goes on with the controllers as they are. The totals come from the configuration.
+func (c *controllers) restore(s CgroupsState) {
+	c.folder, c.unit, c.jobs = s.Jobs, -1, -1
+	if s.UnitControl > 0 && s.JobsControl > 0 {
+		c.unit, c.jobs = s.UnitControl, s.JobsControl
+	}
+	for k, name := range controllerNames {
+		enabled := slices.Contains(s.Controllers, name)
+		c.states[k] = controllerState{tried: enabled, enabled: enabled}
+	}
+	c.totals, c.wanted = s.Totals, s.Totals
+	c.totalMemory.Store(s.Totals.Memory > 0)
+}
+
+// RestoreCgroups goes on with the cgroups that the program before this one handed over, and bounds
+// their number for maxRunning commands. They may still be frozen: call Thaw.
+func RestoreCgroups(s CgroupsState, maxRunning int) (*Cgroups, error) {
+	c := &Cgroups{
+		jobs: s.Jobs, most: s.Most, killFile: s.KillFile, proven: true,
+		ending: make(map[string]*cgroup),
+	}
+	descriptors := []int{s.Jobs, s.Most}
+	if s.UnitControl != 0 {
+		descriptors = append(descriptors, s.UnitControl, s.JobsControl)
+	}
+	for _, fd := range descriptors {
+		var stat unix.Statfs_t
+		err := unix.Fstatfs(fd, &stat)
+		if err != nil || stat.Type != unix.CGROUP2_SUPER_MAGIC || fd <= 2 {
+			return nil, fmt.Errorf("cannot restore the commands' cgroups: "+
+				"descriptor %d is none of theirs (%v)", fd, err)
+		}
+		unix.CloseOnExec(fd)
+	}
+	c.controllers.restore(s)
+	c.last.Store(s.Last)
+	for _, idle := range s.Idle {
+		if err := checkCgroupName(idle.Name); err != nil {
+			return nil, err
+		}
+		c.idle = append(c.idle,
+			idleCgroup{idle.Name, idle.used(), idle.limits(), idle.memory()})
+	}
+	for _, name := range s.Ending {
+		if err := checkCgroupName(name); err != nil {
+			return nil, err
+		}
+		(&cgroup{cgroups: c, name: name}).removeWhenEmpty()
+	}
+	return c, c.bound(maxRunning)
+}
