@@ -70,14 +70,11 @@ func (t *jobTable) streamEvents(call verifiedCall, st *stream) error {
 	if err != nil {
 		return refusalf(statusBadRequest, "%v", err)
 	}
-	j, err := t.findOrRefuse(call)
+	j, err := t.findReadable(call)
 	if err != nil {
 		return err
 	}
 	defer j.release()
-	if err := j.view().checkDisk(); err != nil {
-		return err
-	}
 	head := message.Head{Status: statusOK, ContentType: message.EventStream}
 	w := answerBody(st, head, true)
 	if _, err := io.WriteString(w, ": the output of job "+j.id+"\n\n"); err != nil {

@@ -37,14 +37,11 @@ func (t *jobTable) list(call verifiedCall, st *stream) error {
 // show answers GET /jobs/ID with a summary, the output so far, and the processes that there are
 // now: after the end those are what the command left in the background.
 func (t *jobTable) show(call verifiedCall, st *stream) error {
-	j, err := t.findOrRefuse(call)
+	j, err := t.findReadable(call)
 	if err != nil {
 		return err
 	}
 	defer j.release()
-	if err := j.view().checkDisk(); err != nil {
-		return err
-	}
 	place := t.places(call.key)[j]
 	sendData(st, "", func(w *jsonWriter) {
 		w.raw(summary(j, place))
@@ -86,6 +83,19 @@ func (t *jobTable) findOrRefuse(call verifiedCall) (*job, error) {
 			"enough ago to be forgotten (KEEP_TIME, KEEP_JOBS, KEEP_BYTES)", call.job)
 	}
 	return j, err
+}
+
+// findReadable is findOrRefuse for a job whose output is to be read.
+func (t *jobTable) findReadable(call verifiedCall) (*job, error) {
+	j, err := t.findOrRefuse(call)
+	if err != nil {
+		return nil, err
+	}
+	if err := j.view().checkDisk(); err != nil {
+		j.release()
+		return nil, err
+	}
+	return j, nil
 }
 
 // summary is the inside of a JSON object with all that is known of a job but for its output
@@ -131,14 +141,11 @@ func (t *jobTable) streamOutput(call verifiedCall, st *stream) error {
 	if err != nil {
 		return refusalf(statusBadRequest, "%v", err)
 	}
-	j, err := t.findOrRefuse(call)
+	j, err := t.findReadable(call)
 	if err != nil {
 		return err
 	}
 	defer j.release()
-	if err := j.view().checkDisk(); err != nil {
-		return err
-	}
 	head := message.Head{Status: statusOK, ContentType: "application/octet-stream"}
 	t.copyOutput(answerBody(st, head, true), st, j, request)
 	return nil
