@@ -252,8 +252,8 @@ class SidecarHelper:
     def output(self, job_id: str, stream: str = 'stdout', offset: int = 0, follow: bool = True,
                timeout: float = FOLLOW_TIMEOUT, tail: Optional[int] = None) -> Iterator[bytes]:
         """Yields the bytes of one stream from `offset` on, or with `tail` so many bytes before its
-        present end; with `follow` while the job runs, until it has ended. It yields nothing from
-        behind bytes that were not kept (MAX_OUTPUT).
+        present end; with `follow` while the job runs, until it has ended. It stops before a
+        gap, bytes that were not kept (MAX_OUTPUT), and yields nothing after it.
         """
         query = {'stream': stream, 'offset': offset, 'follow': follow}
         if tail is not None:
