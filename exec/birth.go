@@ -53,7 +53,7 @@ type startedShell struct {
 }
 
 // start starts the command. After an interrupted birth it tries again, in a new cgroup.
-func (r *Runner) start(c Command, in inputs) (*startedShell, error) {
+func (r *Runner) start(c *Command, in inputs) (*startedShell, error) {
 	begun := time.Now()
 	for fresh := false; ; fresh = true {
 		sh, err := r.startOnce(c, in, fresh)
@@ -70,7 +70,7 @@ func (r *Runner) start(c Command, in inputs) (*startedShell, error) {
 
 // startOnce makes the pipes and a cgroup, and starts the shell in them. Every descriptor is
 // close-on-exec, so that the command gets its three, its script and no other.
-func (r *Runner) startOnce(c Command, in inputs, fresh bool) (_ *startedShell, err error) {
+func (r *Runner) startOnce(c *Command, in inputs, fresh bool) (_ *startedShell, err error) {
 	slot := r.descriptors.lease()
 	sh := &startedShell{started: time.Now(), stdout: -1, stderr: -1, slot: slot}
 	defer func() {
@@ -90,6 +90,7 @@ func (r *Runner) startOnce(c Command, in inputs, fresh bool) (_ *startedShell, e
 		stderr: int(slot.stderr.Fd()),
 		script: in.script,
 		cgroup: -1,
+		limits: c.Limits,
 	}
 	if in.stdin >= 0 {
 		at.stdin = in.stdin
@@ -105,7 +106,7 @@ func (r *Runner) startOnce(c Command, in inputs, fresh bool) (_ *startedShell, e
 		return sh, r.launch(c, at, sh)
 	}
 	var held cgroupLimits
-	held, c.Limits, sh.limitsBy = r.cgroups.controllers.split(c.Limits)
+	held, at.limits, sh.limitsBy = r.cgroups.controllers.split(c.Limits)
 	if sh.cgroup, at.cgroup, err = r.cgroups.acquire(fresh, held); err != nil {
 		return nil, err
 	}
@@ -146,15 +147,16 @@ func (r *Runner) makePipe(descriptor int) (reading int, err error) {
 
 // place is where a command starts.
 type place struct {
-	stdin, stdout, stderr int // greater than 2, which Go's runtime keeps open
-	script                int // greater than scriptDescriptor; negative: there is none
-	cgroup                int // negative: the daemon's
+	stdin, stdout, stderr int    // greater than 2, which Go's runtime keeps open
+	script                int    // greater than scriptDescriptor; negative: there is none
+	cgroup                int    // negative: the daemon's
+	limits                Limits // those that its cgroup does not hold
 	// guarded: the cgroup can run out of memory before the execve. See guard.go.
 	guarded bool
 }
 
 // launch returns when the shell is executed.
-func (r *Runner) launch(c Command, at place, sh *startedShell) (err error) {
+func (r *Runner) launch(c *Command, at place, sh *startedShell) (err error) {
 	l := new(callList)
 	if err := r.prepare(l, c, at); err != nil {
 		return hostError(err)
@@ -171,7 +173,7 @@ func (r *Runner) launch(c Command, at place, sh *startedShell) (err error) {
 
 // prepare lists the newborn's system calls. Those that need none of the user's rights come before
 // the change of user, so that the time in which others may signal the newborn is short.
-func (r *Runner) prepare(l *callList, c Command, at place) error {
+func (r *Runner) prepare(l *callList, c *Command, at place) error {
 	r.spawner.begin(l, at.cgroup)
 	if at.guarded || r.spawner.guarded {
 		l.addGuard()
@@ -187,7 +189,7 @@ func (r *Runner) prepare(l *callList, c Command, at place) error {
 		kept = scriptDescriptor + 1
 	}
 	r.spawner.keepDescriptorsBelow(l, kept)
-	if err := r.openFiles.setLimits(l, c.Limits); err != nil {
+	if err := r.openFiles.setLimits(l, at.limits); err != nil {
 		return err
 	}
 	r.credentials.set(l)
@@ -203,7 +205,7 @@ func (r *Runner) prepare(l *callList, c Command, at place) error {
 }
 
 // birth creates the process and returns when it has executed the shell.
-func (r *Runner) birth(c Command, l *callList) (pid int, err error) {
+func (r *Runner) birth(c *Command, l *callList) (pid int, err error) {
 	var born func() int
 	if l.isGuarded() {
 		born = l.newborn
@@ -298,7 +300,7 @@ func hasExecuted(pid int) bool {
 }
 
 // callError says which side caused the failure of a newborn's call.
-func callError(c Command, failed progress) error {
+func callError(c *Command, failed progress) error {
 	switch failed.failed {
 	case unix.SYS_FCHDIR, unix.SYS_CHDIR, unix.SYS_OPENAT2:
 		return dirError(c.Dir, failed.errno)
@@ -309,7 +311,7 @@ func callError(c Command, failed progress) error {
 }
 
 // hungError says in which call a newborn hangs. The directory and the shell would hang again.
-func (r *Runner) hungError(c Command, call uintptr) error {
+func (r *Runner) hungError(c *Command, call uintptr) error {
 	switch call {
 	case unix.SYS_CHDIR, unix.SYS_OPENAT2, unix.SYS_FCHDIR:
 		return hostFault(nil, "the working directory %s does not answer within %s: "+
@@ -322,7 +324,7 @@ func (r *Runner) hungError(c Command, call uintptr) error {
 }
 
 // programError says which side caused the failure of an execve.
-func programError(c Command, err error) error {
+func programError(c *Command, err error) error {
 	switch err {
 	case syscall.E2BIG:
 		return requestFault(err,

@@ -113,7 +113,8 @@ func TestBirth_KilledBeforeExecve(t *testing.T) {
 	null := int(r.descriptors.null.Fd())
 	stdin := int(r.descriptors.stdin.Fd())
 	at := place{stdin: stdin, stdout: null, stderr: null, script: -1, cgroup: -1}
-	if err := r.prepare(l, command("true"), at); err != nil {
+	c := command("true")
+	if err := r.prepare(l, &c, at); err != nil {
 		t.Fatal(err)
 	}
 	// In place of its execve it waits for a signal.
@@ -125,7 +126,7 @@ func TestBirth_KilledBeforeExecve(t *testing.T) {
 		}
 		_ = unix.Kill(newborn(), syscall.SIGKILL)
 	}()
-	if pid, err := r.birth(command("true"), l); !errors.As(err, new(*interruptedBirth)) {
+	if pid, err := r.birth(&c, l); !errors.As(err, new(*interruptedBirth)) {
 		t.Errorf("got process %d, %v, want a newborn that was ended", pid, err)
 	}
 }
@@ -312,7 +313,7 @@ func TestStartError_FailedCall(t *testing.T) {
 		unix.SYS_CLOSE_RANGE: FaultHost,
 		unix.SYS_SETPGID:     FaultHost,
 	} {
-		if got := FaultOf(callError(c, progress{failed: call, errno: syscall.EPERM})); got != want {
+		if got := FaultOf(callError(&c, progress{failed: call, errno: syscall.EPERM})); got != want {
 			t.Errorf("call %d: got fault %v, want %v", call, got, want)
 		}
 	}

@@ -43,7 +43,7 @@ type Command struct {
 
 // Validate checks what can be checked without touching the system, so that a command that cannot
 // run is refused before it is accepted. Its errors are of type *StartError.
-func (c Command) Validate() error {
+func (c *Command) Validate() error {
 	if err := c.validateText(); err != nil {
 		return err
 	}
@@ -78,7 +78,7 @@ func (c Command) Validate() error {
 	return c.Limits.validate()
 }
 
-func (c Command) validateText() error {
+func (c *Command) validateText() error {
 	switch {
 	case c.Script != nil:
 		return c.Script.validate()
@@ -99,7 +99,7 @@ func (c Command) validateText() error {
 	return nil
 }
 
-func (c Command) validateArgv() error {
+func (c *Command) validateArgv() error {
 	for i, argument := range c.Argv {
 		switch {
 		case strings.IndexByte(argument, 0) >= 0:
@@ -116,7 +116,7 @@ func (c Command) validateArgv() error {
 }
 
 // program is the absolute path of what is executed.
-func (c Command) program() string {
+func (c *Command) program() string {
 	switch {
 	case c.hasInterpreter():
 		return c.Script.Interpreter[0]
@@ -126,7 +126,7 @@ func (c Command) program() string {
 	return c.Shell
 }
 
-func (c Command) kindOfProgram() string {
+func (c *Command) kindOfProgram() string {
 	switch {
 	case c.hasInterpreter():
 		return "interpreter"
@@ -137,9 +137,9 @@ func (c Command) kindOfProgram() string {
 }
 
 // hasInterpreter reports whether a request has chosen the program.
-func (c Command) hasInterpreter() bool { return c.Script != nil && len(c.Script.Interpreter) > 0 }
+func (c *Command) hasInterpreter() bool { return c.Script != nil && len(c.Script.Interpreter) > 0 }
 
-func (c Command) argv() []string {
+func (c *Command) argv() []string {
 	switch {
 	case c.Script != nil:
 		return c.Script.argv(c.Shell)
@@ -152,7 +152,7 @@ func (c Command) argv() []string {
 // argument is the text as passed to the shell after -c. Shells keep parsing options there: `sh -c
 // -x` and `sh -c +x` miss their command. A leading space changes nothing in the shell's grammar and
 // makes the text an operand.
-func (c Command) argument() string {
+func (c *Command) argument() string {
 	if strings.HasPrefix(c.Text, "-") || strings.HasPrefix(c.Text, "+") {
 		return " " + c.Text
 	}

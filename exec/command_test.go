@@ -84,7 +84,7 @@ func TestStartError_HostFault(t *testing.T) {
 	for _, err := range []error{
 		syscall.EAGAIN, syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE, syscall.EIO,
 	} {
-		if got := FaultOf(programError(Command{Shell: "/bin/sh"}, err)); got != FaultHost {
+		if got := FaultOf(programError(&Command{Shell: "/bin/sh"}, err)); got != FaultHost {
 			t.Errorf("%v: got fault %v, want %v", err, got, FaultHost)
 		}
 	}

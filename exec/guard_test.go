@@ -58,7 +58,7 @@ func TestGuard_NoNewborn(t *testing.T) {
 	r := newGuardedRunner(t)
 	null := int(r.descriptors.null.Fd())
 	at := place{stdin: null, stdout: null, stderr: null, script: -1, cgroup: null}
-	err := r.launch(command("true"), at, &startedShell{})
+	err := r.launch(new(command("true")), at, &startedShell{})
 	if !errors.Is(err, unix.EBADF) {
 		t.Errorf("got %v, want EBADF", err)
 	}

@@ -11,7 +11,7 @@ import (
 type inputs struct{ stdin, script int }
 
 // openInputs makes no system call for a command without stdin and script.
-func openInputs(c Command) (in inputs, err error) {
+func openInputs(c *Command) (in inputs, err error) {
 	in = inputs{-1, -1}
 	if c.Stdin != nil {
 		if in.stdin, err = memoryFile("stdin", c.Stdin); err != nil {

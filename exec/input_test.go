@@ -227,7 +227,7 @@ func TestInput_PlainCommandHasNoMoreCalls(t *testing.T) {
 	r := newTestRunner(t)
 	calls := func(at place) int {
 		l := new(callList)
-		if err := r.prepare(l, command("true"), at); err != nil {
+		if err := r.prepare(l, new(command("true")), at); err != nil {
 			t.Fatal(err)
 		}
 		return len(l.calls)
@@ -239,7 +239,7 @@ func TestInput_PlainCommandHasNoMoreCalls(t *testing.T) {
 	if got, want := calls(with), calls(plain)+1; got != want || got > maxCalls {
 		t.Errorf("got %d calls with a script, want %d, and at most %d", got, want, maxCalls)
 	}
-	if in, err := openInputs(command("true")); err != nil || in != (inputs{-1, -1}) {
+	if in, err := openInputs(new(command("true"))); err != nil || in != (inputs{-1, -1}) {
 		t.Errorf("got %+v, %v; want no memory files", in, err)
 	}
 }

@@ -82,7 +82,8 @@ func (r *Runner) after(wait time.Duration, f func()) timer {
 
 // Start runs a command and returns when its shell has been executed, or fails within about maxStart
 // and maxBirth together. Its errors are of type *StartError.
-func (r *Runner) Start(c Command) (*Process, error) {
+func (r *Runner) Start(command Command) (*Process, error) {
+	c := &command
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
@@ -108,7 +109,7 @@ func (r *Runner) Start(c Command) (*Process, error) {
 	return p, nil
 }
 
-func (r *Runner) newProcess(c Command, sh *startedShell) *Process {
+func (r *Runner) newProcess(c *Command, sh *startedShell) *Process {
 	p := &Process{
 		pid:          sh.pid,
 		pidfd:        sh.pidfd,
@@ -127,7 +128,7 @@ func (r *Runner) newProcess(c Command, sh *startedShell) *Process {
 }
 
 // run starts to read the output, the timeout, and the wait for the shell's exit.
-func (p *Process) run(r *Runner, c Command, sh *startedShell) {
+func (p *Process) run(r *Runner, c *Command, sh *startedShell) {
 	r.shells.Store(p.pid, p)
 	for i, output := range []*Output{p.Stdout(), p.Stderr()} {
 		output.order, output.stream = &p.order, i

@@ -20,13 +20,14 @@ func isBelowProc(path string) bool {
 }
 
 // inRoot is the command as it starts when its home directory cannot be entered.
-func (c Command) inRoot() Command {
-	c.Env = slices.Clone(c.Env)
+func (c *Command) inRoot() *Command {
+	root := *c
+	root.Env = slices.Clone(c.Env)
 	if i := slices.Index(c.Env, "HOME="+c.Dir); i >= 0 {
-		c.Env[i] = "HOME=/"
+		root.Env[i] = "HOME=/"
 	}
-	c.Dir = "/"
-	return c
+	root.Dir = "/"
+	return &root
 }
 
 func isDirError(err error) bool {

@@ -13,7 +13,7 @@ import (
 
 // choose sets the action of a request that the key may run, or returns a refusal. The command of a
 // key that may not run any command is the name of an action.
-func (s *shell) choose(key policy.Key, r *shellRequest) error {
+func (s *shell) choose(key *policy.Key, r *shellRequest) error {
 	if !key.AnyCommand && r.script != nil {
 		return refusalf(statusForbidden, "%s", mayRunInstead(key))
 	}
@@ -23,7 +23,7 @@ func (s *shell) choose(key policy.Key, r *shellRequest) error {
 	if r.action == "" {
 		return nil
 	}
-	_, known := s.policy.Actions[r.action]
+	_, known := s.policy.Action(r.action)
 	switch {
 	case !key.MayRun(r.action): // before it is told whether there is such an action
 		return refusalf(statusForbidden, "%s", mayRunInstead(key))
@@ -34,14 +34,14 @@ func (s *shell) choose(key policy.Key, r *shellRequest) error {
 	return nil
 }
 
-func mayRunInstead(key policy.Key) string {
+func mayRunInstead(key *policy.Key) string {
 	if len(key.Actions) == 0 {
 		return key.Describe()
 	}
 	return key.Describe() + ": send such a name as command or action"
 }
 
-func listNames(actions []policy.Action) string {
+func listNames(actions []*policy.Action) string {
 	if len(actions) == 0 {
 		return "none is configured"
 	}
@@ -54,7 +54,7 @@ func listNames(actions []policy.Action) string {
 
 // applyAction makes a request that of an action: nothing of it gets into the text of the command,
 // and its variables are checked.
-func applyAction(a policy.Action, r *shellRequest, c *exec.Command) (err error) {
+func applyAction(a *policy.Action, r *shellRequest, c *exec.Command) (err error) {
 	if r.workdir != "" {
 		return fmt.Errorf("workdir: the action %s has its own: leave it out", a.Name)
 	}
@@ -128,7 +128,7 @@ func (s *shell) listActions(call verifiedCall, st *stream) error {
 	return nil
 }
 
-func listAction(a policy.Action) listedAction {
+func listAction(a *policy.Action) listedAction {
 	listed := listedAction{
 		Name: a.Name, Description: a.Description, Envs: map[string]listedVariable{},
 		Stdin: a.Stdin,

@@ -166,7 +166,7 @@ func TestEvents_HandOverToEarlierRelease(t *testing.T) {
 	r := newRig(t, nil)
 	st := newStream(r.session.channel, 7)
 	st.wait = &waiting{
-		kind: waitsForEvents, job: r.executor.jobs.newJob(ofDefault("it"), message.Call{}, shellRequest{}),
+		kind: waitsForEvents, job: r.executor.jobs.newJob(ofDefault("it"), message.Call{}, &shellRequest{}),
 		events: eventPosition{bytes: [2]int64{5, 6}},
 	}
 	w, err := handover.NewWriter()

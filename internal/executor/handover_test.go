@@ -319,7 +319,7 @@ func TestRevoke_VerifiedBefore(t *testing.T) {
 	r.executor.Revoke([][]byte{[]byte("another")})
 	for _, body := range []string{`{"command":"true"}`, `{"command":"true","jobId":"chosen"}`} {
 		call := signed("POST", "/shell", "nonce-of-before", body)
-		err := r.executor.shell.run(verifiedCall{Call: call, key: policy.Default()},
+		err := r.executor.shell.run(verifiedCall{Call: call, key: new(policy.Default())},
 			goneStream(newChannel(nil, 0, r.executor.counters)))
 		if err == nil || asRefusal(err).status != statusUnauthorized {
 			t.Errorf("%s: got %v, want a refusal with status 401", body, err)

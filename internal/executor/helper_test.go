@@ -258,7 +258,7 @@ func mustFind[T any](found T, err error) T {
 
 func admitted(t *testing.T, table *jobTable, id string) *job {
 	t.Helper()
-	j := table.newJob(ofDefault(id), message.Call{}, shellRequest{})
+	j := table.newJob(ofDefault(id), message.Call{}, &shellRequest{})
 	if first, err := table.admit(j); first != j || err != nil {
 		t.Errorf("job %s was not admitted: %v", id, err)
 	}

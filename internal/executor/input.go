@@ -31,19 +31,7 @@ type input struct {
 	args        []string
 }
 
-// members are the keys of a body that an input has.
-func (in *input) members() []member {
-	return []member{
-		{"stdin", decodeText(&in.stdin)},
-		{"stdinBase64", decodeBase64(&in.stdin)},
-		{"script", decodeText(&in.script)},
-		{"scriptBase64", decodeBase64(&in.script)},
-		{"interpreter", decodeWords(&in.interpreter, maxInterpreterParts)},
-		{"args", decodeWords(&in.args, maxScriptArgs)},
-	}
-}
-
-func decodeText(to *[]byte) func(json.RawMessage) error {
+func decodeText(to *[]byte) decoder {
 	return func(raw json.RawMessage) error {
 		var text string
 		err := decodeTo(&text, "a string")(raw)
@@ -52,7 +40,7 @@ func decodeText(to *[]byte) func(json.RawMessage) error {
 	}
 }
 
-func decodeBase64(to *[]byte) func(json.RawMessage) error {
+func decodeBase64(to *[]byte) decoder {
 	return func(raw json.RawMessage) error {
 		*to = []byte{}
 		if raw[0] != '"' || json.Unmarshal(raw, to) != nil {
@@ -62,7 +50,7 @@ func decodeBase64(to *[]byte) func(json.RawMessage) error {
 	}
 }
 
-func decodeWords(to *[]string, most int) func(json.RawMessage) error {
+func decodeWords(to *[]string, most int) decoder {
 	return func(raw json.RawMessage) error {
 		var words []*string
 		if json.Unmarshal(raw, &words) != nil {
@@ -116,7 +104,7 @@ func (in *input) apply(action string, c *exec.Command) {
 }
 
 // checkAction refuses stdin that the action does not take.
-func (in *input) checkAction(a policy.Action) error {
+func (in *input) checkAction(a *policy.Action) error {
 	if in.stdin != nil && !a.Stdin {
 		return fmt.Errorf("stdin: the action %s takes none (STDIN): leave it out", a.Name)
 	}
@@ -170,7 +158,7 @@ func (f inputFacts) fill(fields journal.Fields) {
 }
 
 // describeScript says what runs. With LOG_COMMANDS it shows the first line and the arguments.
-func (l requestLog) describeScript(c exec.Command, fields journal.Fields) string {
+func (l requestLog) describeScript(c *exec.Command, fields journal.Fields) string {
 	s := c.Script
 	program := []string{c.Shell}
 	if len(s.Interpreter) > 0 {

@@ -45,7 +45,7 @@ func TestDecodeShell_Input(t *testing.T) {
 		`{"action":"a","stdin":"x"}`: {action: "a", input: input{stdin: []byte("x")}},
 	} {
 		want.wait = true
-		if got, err := decodeShell([]byte(body)); err != nil || !reflect.DeepEqual(got, want) {
+		if got, err := decodeShell([]byte(body)); err != nil || !reflect.DeepEqual(*got, want) {
 			t.Errorf("%s: got %+v, %v, want %+v", body, got, err, want)
 		}
 	}
@@ -182,7 +182,7 @@ func inputPolicy(o *Options) {
 func TestAction_Input(t *testing.T) {
 	free := func(o *Options) {
 		inputPolicy(o)
-		o.Policy.Keys[policy.DefaultKey] = policy.Default()
+		o.Policy.Keys[policy.DefaultKey] = new(policy.Default())
 	}
 	restricted, any := newRig(t, inputPolicy), newRig(t, free)
 	for _, c := range []struct {
@@ -228,7 +228,7 @@ func TestAction_Input(t *testing.T) {
 func TestInput_HeldIsBounded(t *testing.T) {
 	table := newTestTable(Jobs{MaxRunning: 2, MaxQueued: 100, KeepCount: 10, KeepTime: time.Hour})
 	admit := func(id string, size int) (*job, error) {
-		r := shellRequest{command: "x", input: input{stdin: make([]byte, size)}}
+		r := &shellRequest{command: "x", input: input{stdin: make([]byte, size)}}
 		return table.admit(table.newJob(ofDefault(id), message.Call{}, r))
 	}
 	var jobs []*job
@@ -255,7 +255,7 @@ func TestInput_HeldIsBounded(t *testing.T) {
 		t.Errorf("after the end of a job: got %v", err)
 	}
 	table.endAll()
-	for _, j := range table.all(policy.Default()) {
+	for _, j := range table.all(new(policy.Default())) {
 		if view := j.view(); view.state < jobFinished {
 			j.refuse(errKeyRemoved())
 		}
@@ -303,14 +303,14 @@ func TestHandOver_Input(t *testing.T) {
 }
 
 func TestLog_Input(t *testing.T) {
-	r := shellRequest{input: input{
+	r := &shellRequest{input: input{
 		stdin: []byte("CANARY-STDIN"), script: []byte("first \x1b line\nCANARY-SCRIPT"),
 		interpreter: []string{"/usr/bin/python3", "-I"}, args: []string{"arg"},
 	}}
 	table := newTestTable(Jobs{MaxRunning: 1})
 	j := table.newJob(ofDefault("id"), message.Call{}, r)
-	c := exec.Command{Shell: "/bin/sh"}
-	r.input.apply("", &c)
+	c := &exec.Command{Shell: "/bin/sh"}
+	r.input.apply("", c)
 	const sum = "2a02d993b3f01da1c3098834a7d24e12fb5a202c743d272320ec8087537f0d14"
 	for shown, want := range map[bool]string{
 		true: `Started for test: script, 26 bytes, "/usr/bin/python3 -I": "first \x1b line"` +
@@ -337,7 +337,7 @@ func TestLog_Input(t *testing.T) {
 		}
 	}
 	r.script, r.args = bytes.Repeat([]byte("é"), 5000), nil
-	r.input.apply("", &c)
+	r.input.apply("", c)
 	_, fields := requestLog{showCommands: true}.describe("", j, c)
 	if got := len(fields[journal.Command]); got != maxLoggedCommand {
 		t.Errorf("got %d bytes of a long line, want %d", got, maxLoggedCommand)

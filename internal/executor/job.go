@@ -100,7 +100,7 @@ type job struct {
 	endedAt   time.Time
 }
 
-func (t *jobTable) newJob(o origin, call message.Call, request shellRequest) *job {
+func (t *jobTable) newJob(o origin, call message.Call, request *shellRequest) *job {
 	j := &job{
 		origin: o, table: t, chosenID: request.jobID != "", call: call,
 		command: listCommand(cmp.Or(request.action, request.command)),

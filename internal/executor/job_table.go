@@ -88,7 +88,7 @@ func (t *jobTable) enter(j *job) (_ *job, replaced []*exec.Process, err error) {
 	if first != nil && !first.mayBeRetried() {
 		return first, nil, nil
 	}
-	concurrency := t.policy.Actions[j.action].Concurrency
+	concurrency := t.concurrency(j)
 	switch {
 	case concurrency == policy.Refuse && t.isBusy(j.action):
 		return nil, nil, refusalf(statusConflict, "the action %s is running or queued, and runs "+
@@ -133,9 +133,21 @@ func (t *jobTable) enter(j *job) (_ *job, replaced []*exec.Process, err error) {
 
 // mayStart needs mu. It reports whether a job can have a slot now.
 func (t *jobTable) mayStart(j *job) bool {
-	most := t.policy.Keys[j.key].MaxRunning
+	most := t.maxRunning(j)
 	return t.slots < t.bounds.MaxRunning && (most == 0 || t.ofKey[j.key] < most) &&
-		(t.policy.Actions[j.action].Concurrency == policy.Parallel || t.ofAction[j.action] == 0)
+		(t.concurrency(j) == policy.Parallel || t.ofAction[j.action] == 0)
+}
+
+// concurrency is that of the job's action.
+func (t *jobTable) concurrency(j *job) policy.Concurrency {
+	action, _ := t.policy.Action(j.action)
+	return action.Concurrency
+}
+
+// maxRunning is how many jobs of the job's key may run at once; 0: any number.
+func (t *jobTable) maxRunning(j *job) int {
+	key, _ := t.policy.Key(j.key)
+	return key.MaxRunning
 }
 
 // isBusy needs mu. It reports whether a job of the action has a slot or is queued.
@@ -147,7 +159,7 @@ func (t *jobTable) isBusy(action string) bool {
 // queuedBefore needs mu. It is how many jobs are queued once a job has replaced those of its
 // action.
 func (t *jobTable) queuedBefore(j *job) (n int) {
-	if t.policy.Actions[j.action].Concurrency != policy.Replace {
+	if t.concurrency(j) != policy.Replace {
 		return len(t.queue)
 	}
 	for _, q := range t.queue {
@@ -176,7 +188,7 @@ func (t *jobTable) cancelAction(by *job) (processes []*exec.Process) {
 // full is the refusal of a job for which there is neither a slot nor a place in the queue.
 func (t *jobTable) full(j *job) error {
 	most, bound := t.bounds.MaxRunning, "commands may run (MAX_RUNNING)"
-	ofKey := t.policy.Keys[j.key].MaxRunning
+	ofKey := t.maxRunning(j)
 	switch {
 	case t.slots >= most:
 	case ofKey > 0 && t.ofKey[j.key] >= ofKey:
@@ -191,7 +203,7 @@ func (t *jobTable) full(j *job) error {
 
 // find returns the job at an address, ID or KEY:ID, whose output the caller must release; nil if
 // there is none that the key sees.
-func (t *jobTable) find(key policy.Key, address string) (*job, error) {
+func (t *jobTable) find(key *policy.Key, address string) (*job, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	j, err := resolve(t.byRef, key, address)
@@ -203,7 +215,7 @@ func (t *jobTable) find(key policy.Key, address string) (*job, error) {
 
 // resolve returns the item at an address, ID or KEY:ID; zero if there is none that the key sees. An
 // id alone is the key's own job, else the only one with that id.
-func resolve[T any](items map[jobRef]T, key policy.Key, address string) (item T, err error) {
+func resolve[T any](items map[jobRef]T, key *policy.Key, address string) (item T, err error) {
 	owner, id := splitAddress(address)
 	if owner != "" {
 		if key.Sees(owner) {
@@ -231,7 +243,7 @@ func resolve[T any](items map[jobRef]T, key policy.Key, address string) (item T,
 }
 
 // all returns every job that the key sees, the latest first.
-func (t *jobTable) all(key policy.Key) []*job {
+func (t *jobTable) all(key *policy.Key) []*job {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var list []*job

@@ -83,7 +83,7 @@ func TestJob_EndReleasesEverything(t *testing.T) {
 			if got := j.readers.Load(); got != c.references {
 				t.Errorf("got %d references, want %d", got, c.references)
 			}
-			retry := table.newJob(ofDefault("id"), message.Call{}, shellRequest{})
+			retry := table.newJob(ofDefault("id"), message.Call{}, &shellRequest{})
 			if got, err := table.admit(retry); err == nil && (got == retry) != c.mayRetry {
 				t.Errorf("a retry was admitted: %t, want %t", got == retry, c.mayRetry)
 			}
@@ -101,7 +101,7 @@ func TestJob_SlotGoesToTheOldestQueued(t *testing.T) {
 	first, second, third := admitted(t, table, "1"), admitted(t, table, "2"), admitted(t, table,
 		"3")
 	if _, err := table.admit(table.newJob(ofDefault("4"), message.Call{},
-		shellRequest{})); asRefusal(err).status != 503 {
+		&shellRequest{})); asRefusal(err).status != 503 {
 		t.Errorf("above both bounds: got %v, want 503", err)
 	}
 	first.finish(errors.New("no"))

@@ -142,7 +142,7 @@ func TestEndAll_OneSlowEndDelaysNoOther(t *testing.T) {
 		r.shell(`{"command":"sleep 60","wait":false,"jobId":"` + id + `"}`)
 		r.waitForState(id, "running")
 	}
-	slow, goOn := mustFind(r.executor.jobs.find(policy.Default(), "one")), make(chan struct{})
+	slow, goOn := mustFind(r.executor.jobs.find(new(policy.Default()), "one")), make(chan struct{})
 	defer slow.release()
 	r.executor.jobs.endProcess = func(p *exec.Process, reason exec.Reason) {
 		if p == slow.process {
@@ -272,18 +272,18 @@ func TestKeptJobs_AreBounded(t *testing.T) {
 	for i := range 6 {
 		r.shell(fmt.Sprintf(`{"command":"echo %d","jobId":"k%d"}`, i, i))
 	}
-	if n := len(r.executor.jobs.all(policy.Default())); n != 3 {
+	if n := len(r.executor.jobs.all(new(policy.Default()))); n != 3 {
 		t.Errorf("%d jobs are remembered, want 3", n)
 	}
 	r.shell(`{"command":"head -c 9999 /dev/zero | tr '\\0' x","jobId":"large"}`)
 	r.shell(`{"command":"echo after","jobId":"after"}`)
-	if n := len(r.executor.jobs.all(policy.Default())); n != 1 {
+	if n := len(r.executor.jobs.all(new(policy.Default()))); n != 1 {
 		t.Errorf("%d jobs are remembered after a large one, want 1", n)
 	}
 	r.executor.jobs.bounds.KeepTime = 0
 	time.Sleep(time.Millisecond)
 	r.executor.Tidy()
-	if n := len(r.executor.jobs.all(policy.Default())); n != 0 {
+	if n := len(r.executor.jobs.all(new(policy.Default()))); n != 0 {
 		t.Errorf("%d jobs are remembered after their time", n)
 	}
 }

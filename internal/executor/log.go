@@ -23,12 +23,12 @@ type requestLog struct {
 }
 
 // accepted waits until the journal has taken an entry about a command that is about to start.
-func (l requestLog) accepted(j *job, command exec.Command) error {
+func (l requestLog) accepted(j *job, command *exec.Command) error {
 	text, fields := l.describe("Command accepted for ", j, command)
 	return l.journal.WriteNow(journal.CommandAccepted(), text, fields)
 }
 
-func (l requestLog) commandStarted(j *job, pid int, command exec.Command) {
+func (l requestLog) commandStarted(j *job, pid int, command *exec.Command) {
 	text, fields := l.describe("Command started for ", j, command)
 	fields[journal.CommandPID] = fmt.Sprint(pid)
 	l.journal.Write(journal.CommandStarted(), text, fields)
@@ -36,7 +36,7 @@ func (l requestLog) commandStarted(j *job, pid int, command exec.Command) {
 
 // describe says who asked for a job, and what is run: the text of an action is that of root.
 func (l requestLog) describe(
-	text string, j *job, command exec.Command,
+	text string, j *job, command *exec.Command,
 ) (string, journal.Fields) {
 	fields := j.fields()
 	j.input.fill(fields)

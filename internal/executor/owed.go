@@ -54,7 +54,7 @@ func (q *callbackQueue) change(call verifiedCall, st *stream, change func(*deliv
 }
 
 // find returns nil if there is none that the key sees.
-func (q *callbackQueue) find(key policy.Key, address string) (*delivery, error) {
+func (q *callbackQueue) find(key *policy.Key, address string) (*delivery, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	byRef := map[jobRef]*delivery{} // those that it can be
@@ -67,7 +67,7 @@ func (q *callbackQueue) find(key policy.Key, address string) (*delivery, error) 
 	return resolve(byRef, key, address)
 }
 
-func (q *callbackQueue) views(key policy.Key) []deliveryView {
+func (q *callbackQueue) views(key *policy.Key) []deliveryView {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	views := make([]deliveryView, 0, len(q.deliveries))

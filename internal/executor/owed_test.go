@@ -86,7 +86,7 @@ func (r *rig) failing(id string) {
 func (r *rig) awaitWaiting(id string) {
 	r.t.Helper()
 	r.awaitJobs(func() bool {
-		d := mustFind(r.executor.callbacks.find(policy.Default(), id))
+		d := mustFind(r.executor.callbacks.find(new(policy.Default()), id))
 		return d != nil && d.view().state == "waiting"
 	})
 }
@@ -184,7 +184,7 @@ func TestOwed_Drop(t *testing.T) {
 func TestOwed_DropAcrossReload(t *testing.T) {
 	r := newRig(t, longExpiry)
 	r.failing("it")
-	d := mustFind(r.executor.callbacks.find(policy.Default(), "it"))
+	d := mustFind(r.executor.callbacks.find(new(policy.Default()), "it"))
 	d.mu.Lock()
 	d.droppedBy = "127.0.0.1:1" // and its goroutine has not seen it
 	d.mu.Unlock()

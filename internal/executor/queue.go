@@ -25,7 +25,7 @@ func (r *shellRequest) decodeStartWithin(raw json.RawMessage) error {
 }
 
 // startDeadline is zero if there is none.
-func startDeadline(accepted time.Time, r shellRequest) time.Time {
+func startDeadline(accepted time.Time, r *shellRequest) time.Time {
 	if r.startWithin == 0 {
 		return time.Time{}
 	}
@@ -64,7 +64,7 @@ func (t *jobTable) awaitSlot(j *job) {
 
 // places are the places in the queue of the jobs that the key sees, from 1. Jobs of other keys do
 // not count: a key does not learn how many there are.
-func (t *jobTable) places(key policy.Key) map[*job]int {
+func (t *jobTable) places(key *policy.Key) map[*job]int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	places := map[*job]int{}

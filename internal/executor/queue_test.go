@@ -120,7 +120,7 @@ func TestStartWithin_DeadlinePassesDuringReload(t *testing.T) {
 	late := r.request(fmt.Sprintf(`{"command":"touch %s/late","jobId":"late","startWithin":0.5}`, dir))
 	soon := r.request(fmt.Sprintf(`{"command":"touch %s/soon","jobId":"soon","startWithin":3600}`, dir))
 	r.awaitJobs(func() bool { return r.queued() == 2 })
-	deadline := mustFind(r.executor.jobs.find(policy.Default(), "late")).startBy
+	deadline := mustFind(r.executor.jobs.find(new(policy.Default()), "late")).startBy
 	r.reload(func(o *Options) {
 		o.Jobs.MaxRunning = 5 // the queue is empty when the successor begins
 		time.Sleep(time.Until(deadline))
@@ -143,10 +143,10 @@ func TestStartWithin_AfterReload(t *testing.T) {
 	r, _ := fullRig(t)
 	r.request(`{"command":"true","jobId":"late","startWithin":2}`)
 	r.awaitJobs(func() bool { return r.queued() == 1 })
-	before := mustFind(r.executor.jobs.find(policy.Default(), "late")).startBy
+	before := mustFind(r.executor.jobs.find(new(policy.Default()), "late")).startBy
 	r.reload(nil)
 	r.reload(nil)
-	after := mustFind(r.executor.jobs.find(policy.Default(), "late")).startBy
+	after := mustFind(r.executor.jobs.find(new(policy.Default()), "late")).startBy
 	if apart := after.Sub(before).Abs(); apart > 100*time.Millisecond {
 		t.Errorf("got a deadline that is %v apart, want the same", apart)
 	}
@@ -159,7 +159,7 @@ func TestStartWithin_AfterReload(t *testing.T) {
 // A job that got its slot in time, and comes to its start too late, is not started either.
 func TestStartWithin_SlotInTimeStartTooLate(t *testing.T) {
 	table := newTestTable(Jobs{MaxRunning: 1, MaxQueued: 1, KeepCount: 10, KeepTime: time.Hour})
-	first := table.newJob(ofDefault("first"), message.Call{}, shellRequest{startWithin: 1})
+	first := table.newJob(ofDefault("first"), message.Call{}, &shellRequest{startWithin: 1})
 	if _, err := table.admit(first); err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +188,7 @@ func TestQueuePosition_CountsWhatTheKeySees(t *testing.T) {
 	table := newTestTable(Jobs{MaxRunning: 1, MaxQueued: 9, KeepCount: 10, KeepTime: time.Hour})
 	enter := func(key, id string) *job {
 		o := origin{jobRef: jobRef{key, id}, remote: "test"}
-		j := table.newJob(o, message.Call{}, shellRequest{})
+		j := table.newJob(o, message.Call{}, &shellRequest{})
 		if _, err := table.admit(j); err != nil {
 			t.Fatal(err)
 		}
@@ -205,7 +205,7 @@ func TestQueuePosition_CountsWhatTheKeySees(t *testing.T) {
 		{policy.Key{Name: "b"}, [4]int{0, 1, 2, 0}},
 		{policy.Key{Name: "none"}, [4]int{}},
 	} {
-		places := table.places(c.key)
+		places := table.places(&c.key)
 		for i, j := range queue {
 			if places[j] != c.want[i] {
 				t.Errorf("key %s, job %s: got place %d, want %d", c.key.Name, j.id, places[j], c.want[i])
@@ -216,7 +216,7 @@ func TestQueuePosition_CountsWhatTheKeySees(t *testing.T) {
 		}
 	}
 	queue[0].requestEnd(exec.Cancelled, "")
-	if got := table.places(policy.Key{Name: "a"})[queue[3]]; got != 1 {
+	if got := table.places(&policy.Key{Name: "a"})[queue[3]]; got != 1 {
 		t.Errorf("after the one before it was cancelled: got place %d, want 1", got)
 	}
 }

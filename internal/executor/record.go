@@ -141,7 +141,7 @@ func originOf(j state.Promise) origin {
 
 // requestDigest identifies what a request asks for: all that changes what runs or where the result
 // goes. Whether the caller waits does not.
-func requestDigest(r shellRequest) [sha256.Size]byte {
+func requestDigest(r *shellRequest) [sha256.Size]byte {
 	h := sha256.New()
 	var length [8]byte
 	add := func(fields ...string) {

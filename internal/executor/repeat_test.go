@@ -75,7 +75,7 @@ func TestJob_RetryOfARefusedJobStaysInTheTable(t *testing.T) {
 		first.answered()
 		table.bounds.KeepCount = 0
 		table.tidy()
-		if got := mustFind(table.find(policy.Default(), "same")); got != second {
+		if got := mustFind(table.find(new(policy.Default()), "same")); got != second {
 			t.Errorf("%s: got %p, want the second job %p", name, got, second)
 		}
 		second.release() // find's

@@ -54,44 +54,52 @@ type shellRequest struct {
 // decodeShell decodes the body of POST /shell. A key that is unknown, there twice, or of the wrong
 // type is an error that says what to send instead: a typing error must not run another command. A
 // null is as good as absent.
-func decodeShell(body []byte) (shellRequest, error) {
-	r, keep := shellRequest{wait: true}, true
+func decodeShell(body []byte) (*shellRequest, error) {
+	r := &shellRequest{wait: true}
 	o, err := decodeBody(body)
-	if err != nil {
-		return r, err
+	if err == nil {
+		err = decodeMembers(o, r, shellMembers)
 	}
-	err = o.decode(append(r.input.members(), []member{
-		{"command", decodeTo(&r.command, "a string")},
-		{"action", decodeTo(&r.action, "a string")},
-		{"labels", r.labels.decode},
-		{"wait", decodeTo(&r.wait, "true or false")},
-		{"keep", decodeTo(&keep, "true or false")},
-		{"workdir", decodeTo(&r.workdir, "a string")},
-		{"envs", r.decodeEnvs},
-		{"callbackURL", r.decodeCallbackURL},
-		{"timeout", r.decodeTimeout},
-		{"jobId", r.decodeJobID},
-		{"limits", r.decodeLimits},
-		{"secretEnvs", r.decodeSecretEnvs},
-		{"traceparent", r.traceparent.decode},
-		{"startWithin", r.decodeStartWithin},
-		{"signal", decodeSignal(&r.signal, endSignals)},
-		{"grace", r.decodeGrace},
-	}...))
 	if err == nil {
 		err = r.input.check(o)
 	}
-	if err != nil {
-		return r, err
-	}
-	r.transient = !keep
 	switch {
+	case err != nil:
+		return nil, err
 	case r.action != "" && r.command != "":
-		return r, errors.New("command and action are there both: send one of them")
+		return nil, errors.New("command and action are there both: send one of them")
 	case r.action == "" && r.command == "" && r.script == nil:
-		return r, errors.New(`command is missing or empty: send {"command":"hostname"}`)
+		return nil, errors.New(`command is missing or empty: send {"command":"hostname"}`)
 	}
 	return r, r.checkVariables()
+}
+
+// shellMembers is made once: most requests have few of them.
+var shellMembers = []member[shellRequest]{
+	{"stdin", func(r *shellRequest) decoder { return decodeText(&r.stdin) }},
+	{"stdinBase64", func(r *shellRequest) decoder { return decodeBase64(&r.stdin) }},
+	{"script", func(r *shellRequest) decoder { return decodeText(&r.script) }},
+	{"scriptBase64", func(r *shellRequest) decoder { return decodeBase64(&r.script) }},
+	{"interpreter", func(r *shellRequest) decoder {
+		return decodeWords(&r.interpreter, maxInterpreterParts)
+	}},
+	{"args", func(r *shellRequest) decoder { return decodeWords(&r.args, maxScriptArgs) }},
+	{"command", func(r *shellRequest) decoder { return decodeTo(&r.command, "a string") }},
+	{"action", func(r *shellRequest) decoder { return decodeTo(&r.action, "a string") }},
+	{"labels", func(r *shellRequest) decoder { return r.labels.decode }},
+	{"wait", func(r *shellRequest) decoder { return decodeTo(&r.wait, "true or false") }},
+	{"keep", func(r *shellRequest) decoder { return r.decodeKeep }},
+	{"workdir", func(r *shellRequest) decoder { return decodeTo(&r.workdir, "a string") }},
+	{"envs", func(r *shellRequest) decoder { return r.decodeEnvs }},
+	{"callbackURL", func(r *shellRequest) decoder { return r.decodeCallbackURL }},
+	{"timeout", func(r *shellRequest) decoder { return r.decodeTimeout }},
+	{"jobId", func(r *shellRequest) decoder { return r.decodeJobID }},
+	{"limits", func(r *shellRequest) decoder { return r.decodeLimits }},
+	{"secretEnvs", func(r *shellRequest) decoder { return r.decodeSecretEnvs }},
+	{"traceparent", func(r *shellRequest) decoder { return r.traceparent.decode }},
+	{"startWithin", func(r *shellRequest) decoder { return r.decodeStartWithin }},
+	{"signal", func(r *shellRequest) decoder { return decodeSignal(&r.signal, endSignals) }},
+	{"grace", func(r *shellRequest) decoder { return r.decodeGrace }},
 }
 
 // outputRequest is the body of GET /jobs/ID/output. It is not in a query, as no signature covers
@@ -107,39 +115,46 @@ type outputRequest struct {
 const defaultEnd = 64 << 10
 
 func decodeOutput(body []byte) (outputRequest, error) {
-	r, offset, from := outputRequest{stream: "stdout", follow: true}, int64(-1), "start"
+	r := outputRequest{stream: "stdout", offset: -1, follow: true}
 	if text := bytes.TrimSpace(body); len(text) == 0 || string(text) == "null" {
+		r.offset = 0
 		return r, nil
 	}
 	o, err := decodeBody(body)
-	if err != nil {
-		return r, err
-	}
-	err = o.decode([]member{
-		{"stream", decodeTo(&r.stream, "a string")},
-		{"offset", decodeOffset(&offset)},
-		{"from", decodeTo(&from, "a string")},
-		{"follow", decodeTo(&r.follow, "true or false")},
-	})
-	r.fromEnd = from == "end"
-	switch {
-	case offset >= 0:
-		r.offset = offset
-	case r.fromEnd:
-		r.offset = defaultEnd
+	if err == nil {
+		err = decodeMembers(o, &r, outputMembers)
 	}
 	switch {
 	case err != nil:
 		return r, err
-	case from != "start" && from != "end":
-		return r, errors.New(`from: must be "start" or "end"`)
 	case r.stream != "stdout" && r.stream != "stderr":
 		return r, errors.New(`stream: must be "stdout" or "stderr"`)
+	case r.offset < 0 && r.fromEnd:
+		r.offset = defaultEnd
+	case r.offset < 0:
+		r.offset = 0
 	}
 	return r, nil
 }
 
-func decodeOffset(to *int64) func(json.RawMessage) error {
+var outputMembers = []member[outputRequest]{
+	{"stream", func(r *outputRequest) decoder { return decodeTo(&r.stream, "a string") }},
+	{"offset", func(r *outputRequest) decoder { return decodeOffset(&r.offset) }},
+	{"from", func(r *outputRequest) decoder { return r.decodeFrom }},
+	{"follow", func(r *outputRequest) decoder { return decodeTo(&r.follow, "true or false") }},
+}
+
+func (r *outputRequest) decodeFrom(raw json.RawMessage) error {
+	var from string
+	err := decodeTo(&from, "a string")(raw)
+	if err == nil && from != "start" && from != "end" {
+		err = errors.New(`must be "start" or "end"`)
+	}
+	r.fromEnd = from == "end"
+	return err
+}
+
+func decodeOffset(to *int64) decoder {
 	return func(raw json.RawMessage) error {
 		if err := decodeTo(to, "a number of bytes")(raw); err != nil {
 			return err
@@ -163,19 +178,24 @@ func decodeEvents(body []byte) (eventRequest, error) {
 		return r, nil
 	}
 	o, err := decodeBody(body)
-	if err != nil {
-		return r, err
+	if err == nil {
+		err = decodeMembers(o, &r, eventMembers)
 	}
-	return r, o.decode([]member{
-		{"after", func(raw json.RawMessage) (err error) {
-			var text string
-			if err = decodeTo(&text, "a string")(raw); err == nil {
-				r.after, err = parsePosition(text)
-			}
-			return err
-		}},
-		{"follow", decodeTo(&r.follow, "true or false")},
-	})
+	return r, err
+}
+
+var eventMembers = []member[eventRequest]{
+	{"after", func(r *eventRequest) decoder { return r.decodeAfter }},
+	{"follow", func(r *eventRequest) decoder { return decodeTo(&r.follow, "true or false") }},
+}
+
+func (r *eventRequest) decodeAfter(raw json.RawMessage) error {
+	var text string
+	err := decodeTo(&text, "a string")(raw)
+	if err == nil {
+		r.after, err = parsePosition(text)
+	}
+	return err
 }
 
 // object has the members of a JSON object that are not null.
@@ -247,14 +267,17 @@ func decodeObject(raw json.RawMessage) (object, error) {
 	return o, nil
 }
 
-// member is one key that an object may have.
-type member struct {
-	name   string
-	decode func(json.RawMessage) error
+// decoder decodes one value. Its error says what the value must be.
+type decoder func(json.RawMessage) error
+
+// member is one key that a body, decoded into a T, may have.
+type member[T any] struct {
+	name    string
+	decoder func(*T) decoder
 }
 
 // decodeTo decodes a value of the type of to, which want describes in the error.
-func decodeTo[T any](to *T, want string) func(json.RawMessage) error {
+func decodeTo[T any](to *T, want string) decoder {
 	return func(raw json.RawMessage) error {
 		if json.Unmarshal(raw, to) != nil {
 			return fmt.Errorf("must be %s", want)
@@ -263,23 +286,36 @@ func decodeTo[T any](to *T, want string) func(json.RawMessage) error {
 	}
 }
 
-// decode decodes the members that o has. It refuses every other key.
-func (o object) decode(members []member) error {
-	for _, key := range slices.Sorted(maps.Keys(o)) {
-		if !slices.ContainsFunc(members, func(m member) bool { return m.name == key }) {
-			var names []string
-			for _, m := range members {
-				names = append(names, m.name)
-			}
-			slices.Sort(names)
-			return fmt.Errorf("unknown key %q: the keys are %s", key, strings.Join(names, ", "))
+// decodeMembers decodes the members that o has, in their order. It refuses every other key.
+func decodeMembers[T any](o object, to *T, members []member[T]) error {
+	found := 0
+	var err error
+	for _, m := range members {
+		raw, given := o[m.name]
+		if !given {
+			continue
+		}
+		found++
+		if failed := m.decoder(to)(raw); failed != nil && err == nil {
+			err = fmt.Errorf("%s: %w", m.name, failed)
 		}
 	}
+	if found < len(o) {
+		return unknownKey(o, members)
+	}
+	return err
+}
+
+// unknownKey is the error about the first key of o, in the order of their names, that no member has.
+func unknownKey[T any](o object, members []member[T]) error {
+	var names []string
 	for _, m := range members {
-		if raw, given := o[m.name]; given {
-			if err := m.decode(raw); err != nil {
-				return fmt.Errorf("%s: %w", m.name, err)
-			}
+		names = append(names, m.name)
+	}
+	slices.Sort(names)
+	for _, key := range slices.Sorted(maps.Keys(o)) {
+		if !slices.Contains(names, key) {
+			return fmt.Errorf("unknown key %q: the keys are %s", key, strings.Join(names, ", "))
 		}
 	}
 	return nil
@@ -316,6 +352,13 @@ func hasUnpairedSurrogate(text []byte) bool {
 func hexadecimal(digits []byte) rune {
 	n, _ := strconv.ParseUint(string(digits[:4]), 16, 16) // valid JSON has four of them
 	return rune(n)
+}
+
+func (r *shellRequest) decodeKeep(raw json.RawMessage) error {
+	keep := true
+	err := decodeTo(&keep, "true or false")(raw)
+	r.transient = !keep
+	return err
 }
 
 // decodeEnvs accepts both forms: the stock client sends a list of "K=V", the manual shows an
@@ -470,21 +513,41 @@ func (r *shellRequest) decodeLimits(raw json.RawMessage) error {
 	if err != nil {
 		return err
 	}
-	var seconds, processors float64
-	err = o.decode([]member{
-		{"openFiles", decodeTo(&r.limits.OpenFiles, "a whole number")},
-		{"processes", decodeTo(&r.limits.Processes, "a whole number")},
-		{"memory", decodeTo(&r.limits.Memory, "a whole number")},
-		{"cpuTime", decodeTo(&seconds, "a number of seconds")},
-		{"cpus", decodeTo(&processors, "a number of processors")},
-	})
-	if err == nil && !(seconds >= 0 && seconds <= maxTimeout.Seconds()) {
-		err = fmt.Errorf("cpuTime: must be 0 to %.0f seconds", maxTimeout.Seconds())
+	return decodeMembers(o, &r.limits, limitMembers)
+}
+
+var limitMembers = []member[exec.Limits]{
+	{"openFiles", func(l *exec.Limits) decoder { return decodeTo(&l.OpenFiles, "a whole number") }},
+	{"processes", func(l *exec.Limits) decoder { return decodeTo(&l.Processes, "a whole number") }},
+	{"memory", func(l *exec.Limits) decoder { return decodeTo(&l.Memory, "a whole number") }},
+	{"cpuTime", decodeCPUTime},
+	{"cpus", decodeCPUs},
+}
+
+func decodeCPUTime(l *exec.Limits) decoder {
+	return func(raw json.RawMessage) error {
+		var seconds float64
+		if err := decodeTo(&seconds, "a number of seconds")(raw); err != nil {
+			return err
+		}
+		if !(seconds >= 0 && seconds <= maxTimeout.Seconds()) {
+			return fmt.Errorf("must be 0 to %.0f seconds", maxTimeout.Seconds())
+		}
+		l.CPUTime = time.Duration(seconds * float64(time.Second))
+		return nil
 	}
-	if err == nil && !(processors >= 0 && processors <= maxProcessors) {
-		err = fmt.Errorf("cpus: must be 0 to %d", maxProcessors)
+}
+
+func decodeCPUs(l *exec.Limits) decoder {
+	return func(raw json.RawMessage) error {
+		var processors float64
+		if err := decodeTo(&processors, "a number of processors")(raw); err != nil {
+			return err
+		}
+		if !(processors >= 0 && processors <= maxProcessors) {
+			return fmt.Errorf("must be 0 to %d", maxProcessors)
+		}
+		l.MilliCPU = uint64(math.Ceil(processors * 1000)) // none of them becomes 0, no limit
+		return nil
 	}
-	r.limits.CPUTime = time.Duration(seconds * float64(time.Second))
-	r.limits.MilliCPU = uint64(math.Ceil(processors * 1000)) // none of them becomes 0, no limit
-	return err
 }

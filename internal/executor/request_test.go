@@ -36,7 +36,7 @@ func TestDecodeShell_Valid(t *testing.T) {
 		"{\"command\":\"echo \ufffd \\ufffd\"}": {command: "echo \ufffd \ufffd", wait: true},
 	}
 	for body, want := range cases {
-		if got, err := decodeShell([]byte(body)); err != nil || !reflect.DeepEqual(got, want) {
+		if got, err := decodeShell([]byte(body)); err != nil || !reflect.DeepEqual(*got, want) {
 			t.Errorf("%s: got %+v, %v, want %+v", body, got, err, want)
 		}
 	}

@@ -376,7 +376,7 @@ func (r *restoring) finishStream(st *stream, w *waiting) {
 	}
 	defer w.job.release()
 	follows := w.kind == waitsForOutput || w.kind == waitsForEvents
-	if follows && !r.shell.policy.Keys[st.key].Sees(w.job.key) { // not any more
+	if key, _ := r.shell.policy.Key(st.key); follows && !key.Sees(w.job.key) { // not any more
 		st.abort()
 		return
 	}
@@ -398,7 +398,7 @@ func (r *restoring) finishStream(st *stream, w *waiting) {
 // runRestored is execute for a job that was queued or about to start, under the present keys and
 // configuration.
 func (s *shell) runRestored(j *job, st *stream) error {
-	key := s.policy.Keys[j.key]
+	key, _ := s.policy.Key(j.key)
 	request, command, err := s.decode(j.call.Body, key)
 	switch {
 	case err != nil:

@@ -164,7 +164,7 @@ func TestSecretEnvs_OfAction(t *testing.T) {
 		}
 		s := &shell{policy: policy.New([]policy.Key{policy.Default()}, []policy.Action{a})}
 		s.commands = Commands{Shell: "/bin/sh", Workdir: "/", Login: exec.Login{Home: "/"}}
-		c, err := s.command(r, policy.Default())
+		c, err := s.command(r, new(policy.Default()))
 		if (err == nil) != (want == "") || err != nil && (!strings.Contains(err.Error(), want) ||
 			strings.Contains(err.Error(), "canary")) {
 			t.Errorf("%s: got %v, want %q", body, err, want)
@@ -274,12 +274,12 @@ func TestTraceparent_OfAction(t *testing.T) {
 		t.Fatal(err)
 	}
 	plain := r
-	if err := applyAction(policy.Action{Name: "a"}, &plain, &exec.Command{}); err != nil {
+	if err := applyAction(&policy.Action{Name: "a"}, plain, &exec.Command{}); err != nil {
 		t.Errorf("an action without it: got %v, want it accepted", err)
 	}
-	err = applyAction(policy.Action{Name: "a", Variables: []policy.Variable{
+	err = applyAction(&policy.Action{Name: "a", Variables: []policy.Variable{
 		{Name: "TRACEPARENT", Pattern: pattern, HasDefault: true, Default: "none"},
-	}}, &r, &exec.Command{})
+	}}, r, &exec.Command{})
 	if err == nil || !strings.Contains(err.Error(), "send it in envs") {
 		t.Errorf("an action that declares it: got %v, want a refusal", err)
 	}

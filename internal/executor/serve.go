@@ -28,8 +28,8 @@ const (
 // verifiedCall is a request whose signature holds, from a caller that the key admits.
 type verifiedCall struct {
 	message.Call
-	key policy.Key // of the signer
-	job string     // the job in the path, ID or KEY:ID; empty: none
+	key *policy.Key // of the signer
+	job string      // the job in the path, ID or KEY:ID; empty: none
 }
 
 // caller is who sent the request, for the text of an entry.
@@ -129,11 +129,11 @@ func (s *server) serve(call message.Call, cost int, st *stream) {
 // verify returns the key of a request whose signature holds: only then is it looked at any further.
 // While the disk hangs, at most maxRecording requests wait for it. More can only be from
 // callers who hung up and came back.
-func (s *server) verify(call message.Call, cost int) (policy.Key, error) {
+func (s *server) verify(call message.Call, cost int) (*policy.Key, error) {
 	defer s.recording.Add(-1)
 	if s.recording.Add(1) > s.maxRecording {
 		s.release(cost)
-		return policy.Key{}, unavailablef(
+		return nil, unavailablef(
 			"the state directory does not take the nonces of requests at present: try again later")
 	}
 	// The semaphore is released before the disk is used, so that the session goes on receiving
@@ -142,19 +142,19 @@ func (s *server) verify(call message.Call, cost int) (policy.Key, error) {
 	name, err := s.verifier.Verify(signedPart(call), call.Signature, release)
 	switch {
 	case errors.Is(err, sign.ErrFull), errors.Is(err, sign.ErrLedger):
-		return policy.Key{}, unavailablef("%v", err)
+		return nil, unavailablef("%v", err)
 	case err != nil:
-		return policy.Key{}, refusalf(statusUnauthorized, "%v", err)
+		return nil, refusalf(statusUnauthorized, "%v", err)
 	}
-	key, known := s.policy.Keys[name]
+	key, known := s.policy.Key(name)
 	if !known { // a fault of this program
-		return policy.Key{}, fmt.Errorf("the key %q has no policy", name)
+		return nil, fmt.Errorf("the key %q has no policy", name)
 	}
 	return key, nil
 }
 
 // checkUse returns a refusal if the key has expired or is not accepted from the caller's address.
-func checkUse(key policy.Key, remote string) error {
+func checkUse(key *policy.Key, remote string) error {
 	address, _ := netip.ParseAddrPort(remote) // zero if it is unknown, which is in no network
 	if err := key.CheckUse(time.Now(), address.Addr(), remote == unixSocket); err != nil {
 		return refusalf(statusForbidden, "%v", err)

@@ -79,17 +79,17 @@ func (s *shell) run(call verifiedCall, st *stream) error {
 
 // decode returns the request of a body and its command, or a refusal. A request for an action has
 // its name as action, also if the caller sent that as command.
-func (s *shell) decode(body []byte, key policy.Key) (shellRequest, exec.Command, error) {
+func (s *shell) decode(body []byte, key *policy.Key) (*shellRequest, *exec.Command, error) {
 	request, err := decodeShell(body)
 	if err != nil {
-		return shellRequest{}, exec.Command{}, refusalf(statusBadRequest, "%v", err)
+		return nil, nil, refusalf(statusBadRequest, "%v", err)
 	}
-	if err := s.choose(key, &request); err != nil {
-		return shellRequest{}, exec.Command{}, err
+	if err := s.choose(key, request); err != nil {
+		return nil, nil, err
 	}
 	command, err := s.command(request, key)
 	if err != nil {
-		return shellRequest{}, exec.Command{}, refusalf(statusBadRequest, "%v", err)
+		return nil, nil, refusalf(statusBadRequest, "%v", err)
 	}
 	return request, command, nil
 }
@@ -99,20 +99,20 @@ func (s *shell) decode(body []byte, key policy.Key) (shellRequest, exec.Command,
 func newJobID() string { return strings.ToLower(rand.Text()[:16]) }
 
 // command turns a request into a command, with the configured defaults.
-func (s *shell) command(r shellRequest, key policy.Key) (exec.Command, error) {
-	c := exec.Command{
+func (s *shell) command(r *shellRequest, key *policy.Key) (*exec.Command, error) {
+	c := &exec.Command{
 		Shell: s.commands.Shell, Text: r.command, Dir: s.commands.Workdir,
 		MaxOutput: s.commands.MaxOutput, Timeout: s.commands.Timeout, Grace: s.commands.Grace,
 		EndWithShell: s.commands.EndBackground, OutputTail: s.commands.Tail,
 	}
-	r.input.apply(r.action, &c)
+	r.input.apply(r.action, c)
 	c.Secrets = r.secrets()
 	r.envs = slices.Concat(r.envs, r.secretEnvs)
 	bounds := policy.Lowest(s.commands.Limits, key.Limits)
 	if r.action != "" {
-		action := s.policy.Actions[r.action]
-		if err := applyAction(action, &r, &c); err != nil {
-			return exec.Command{}, err
+		action, _ := s.policy.Action(r.action)
+		if err := applyAction(action, r, c); err != nil {
+			return nil, err
 		}
 		bounds = policy.Lowest(bounds, action.Limits)
 	}
@@ -120,10 +120,10 @@ func (s *shell) command(r shellRequest, key policy.Key) (exec.Command, error) {
 	c.Env, err = exec.Environment(s.commands.Login, slices.Concat(
 		s.commands.Environment, r.envs, r.traceparent.variables()))
 	if err != nil {
-		return exec.Command{}, err
+		return nil, err
 	}
 	if c.Limits, err = boundLimits(r.limits, bounds, s.commands.Limits); err != nil {
-		return exec.Command{}, err
+		return nil, err
 	}
 	switch {
 	case r.workdir != "":
@@ -219,7 +219,7 @@ func (t *jobTable) await(done <-chan struct{}, st *stream) {
 
 // execute takes an admitted job to its start; complete does the rest when the command has ended. A
 // job that has to wait for its slot is accepted before that.
-func (s *shell) execute(j *job, command exec.Command, timestamp string, st *stream) error {
+func (s *shell) execute(j *job, command *exec.Command, timestamp string, st *stream) error {
 	if err := j.reserve(timestamp); err != nil {
 		j.refuse(err)
 		j.answered()
@@ -236,7 +236,7 @@ func (s *shell) execute(j *job, command exec.Command, timestamp string, st *stre
 }
 
 // runGranted waits outside of the gate until the job has its slot, and starts it.
-func (s *shell) runGranted(j *job, command exec.Command, accepted bool, st *stream) error {
+func (s *shell) runGranted(j *job, command *exec.Command, accepted bool, st *stream) error {
 	if !isClosed(j.granted) {
 		s.jobs.awaitSlot(j)
 	}
@@ -271,7 +271,7 @@ func (s *shell) complete(j *job, process *exec.Process, st *stream) {
 }
 
 // start runs the command, unless the job's end was requested while it was queued or audited.
-func (s *shell) start(j *job, command exec.Command) (*exec.Process, error) {
+func (s *shell) start(j *job, command *exec.Command) (*exec.Process, error) {
 	if err := s.checkStart(j); err != nil {
 		return nil, err
 	}
@@ -284,7 +284,7 @@ func (s *shell) start(j *job, command exec.Command) (*exec.Process, error) {
 		}
 	}
 	j.call = message.Call{} // the process has what it needs
-	process, err := s.runner.Start(command)
+	process, err := s.runner.Start(*command)
 	if err != nil {
 		return nil, startRefusal(err)
 	}
@@ -306,7 +306,7 @@ func (s *shell) checkStart(j *job) error {
 }
 
 // audit waits outside of the gate until the journal has taken an entry about the command.
-func (s *shell) audit(j *job, command exec.Command) error {
+func (s *shell) audit(j *job, command *exec.Command) error {
 	s.jobs.gate.Leave()
 	err := s.log.accepted(j, command)
 	s.jobs.gate.Enter()

@@ -49,7 +49,7 @@ func signalNames(signals []syscall.Signal) string {
 	return strings.Join(names, ", ")
 }
 
-func decodeSignal(to *syscall.Signal, among []syscall.Signal) func(json.RawMessage) error {
+func decodeSignal(to *syscall.Signal, among []syscall.Signal) decoder {
 	return func(raw json.RawMessage) error {
 		var name string
 		err := decodeTo(&name, "a string")(raw)
@@ -83,17 +83,18 @@ type signalRequest struct {
 func decodeSignalRequest(body []byte) (signalRequest, error) {
 	r := signalRequest{group: true}
 	o, err := decodeBody(body)
-	if err != nil {
-		return r, err
+	if err == nil {
+		err = decodeMembers(o, &r, signalMembers)
 	}
-	err = o.decode([]member{
-		{"signal", decodeSignal(&r.signal, sentSignals)},
-		{"group", decodeTo(&r.group, "true or false")},
-	})
 	if err == nil && r.signal == 0 {
 		err = errors.New(`signal is missing: send one such as {"signal":"HUP"}`)
 	}
 	return r, err
+}
+
+var signalMembers = []member[signalRequest]{
+	{"signal", func(r *signalRequest) decoder { return decodeSignal(&r.signal, sentSignals) }},
+	{"group", func(r *signalRequest) decoder { return decodeTo(&r.group, "true or false") }},
 }
 
 // signal answers POST /jobs/ID/signal. It requests no end: what the command makes of the signal is
@@ -119,7 +120,7 @@ func (t *jobTable) signal(call verifiedCall, st *stream) error {
 	return nil
 }
 
-func maySend(key policy.Key, sig syscall.Signal) error {
+func maySend(key *policy.Key, sig syscall.Signal) error {
 	if key.AnyCommand || slices.Contains(plainSignals, sig) {
 		return nil
 	}

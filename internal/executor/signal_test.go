@@ -121,12 +121,12 @@ func TestPostSignal(t *testing.T) {
 func TestPostSignal_OtherKeys(t *testing.T) {
 	key := policy.Key{Name: "deploy", Actions: []string{"a"}}
 	for sig := range syscall.Signal(65) {
-		err := maySend(key, sig)
+		err := maySend(&key, sig)
 		plain := sig == syscall.SIGTERM || sig == syscall.SIGINT || sig == syscall.SIGKILL
 		if plain != (err == nil) || err != nil && asRefusal(err).status != statusForbidden {
 			t.Errorf("a key for actions, signal %d: got %v, want refused %t", sig, err, !plain)
 		}
-		if err := maySend(policy.Default(), sig); err != nil {
+		if err := maySend(new(policy.Default()), sig); err != nil {
 			t.Errorf("a key for any command, signal %d: got %v", sig, err)
 		}
 	}
@@ -160,7 +160,7 @@ func TestAction_KeepsItsOwnEnd(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = applyAction(policy.Action{Name: "a"}, &r, &exec.Command{})
+		err = applyAction(&policy.Action{Name: "a"}, r, &exec.Command{})
 		if err == nil || !strings.Contains(err.Error(), "signal and grace") {
 			t.Errorf("%s: got %v, want a refusal", more, err)
 		}

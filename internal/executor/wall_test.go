@@ -42,7 +42,7 @@ func FuzzAddress(f *testing.F) {
 		if !regexp.MustCompile(`^([A-Za-z0-9_-]{1,64}:)?[A-Za-z0-9_-]{1,64}$`).MatchString(address) {
 			t.Fatalf("%q: got the address %q", path, address)
 		}
-		got, err := resolve(items, key, address)
+		got, err := resolve(items, &key, address)
 		var seen []string
 		own := ""
 		for ref, item := range items {
@@ -100,7 +100,7 @@ func FuzzDecode_RestrictedKey(f *testing.F) {
 		}),
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		r, c, err := s.decode(body, key)
+		r, c, err := s.decode(body, &key)
 		if err != nil {
 			if status := asRefusal(err).status; status != statusBadRequest && status != statusForbidden {
 				t.Fatalf("%q: got status %d", body, status)
@@ -137,7 +137,7 @@ func BenchmarkResolve(b *testing.B) {
 		}
 		b.Run(fmt.Sprint(count), func(b *testing.B) {
 			for b.Loop() {
-				_, _ = resolve(items, policy.Default(), "absent")
+				_, _ = resolve(items, new(policy.Default()), "absent")
 			}
 		})
 	}

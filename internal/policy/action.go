@@ -11,7 +11,7 @@ import (
 // Environment returns the variables of one run, in the order of the declaration: those of the
 // request, each checked against its pattern, and the defaults of the others. Its errors name a
 // variable and its pattern, and never a value.
-func (a Action) Environment(given []exec.Variable) ([]exec.Variable, error) {
+func (a *Action) Environment(given []exec.Variable) ([]exec.Variable, error) {
 	for i, v := range given {
 		if a.variable(v.Name) == nil {
 			return nil, fmt.Errorf("envs: the action %s has no variable %.64q: %s", a.Name, v.Name,
@@ -32,7 +32,7 @@ func (a Action) Environment(given []exec.Variable) ([]exec.Variable, error) {
 	return env, nil
 }
 
-func (a Action) variable(name string) *Variable {
+func (a *Action) variable(name string) *Variable {
 	for i := range a.Variables {
 		if a.Variables[i].Name == name {
 			return &a.Variables[i]
@@ -41,7 +41,7 @@ func (a Action) variable(name string) *Variable {
 	return nil
 }
 
-func (a Action) describeVariables() string {
+func (a *Action) describeVariables() string {
 	if len(a.Variables) == 0 {
 		return "it takes none"
 	}

@@ -49,7 +49,7 @@ func TestPolicy_ActionsOf(t *testing.T) {
 		"a b c": Default(), "a c": {Actions: []string{"a", "c", "gone"}}, "": {Name: "none"},
 	} {
 		var names []string
-		for _, a := range p.ActionsOf(key) {
+		for _, a := range p.ActionsOf(&key) {
 			names = append(names, a.Name)
 		}
 		if got := strings.Join(names, " "); got != want {
