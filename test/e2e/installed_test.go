@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"dataflux-func-sidecar/test/testkit"
@@ -27,7 +28,19 @@ func installed(t *testing.T, args ...string) *machine {
 	m := boot(t)
 	m.placeCheckout()
 	m.install(args...)
+	t.Cleanup(m.checkAudit)
 	return m
+}
+
+// checkAudit fails the test if an entry of the daemon about a job does not name the key.
+func (m *machine) checkAudit() {
+	entries, _ := m.try("sh", "-c", "journalctl --quiet -o json --output-fields=MESSAGE,SIDECAR_JOB_ID,SIDECAR_KEY"+
+		" _UID=$(id -u dffs-sidecar)")
+	for entry := range strings.Lines(entries) {
+		if strings.Contains(entry, `"SIDECAR_JOB_ID"`) && !strings.Contains(entry, `"SIDECAR_KEY"`) {
+			m.t.Errorf("an entry about a job without its key: %s", entry)
+		}
+	}
 }
 
 // install runs install.sh of the checkout, which must succeed.
