@@ -171,14 +171,36 @@ type Limits struct {
 	Memory    uint64        // bytes of the command; else address space of each process
 	CPUTime   time.Duration // of each process; rounded up to full seconds
 	MilliCPU  uint64        // thousandths of a processor, of the command; else no limit
+
+	// Weights of the command among those that want processors or the same disk, from 1 to
+	// MaxWeight; 0: DefaultWeight. Without a cgroup of its own they have no effect.
+	CPUWeight, IOWeight uint64
 }
 
 // byProcess says what holds the limits of a command that has no cgroup.
 func (l Limits) byProcess() LimitsBy {
-	if l.Memory|l.Processes|l.MilliCPU == 0 {
+	if l.Memory|l.Processes|l.MilliCPU|l.CPUWeight|l.IOWeight == 0 {
 		return ByNone
 	}
 	return ByProcess
+}
+
+// takes reports whether one of the limits takes a controller.
+func (l Limits) takes(k controller) bool {
+	return [controllerCount]uint64{
+		memoryController: l.Memory, pidsController: l.Processes,
+		cpuController: l.MilliCPU | l.CPUWeight, ioController: l.IOWeight,
+	}[k] > 0
+}
+
+// Controllers returns the names of the controllers of cgroups that the limits take.
+func (l Limits) Controllers() (names []string) {
+	for k, name := range controllerNames {
+		if l.takes(controller(k)) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // MinMemory is the least limit of memory, in bytes, and MinMilliCPU that of processors. With less
@@ -186,6 +208,12 @@ func (l Limits) byProcess() LimitsBy {
 const (
 	MinMemory   = 8 << 20
 	MinMilliCPU = 10
+)
+
+// MaxWeight is the highest weight, and DefaultWeight that of a cgroup for which none is set.
+const (
+	MaxWeight     = 10_000
+	DefaultWeight = 100
 )
 
 func (l Limits) validate() error {
@@ -196,6 +224,9 @@ func (l Limits) validate() error {
 	case l.MilliCPU > 0 && l.MilliCPU < MinMilliCPU:
 		return requestFault(nil, "the limit of processors %g is too low: use at least %g, "+
 			"or 0 for none", float64(l.MilliCPU)/1000, float64(MinMilliCPU)/1000)
+	case max(l.CPUWeight, l.IOWeight) > MaxWeight:
+		return requestFault(nil, "the weight %d is too high: use 1 to %d, or 0 for the default",
+			max(l.CPUWeight, l.IOWeight), MaxWeight)
 	}
 	if l.CPUTime < 0 {
 		return requestFault(nil,
@@ -204,7 +235,8 @@ func (l Limits) validate() error {
 	return nil
 }
 
-// LimitsBy says what holds the limits of memory, processes and processors of a command.
+// LimitsBy says what holds the limits of memory, processes and processors of a command, and its
+// weights.
 type LimitsBy string
 
 const (
@@ -212,7 +244,8 @@ const (
 	ByNone LimitsBy = ""
 	// ByCgroup: each of them holds for the command as a whole.
 	ByCgroup LimitsBy = "cgroup"
-	// ByProcess: at least one of them holds as setrlimit(2) has it, or, of processors, not at all.
+	// ByProcess: at least one of them holds as setrlimit(2) has it, or, of processors and weights,
+	// not at all.
 	ByProcess LimitsBy = "process"
 )
 

@@ -28,10 +28,11 @@ const (
 	memoryController controller = iota
 	pidsController
 	cpuController
+	ioController
 	controllerCount
 )
 
-var controllerNames = [controllerCount]string{"memory", "pids", "cpu"}
+var controllerNames = [controllerCount]string{"memory", "pids", "cpu", "io"}
 
 const (
 	// cpuPeriod is the period of cpu.max, in microseconds, and the kernel's default.
@@ -81,13 +82,14 @@ type controllerState struct {
 // cgroupLimits are what the files of a command's cgroup say. 0 each: nothing.
 type cgroupLimits struct {
 	memory, processes, milliCPU uint64
+	cpuWeight, ioWeight         uint64
 	watched                     bool // memory can run out: its use and its end are observed
 }
 
 // split returns what the cgroup of a command holds of its limits, and what is left for its
 // processes.
 func (c *controllers) split(l Limits) (held cgroupLimits, rest Limits, by LimitsBy) {
-	if l.Memory|l.Processes|l.MilliCPU == 0 {
+	if l.byProcess() == ByNone {
 		return cgroupLimits{watched: c.totalMemory.Load()}, l, ByNone
 	}
 	rest, by = l, ByCgroup
@@ -100,6 +102,8 @@ func (c *controllers) split(l Limits) (held cgroupLimits, rest Limits, by Limits
 		{memoryController, &rest.Memory, &held.memory, maxMemory},
 		{pidsController, &rest.Processes, &held.processes, maxPIDs},
 		{cpuController, &rest.MilliCPU, &held.milliCPU, 1 << 32},
+		{cpuController, &rest.CPUWeight, &held.cpuWeight, MaxWeight},
+		{ioController, &rest.IOWeight, &held.ioWeight, MaxWeight},
 	} {
 		if *limit.asked == 0 {
 			continue
@@ -127,6 +131,10 @@ func (c *controllers) enableLocked(k controller) error {
 	if !s.tried {
 		s.tried = true
 		s.err = c.write("+"+controllerNames[k], c.unit, c.jobs)
+		if s.err == nil && k == ioController && !c.hasIOWeight() {
+			s.err = errors.New("it has neither io.weight nor io.bfq.weight, as the kernel has " +
+				"neither io.cost nor the scheduler BFQ")
+		}
 		s.enabled = s.err == nil
 		if s.err != nil {
 			_ = c.write("-"+controllerNames[k], c.jobs, c.unit)
@@ -329,9 +337,54 @@ func (c *controllers) limit(name string, l cgroupLimits) error {
 	if l.milliCPU > 0 {
 		quota := strconv.FormatUint(l.milliCPU*cpuPeriod/1000, 10)
 		period := strconv.Itoa(cpuPeriod)
-		return writeFile(dir, name+"/cpu.max", quota+" "+period)
+		if err := writeFile(dir, name+"/cpu.max", quota+" "+period); err != nil {
+			return err
+		}
+	}
+	if l.cpuWeight > 0 {
+		if err := c.setWeight(name+"/cpu.weight", l.cpuWeight); err != nil {
+			return err
+		}
+	}
+	if l.ioWeight > 0 {
+		return c.setIOWeight(name, l.ioWeight)
 	}
 	return nil
+}
+
+// The weights of I/O: that of io.cost, and that of the disk scheduler BFQ. Each acts on the disks
+// that have the one enabled.
+const (
+	ioWeightFile  = "io.weight"
+	bfqWeightFile = "io.bfq.weight"
+)
+
+func (c *controllers) hasIOWeight() bool {
+	return unix.Faccessat(c.folder, ioWeightFile, unix.F_OK, 0) == nil ||
+		unix.Faccessat(c.folder, bfqWeightFile, unix.F_OK, 0) == nil
+}
+
+// setIOWeight sets each of the two that the kernel has.
+func (c *controllers) setIOWeight(name string, weight uint64) error {
+	err := c.setWeight(name+"/"+ioWeightFile, weight)
+	if c.setWeight(name+"/"+bfqWeightFile, bfqWeight(weight)) == nil {
+		return nil
+	}
+	return err
+}
+
+func (c *controllers) setWeight(file string, weight uint64) error {
+	return writeFile(c.folder, file, strconv.FormatUint(weight, 10))
+}
+
+// bfqWeight is a weight from 1 to 1000 with the same default, as systemd has it.
+func bfqWeight(weight uint64) uint64 {
+	const most = 1000
+	if weight <= DefaultWeight {
+		return weight
+	}
+	return DefaultWeight +
+		(weight-DefaultWeight)*(most-DefaultWeight)/(MaxWeight-DefaultWeight)
 }
 
 // isReusable reports whether a command with these limits gets the cgroup of an earlier one. The

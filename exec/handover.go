@@ -55,6 +55,7 @@ type CgroupState struct {
 	Gone                 bool          // removed, or another command's
 
 	Memory, Processes, MilliCPU uint64 `json:",omitzero"` // its limits
+	CPUWeight, IOWeight         uint64 `json:",omitzero"`
 	Watched                     bool   `json:",omitzero"`
 	OOMKills                    uint64 `json:",omitzero"` // of earlier commands, as the next
 	Peak                        int64  `json:",omitzero"`
@@ -64,6 +65,7 @@ func newCgroupState(name string, used cpuTime, l cgroupLimits, m memoryUse) Cgro
 	return CgroupState{
 		Name: name, UserTime: used.user, SystemTime: used.system,
 		Memory: l.memory, Processes: l.processes, MilliCPU: l.milliCPU, Watched: l.watched,
+		CPUWeight: l.cpuWeight, IOWeight: l.ioWeight,
 		OOMKills: m.oomKills, Peak: m.peak,
 	}
 }
@@ -71,7 +73,10 @@ func newCgroupState(name string, used cpuTime, l cgroupLimits, m memoryUse) Cgro
 func (s CgroupState) used() cpuTime { return cpuTime{s.UserTime, s.SystemTime} }
 
 func (s CgroupState) limits() cgroupLimits {
-	return cgroupLimits{s.Memory, s.Processes, s.MilliCPU, s.Watched}
+	return cgroupLimits{
+		memory: s.Memory, processes: s.Processes, milliCPU: s.MilliCPU,
+		cpuWeight: s.CPUWeight, ioWeight: s.IOWeight, watched: s.Watched,
+	}
 }
 
 func (s CgroupState) memory() memoryUse { return memoryUse{s.OOMKills, s.Peak} }

@@ -93,7 +93,8 @@ func TestLimits_Memory(t *testing.T) {
 	}
 }
 
-// Without controllers limits are those of processes, as ever, and of processors there is none.
+// Without controllers limits are those of processes, as ever, and of processors and weights there
+// are none.
 func TestLimits_WithoutControllers(t *testing.T) {
 	for _, way := range []string{withCgroups, withOrphans} {
 		t.Run(way, func(t *testing.T) {
@@ -113,6 +114,13 @@ func TestLimits_WithoutControllers(t *testing.T) {
 			if by != ByProcess || (why == nil) != (way == withOrphans) {
 				t.Errorf("got %q, %v; want process, and why not its cgroup", by, why)
 			}
+			weights := Limits{CPUWeight: 10, IOWeight: 10}
+			if got := finish(t, start(t, r, limited("true", weights))); got.LimitsBy != ByProcess {
+				t.Errorf("weights: got limits by %q, want process", got.LimitsBy)
+			}
+			if by, why := r.Hold(weights); by != ByProcess || (why == nil) != (way == withOrphans) {
+				t.Errorf("weights: got %q, %v; want process, and why", by, why)
+			}
 			if got := fmt.Sprint(joinCauses(enableError("memory", unix.ENOENT), nil, unix.EPERM,
 				enableError("cpu", unix.ENOENT))); strings.Contains(got, "\n") ||
 				!strings.Contains(got, "controller memory, cpu: ") || !strings.HasSuffix(got, "; "+unix.EPERM.Error()) {
@@ -128,8 +136,11 @@ func TestLimits_WithoutControllers(t *testing.T) {
 	}
 }
 
-func TestLimits_TooLow(t *testing.T) {
-	for _, asked := range []Limits{{Memory: MinMemory - 1}, {MilliCPU: MinMilliCPU - 1}} {
+func TestLimits_BeyondBounds(t *testing.T) {
+	for _, asked := range []Limits{
+		{Memory: MinMemory - 1}, {MilliCPU: MinMilliCPU - 1},
+		{CPUWeight: MaxWeight + 1}, {IOWeight: MaxWeight + 1},
+	} {
 		_, err := newTestRunner(t).Start(limited("true", asked))
 		if FaultOf(err) != FaultRequest {
 			t.Errorf("%+v: got %v, want the request's fault", asked, err)
@@ -140,6 +151,21 @@ func TestLimits_TooLow(t *testing.T) {
 		if got := run(t, least); text(&got.Stdout) != "on\n" {
 			t.Errorf("%s: got %q, %q; want \"on\\n\"",
 				least.Shell, text(&got.Stdout), text(&got.Stderr))
+		}
+	}
+}
+
+func TestLimits_Controllers(t *testing.T) {
+	for want, l := range map[string]Limits{
+		"":                   {OpenFiles: 1, CPUTime: 1},
+		"memory":             {Memory: 1},
+		"pids":               {Processes: 1},
+		"cpu":                {CPUWeight: 1},
+		"io":                 {IOWeight: 1},
+		"memory pids cpu io": {Memory: 1, Processes: 1, MilliCPU: 1, CPUWeight: 1, IOWeight: 1},
+	} {
+		if got := strings.Join(l.Controllers(), " "); got != want {
+			t.Errorf("%+v: got %q, want %q", l, got, want)
 		}
 	}
 }

@@ -222,9 +222,9 @@ func (r *Runner) Hold(l Limits) (by LimitsBy, why error) {
 	}
 	_, rest, by := r.cgroups.controllers.split(l)
 	var causes []error
-	for k, left := range []uint64{rest.Memory, rest.Processes, rest.MilliCPU} {
-		if left > 0 {
-			causes = append(causes, r.cgroups.controllers.enable(controller(k)))
+	for k := range controllerCount {
+		if rest.takes(k) {
+			causes = append(causes, r.cgroups.controllers.enable(k))
 		}
 	}
 	return by, joinCauses(causes...)
