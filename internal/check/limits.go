@@ -20,32 +20,27 @@ func checkLimits(c *checker) []Finding {
 	if len(needed) == 0 {
 		return nil
 	}
-	return append(controllersFinding(c.settings, needed, c.delegatedControllers()),
-		limitFindings(c.settings)...)
+	there := c.delegatedControllers()
+	found := controllersFinding(c.settings, needed, there)
+	if c.settings.LimitsOfAny().IOWeight > 0 && slices.Contains(there, "io") {
+		found = append(found, diskFindings("/sys/block", mount)...)
+	}
+	return append(found, limitFindings(c.settings)...)
 }
 
 // neededControllers are the controllers of cgroups that the limits of the configuration take.
-func neededControllers(s config.Config) (names []string) {
+func neededControllers(s config.Config) []string {
 	l := s.LimitsOfAny()
-	for _, needed := range []struct {
-		name  string
-		limit uint64
-	}{
-		{"memory", l.Memory | uint64(s.TotalMemory)},
-		{"pids", l.Processes | uint64(s.TotalProcesses)},
-		{"cpu", l.MilliCPU},
-	} {
-		if needed.limit > 0 {
-			names = append(names, needed.name)
-		}
-	}
-	return names
+	l.Memory |= uint64(s.TotalMemory)
+	l.Processes |= uint64(s.TotalProcesses)
+	return l.Controllers()
 }
+
+const mount = "/sys/fs/cgroup"
 
 // delegatedControllers are those of the cgroup of the service, or of all cgroups if it does not
 // run. nil: cgroups of version 2 have none here.
 func (c *checker) delegatedControllers() []string {
-	const mount = "/sys/fs/cgroup"
 	var fs unix.Statfs_t
 	if unix.Statfs(mount, &fs) != nil || fs.Type != unix.CGROUP2_SUPER_MAGIC {
 		return nil // the hybrid layout, or version 1
@@ -67,8 +62,8 @@ func controllersFinding(s config.Config, needed, there []string) (found []Findin
 		}
 	}
 	if len(missing) == 0 {
-		return []Finding{ok("limits of memory, processes and processors hold for each command as " +
-			"a whole (cgroup)")}
+		return []Finding{ok("limits of memory, processes, processors and I/O hold for each " +
+			"command as a whole (cgroup)")}
 	}
 	l := s.LimitsOfAny()
 	for _, lost := range []struct {
@@ -79,6 +74,8 @@ func controllersFinding(s config.Config, needed, there []string) (found []Findin
 			"Java reserve far more than they use", l.Memory > 0},
 		{"pids", "LIMIT_PROCESSES bounds the processes of all commands together", l.Processes > 0},
 		{"cpu", "LIMIT_CPUS has no effect", l.MilliCPU > 0},
+		{"cpu", "LIMIT_CPU_WEIGHT has no effect", l.CPUWeight > 0},
+		{"io", "LIMIT_IO_WEIGHT has no effect", l.IOWeight > 0},
 		{"memory", "TOTAL_MEMORY has no effect", s.TotalMemory > 0},
 		{"pids", "TOTAL_PROCESSES has no effect", s.TotalProcesses > 0},
 	} {
@@ -93,6 +90,23 @@ func controllersFinding(s config.Config, needed, there []string) (found []Findin
 			"MAX_RUNNING = %d commands need together: raise it", l.Processes, s.MaxRunning))
 	}
 	return found
+}
+
+// diskFindings finds that no disk heeds weights of I/O, where that can be seen: in a container it
+// cannot.
+func diskFindings(disks, cgroups string) []Finding {
+	schedulers, _ := filepath.Glob(disks + "/*/queue/scheduler")
+	for _, path := range schedulers {
+		if text, _ := os.ReadFile(path); strings.Contains(string(text), "[bfq]") {
+			return nil
+		}
+	}
+	model, _ := os.ReadFile(cgroups + "/io.cost.qos")
+	if len(schedulers) == 0 || strings.Contains(string(model), "enable=1") {
+		return nil
+	}
+	return []Finding{warning("LIMIT_IO_WEIGHT has no effect: no disk here has the scheduler bfq, " +
+		"and io.cost.qos enables none; write bfq to /sys/block/DISK/queue/scheduler")}
 }
 
 // limitFindings finds totals that are lower than what they are to hold.

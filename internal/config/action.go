@@ -98,6 +98,11 @@ func limitSettings(l *exec.Limits) []setting {
 			"As LIMIT_MEMORY.",
 		},
 		{"CPUS", processors(&l.MilliCPU), 0, "1.5", "As LIMIT_CPUS."},
+		{
+			"CPU_WEIGHT", number(&l.CPUWeight, 0, exec.MaxWeight), 0, "50",
+			"As LIMIT_CPU_WEIGHT.",
+		},
+		{"IO_WEIGHT", number(&l.IOWeight, 0, exec.MaxWeight), 0, "50", "As LIMIT_IO_WEIGHT."},
 		{"CPU_TIME", duration(&l.CPUTime, 0, maxCPUTime), "0s", `"10m"`, "As LIMIT_CPU_TIME."},
 	}
 }

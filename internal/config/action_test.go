@@ -122,6 +122,8 @@ func TestParse_FaultsOfActions(t *testing.T) {
 		{action("TIMEOUT = 600"), `write TIMEOUT = "600s"`},
 		{action("TIMEOUT = 10m"), `TIMEOUT must be a duration in double quotes, from 1ms to 168h: write TIMEOUT = "10m"`},
 		{action("LIMITS.MEMORY = 'x'"), "LIMITS: MEMORY must be 0, or a whole number of bytes"},
+		{action("LIMITS.CPU_WEIGHT = 10001"), "LIMITS: CPU_WEIGHT must be a whole number without quotes, from 0 to 10000: write CPU_WEIGHT = 50"},
+		{action("LIMITS.IO_WEIGHT = -1"), "LIMITS: IO_WEIGHT must be a whole number without quotes, from 0 to 10000: write IO_WEIGHT = 50"},
 		{action("LIMITS.CPUS = 0.001"), "LIMITS: CPUS must be 0, or a number without quotes from 0.01 to 1024: write CPUS = 1.5"},
 		{action("DESCRIPTION = 5"), "DESCRIPTION must be one line of text in double quotes, 200 characters at most"},
 		{action(`DESCRIPTION = "` + canary + `\nb"`), "DESCRIPTION must be one line of text"},

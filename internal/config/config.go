@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"time"
 
+	"dataflux-func-sidecar/exec"
 	"dataflux-func-sidecar/internal/policy"
 )
 
@@ -77,6 +78,8 @@ type Config struct {
 	LimitProcesses int
 	LimitMemory    int64 // bytes
 	LimitMilliCPU  uint64
+	LimitCPUWeight uint64
+	LimitIOWeight  uint64
 	LimitCPUTime   time.Duration
 
 	// Limits of all commands together; zero: none.
@@ -264,7 +267,7 @@ func settings(c *Config) []setting {
 		{
 			"LIMIT_OPEN_FILES", number(&c.LimitOpenFiles, 0, maxOpenFiles), 0, "",
 			`How many files each process of a command may have open. 0: as many as the service. A
-			request may ask for less, as with the next four.`,
+			request may ask for less, as with the next six.`,
 		},
 		{
 			"LIMIT_PROCESSES", number(&c.LimitProcesses, 0, maxProcesses), 0, "",
@@ -283,6 +286,17 @@ func settings(c *Config) []setting {
 			"LIMIT_CPUS", processors(&c.LimitMilliCPU), 0, "1.5",
 			`How many processors a command may use as a whole, such as 0.5. 0: as many as the
 			service. It has no effect on hosts that cannot bound a command as a whole.`,
+		},
+		{
+			"LIMIT_CPU_WEIGHT", number(&c.LimitCPUWeight, 0, exec.MaxWeight), 0, "50",
+			`The share of a command, as a whole, among commands that want the same processors: one
+			of 200 gets twice the time of one of 100, and one alone gets all. 0: 100. It has no
+			effect on hosts that cannot bound a command as a whole.`,
+		},
+		{
+			"LIMIT_IO_WEIGHT", number(&c.LimitIOWeight, 0, exec.MaxWeight), 0, "50",
+			`The same for commands that want the same disk, which must have the scheduler bfq, or
+			io.cost of the kernel enabled. 0: 100.`,
 		},
 		{
 			"LIMIT_CPU_TIME", duration(&c.LimitCPUTime, 0, maxCPUTime), "0s", "",

@@ -10,7 +10,7 @@ import (
 func (c Config) LimitsOfAny() exec.Limits {
 	all := exec.Limits{
 		Memory: uint64(c.LimitMemory), Processes: uint64(c.LimitProcesses),
-		MilliCPU: c.LimitMilliCPU,
+		MilliCPU: c.LimitMilliCPU, CPUWeight: c.LimitCPUWeight, IOWeight: c.LimitIOWeight,
 	}
 	var others exec.Limits
 	for _, k := range c.NamedKeys {
@@ -23,6 +23,8 @@ func (c Config) LimitsOfAny() exec.Limits {
 		{&all.Memory, &others.Memory},
 		{&all.Processes, &others.Processes},
 		{&all.MilliCPU, &others.MilliCPU},
+		{&all.CPUWeight, &others.CPUWeight},
+		{&all.IOWeight, &others.IOWeight},
 	} {
 		if *limit.of == 0 {
 			*limit.of = *limit.other

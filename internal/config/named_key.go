@@ -101,9 +101,9 @@ func keySettings(k *NamedKey) []setting {
 			"LIMITS", limitTable(&k.Limits),
 			map[string]any{},
 			`{ OPEN_FILES = 64, MEMORY = 1073741824 }`,
-			`Resource limits of the commands of the key: OPEN_FILES, PROCESSES, MEMORY, CPUS and
-			CPU_TIME, with the meaning and the bounds of LIMIT_OPEN_FILES and so on. The lowest
-			limit of all commands, the key and the action holds.`,
+			`Resource limits of the commands of the key: OPEN_FILES, PROCESSES, MEMORY, CPUS,
+			CPU_WEIGHT, IO_WEIGHT and CPU_TIME, with the meaning and the bounds of LIMIT_OPEN_FILES
+			and so on. The lowest that is set for all commands, the key and the action holds.`,
 		},
 	}
 }

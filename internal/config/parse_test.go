@@ -49,6 +49,8 @@ LIMIT_OPEN_FILES = 1
 LIMIT_PROCESSES = 2
 LIMIT_MEMORY = 8388608
 LIMIT_CPUS = 1.5
+LIMIT_CPU_WEIGHT = 7
+LIMIT_IO_WEIGHT = 10000
 LIMIT_CPU_TIME = "4s"
 TOTAL_MEMORY = 1073741824
 TOTAL_PROCESSES = 6
@@ -71,7 +73,7 @@ LOG_COMMANDS = false
 		CallbackTimeout: 10 * time.Minute, CallbackExpiry: time.Minute,
 		MaxBody: 1 << 10, MaxOutput: 256 << 20, OutputTail: 16 << 20, MaxRunning: 10_000, MaxQueued: 5, MaxCallbacks: 1, AllowSudo: true,
 		KeepTime: 2 * time.Hour, KeepJobs: 7, KeepBytes: 9, MaxState: 16 << 20,
-		LimitOpenFiles: 1, LimitProcesses: 2, LimitMemory: 8 << 20, LimitMilliCPU: 1500, TotalMemory: 1 << 30, TotalProcesses: 6, LimitCPUTime: 4 * time.Second, EndBackground: true,
+		LimitOpenFiles: 1, LimitProcesses: 2, LimitMemory: 8 << 20, LimitMilliCPU: 1500, LimitCPUWeight: 7, LimitIOWeight: 10000, TotalMemory: 1 << 30, TotalProcesses: 6, LimitCPUTime: 4 * time.Second, EndBackground: true,
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)

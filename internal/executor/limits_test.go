@@ -62,6 +62,47 @@ func TestLimits_Processors(t *testing.T) {
 	}
 }
 
+// A request may lower a weight below that of the configuration, the key or the action, or below the
+// default where none has one.
+func TestLimits_Weights(t *testing.T) {
+	for _, test := range []struct {
+		configured, bounds uint64
+		asked              string
+		want               uint64
+		refusal            string
+	}{
+		{0, 0, `{}`, 0, ""},
+		{0, 0, `{"cpuWeight":0,"ioWeight":0}`, 0, ""},
+		{0, 0, `{"cpuWeight":100,"ioWeight":100}`, 100, ""},
+		{0, 0, `{"cpuWeight":101}`, 0, "limits: cpuWeight: at most 100 is allowed here (LIMIT_CPU_WEIGHT)"},
+		{200, 200, `{}`, 200, ""},
+		{200, 200, `{"cpuWeight":1,"ioWeight":1}`, 1, ""},
+		{200, 200, `{"ioWeight":201}`, 0, "limits: ioWeight: at most 200 is allowed here (LIMIT_IO_WEIGHT)"},
+		{200, 50, `{}`, 50, ""},
+		{200, 50, `{"ioWeight":51}`, 0, "limits: ioWeight: at most 50 is allowed here (LIMITS of the key or the action)"},
+		{0, 500, `{}`, 500, ""},
+		{0, 500, `{"cpuWeight":501}`, 0, "limits: cpuWeight: at most 500 is allowed here (LIMITS of the key or the action)"},
+		{10000, 10000, `{"cpuWeight":10000,"ioWeight":10000}`, 10000, ""},
+		{0, 0, `{"cpuWeight":-1}`, 0, "limits: cpuWeight: must be a whole number"},
+		{0, 0, `{"ioWeight":1.5}`, 0, "limits: ioWeight: must be a whole number"},
+		{0, 0, `{"ioWeight":"1"}`, 0, "limits: ioWeight: must be a whole number"},
+	} {
+		r, err := decodeShell([]byte(`{"command":"true","limits":` + test.asked + `}`))
+		var got exec.Limits
+		if err == nil {
+			both := func(weight uint64) exec.Limits { return exec.Limits{CPUWeight: weight, IOWeight: weight} }
+			got, err = boundLimits(r.limits, both(test.bounds), both(test.configured))
+		}
+		if test.refusal != "" {
+			if err == nil || !strings.HasPrefix(err.Error(), test.refusal) {
+				t.Errorf("%s: got %v, want %q", test.asked, err, test.refusal)
+			}
+		} else if err != nil || got.CPUWeight != test.want || got.IOWeight != test.want {
+			t.Errorf("%s within %d, %d: got %+v, %v; want %d", test.asked, test.configured, test.bounds, got, err, test.want)
+		}
+	}
+}
+
 // What is told of a command that was killed for its memory: answer, journal, callback and metrics.
 func TestOOMKilled_IsTold(t *testing.T) {
 	result := &exec.Result{

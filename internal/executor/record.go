@@ -176,10 +176,17 @@ func requestDigest(r *shellRequest) [sha256.Size]byte {
 	}
 	add(r.input.digestFields()...)
 	l := r.limits
-	add(fmt.Sprint(l.OpenFiles, l.Processes, l.Memory, int64(l.CPUTime)))
-	if l.MilliCPU > 0 { // so that other requests are the same for an earlier release
+	if l.MilliCPU > 0 {
 		add("cpus", fmt.Sprint(l.MilliCPU))
 	}
+	if l.CPUWeight > 0 {
+		add("cpuWeight", fmt.Sprint(l.CPUWeight))
+	}
+	if l.IOWeight > 0 {
+		add("ioWeight", fmt.Sprint(l.IOWeight))
+	}
+	// What follows has no tags: a new key goes before it, or could be taken for a variable.
+	add(fmt.Sprint(l.OpenFiles, l.Processes, l.Memory, int64(l.CPUTime)))
 	for _, v := range effectiveVariables(r.envs) {
 		add(v.Name, v.Value)
 	}

@@ -522,6 +522,8 @@ var limitMembers = []member[exec.Limits]{
 	{"memory", func(l *exec.Limits) decoder { return decodeTo(&l.Memory, "a whole number") }},
 	{"cpuTime", decodeCPUTime},
 	{"cpus", decodeCPUs},
+	{"cpuWeight", func(l *exec.Limits) decoder { return decodeTo(&l.CPUWeight, "a whole number") }},
+	{"ioWeight", func(l *exec.Limits) decoder { return decodeTo(&l.IOWeight, "a whole number") }},
 }
 
 func decodeCPUTime(l *exec.Limits) decoder {

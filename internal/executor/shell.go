@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"cmp"
 	"crypto/rand"
 	"fmt"
 	"slices"
@@ -142,7 +143,8 @@ func (s *shell) command(r *shellRequest, key *policy.Key) (*exec.Command, error)
 }
 
 // boundLimits returns the limits asked for, and the bound where none was. None may be above its
-// bound, which is the configured one, or a lower one of the key or the action.
+// bound, which is the configured one, or a lower one of the key or the action. A weight for which
+// none is set is bounded by its default.
 func boundLimits(asked, bounds, configured exec.Limits) (limits exec.Limits, err error) {
 	bound := func(name, setting string, asked, most, configured, unit uint64) uint64 {
 		if asked == 0 {
@@ -157,6 +159,13 @@ func boundLimits(asked, bounds, configured exec.Limits) (limits exec.Limits, err
 		}
 		return asked
 	}
+	weight := func(name, setting string, asked, most, configured uint64) uint64 {
+		if asked == 0 {
+			return most
+		}
+		return bound(name, setting, asked, cmp.Or(most, exec.DefaultWeight),
+			cmp.Or(configured, exec.DefaultWeight), 1)
+	}
 	limits = exec.Limits{
 		OpenFiles: bound("openFiles", "LIMIT_OPEN_FILES", asked.OpenFiles, bounds.OpenFiles,
 			configured.OpenFiles, 1),
@@ -167,6 +176,10 @@ func boundLimits(asked, bounds, configured exec.Limits) (limits exec.Limits, err
 			uint64(bounds.CPUTime), uint64(configured.CPUTime), uint64(time.Second))),
 		MilliCPU: bound("cpus", "LIMIT_CPUS", asked.MilliCPU, bounds.MilliCPU, configured.MilliCPU,
 			1000),
+		CPUWeight: weight("cpuWeight", "LIMIT_CPU_WEIGHT", asked.CPUWeight, bounds.CPUWeight,
+			configured.CPUWeight),
+		IOWeight: weight("ioWeight", "LIMIT_IO_WEIGHT", asked.IOWeight, bounds.IOWeight,
+			configured.IOWeight),
 	}
 	return limits, err
 }

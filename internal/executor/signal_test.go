@@ -187,6 +187,9 @@ func TestRequestDigest(t *testing.T) {
 		`,"secretEnvs":{"A":"12345678"}`, `,"secretEnvs":{"A":"12345679"}`, `,"envs":{"A":"12345678"}`,
 		`,"traceparent":"` + string(exampleTrace) + `"`,
 		`,"grace":0`, `,"grace":1`, `,"envs":{"signal":"SIGINT"}`, `,"envs":{"grace":"1s"}`,
+		`,"envs":{"cpus":"1000"}`, `,"envs":{"cpuWeight":"1"}`, `,"envs":{"ioWeight":"1"}`,
+		`,"limits":{"cpus":1}`, `,"limits":{"cpuWeight":1000}`, `,"limits":{"cpuWeight":1}`,
+		`,"limits":{"ioWeight":1000}`, `,"limits":{"ioWeight":1}`, `,"limits":{"cpuWeight":1,"ioWeight":1}`,
 	} {
 		sum := digest(more)
 		if seen[sum] != "" {

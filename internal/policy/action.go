@@ -83,7 +83,8 @@ func Lowest(a, b exec.Limits) exec.Limits {
 	return exec.Limits{
 		OpenFiles: lowest(a.OpenFiles, b.OpenFiles), Processes: lowest(a.Processes, b.Processes),
 		Memory: lowest(a.Memory, b.Memory), CPUTime: lowest(a.CPUTime, b.CPUTime),
-		MilliCPU: lowest(a.MilliCPU, b.MilliCPU),
+		MilliCPU: lowest(a.MilliCPU, b.MilliCPU), CPUWeight: lowest(a.CPUWeight, b.CPUWeight),
+		IOWeight: lowest(a.IOWeight, b.IOWeight),
 	}
 }
 

@@ -77,7 +77,7 @@ func commandsOf(s config.Config, user, home string) executor.Commands {
 		Limits: exec.Limits{
 			OpenFiles: uint64(s.LimitOpenFiles), Processes: uint64(s.LimitProcesses),
 			Memory: uint64(s.LimitMemory), CPUTime: s.LimitCPUTime,
-			MilliCPU: s.LimitMilliCPU,
+			MilliCPU: s.LimitMilliCPU, CPUWeight: s.LimitCPUWeight, IOWeight: s.LimitIOWeight,
 		},
 		Environment: variables(s.Environment),
 	}
@@ -112,12 +112,13 @@ func holdLimits(e *executor.Executor, r resources, noCgroups error, log *journal
 	by, why, err := e.HoldLimits(s.LimitsOfAny(), totals, r.cgroups, noCgroups)
 	switch {
 	case by == exec.ByCgroup:
-		log.Write(journal.TreeHeld(), "Limits of memory, processes and processors hold for each "+
-			"command as a whole (cgroup)", nil)
+		log.Write(journal.TreeHeld(), "Limits of memory, processes, processors and I/O hold "+
+			"for each command as a whole (cgroup)", nil)
 	case by == exec.ByProcess:
 		logf(log, journal.TreeHeld(), "A command cannot be bounded as a whole (process): %v. So "+
 			"LIMIT_MEMORY bounds the address space of each process, LIMIT_PROCESSES the processes "+
-			"of all commands together, and LIMIT_CPUS nothing", why)
+			"of all commands together, and LIMIT_CPUS, LIMIT_CPU_WEIGHT and LIMIT_IO_WEIGHT "+
+			"nothing", why)
 	}
 	if err != nil {
 		logf(log, journal.Degraded(), "TOTAL_MEMORY or TOTAL_PROCESSES has no effect: %v", err)

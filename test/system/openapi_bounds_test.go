@@ -145,6 +145,7 @@ func (a *apiDocument) acceptedProbes() (all []probe) {
 		with("jobId", long(64)), with("jobId", "a"), with("jobId", "_-Z9"),
 		withLimit("openFiles", 0), withLimit("processes", 0), withLimit("memory", 0), withLimit("cpus", 0), withLimit("cpuTime", 0),
 		withLimit("memory", 8388608), withLimit("cpus", 0.01), withLimit("cpus", 1024), withLimit("cpuTime", 604800),
+		withLimit("cpuWeight", 0), withLimit("cpuWeight", 100), withLimit("ioWeight", 0), withLimit("ioWeight", 100),
 		with("labels", numbered(8, "l", long(128))), with("labels", fields{"a" + long(31): "x"}), with("labels", fields{"a_9": "x"}),
 		with("limits", fields{}),
 	} {
@@ -210,6 +211,8 @@ func refusedProbes() (all []probe) {
 		with("jobId", ""), with("jobId", long(65)), with("jobId", "a.b"),
 		withLimit("openFiles", -1), withLimit("processes", -1), withLimit("memory", 8388607), withLimit("memory", -1),
 		withLimit("openFiles", 1.5), withLimit("cpus", 0.009), withLimit("cpus", 1024.001), withLimit("cpuTime", -1),
+		withLimit("cpuWeight", -1), withLimit("cpuWeight", 10001), withLimit("cpuWeight", 1.5),
+		withLimit("ioWeight", -1), withLimit("ioWeight", 10001), withLimit("ioWeight", 1.5),
 		withLimit("cpuTime", 604800.001), withLimit("other", 1), with("limits", 1), with("other", 1),
 		with("labels", numbered(9, "l", "x")), with("labels", fields{"a" + long(32): "x"}), with("labels", fields{"A": "x"}),
 		with("labels", fields{"9": "x"}), with("labels", fields{"a": ""}), with("labels", fields{"a": long(129)}), with("labels", fields{"a": 1}),
