@@ -36,12 +36,12 @@ result install $?
 
 if [ ! -e /sys/fs/cgroup/cgroup.controllers ]; then
 	# The hybrid layout: version 1 has the controllers, and limits are those of processes.
-	configure 'LIMIT_MEMORY = 268435456' 'LIMIT_PROCESSES = 300' 'LIMIT_CPUS = 1' 'TOTAL_MEMORY = 536870912'
+	configure 'LIMIT_MEMORY = 268435456' 'LIMIT_PROCESSES = 300' 'LIMIT_CPUS = 1' 'LIMIT_CPU_WEIGHT = 50' 'LIMIT_IO_WEIGHT = 50' 'TOTAL_MEMORY = 536870912'
 	systemctl restart $service
 	check 'limits of processes' "$(call 'ulimit -v; ulimit -p')" '*"stdout":"262144?n300?n"*"oomKilled":false,"limitsBy":"process"*'
-	check 'log of processes' "$(journal)" '*cannot be bounded as a whole (process): *no controller memory, pids, cpu: *'
+	check 'log of processes' "$(journal)" '*cannot be bounded as a whole (process): *no controller memory, pids, cpu, io: *'
 	check 'log of totals' "$(journal)" '*TOTAL_MEMORY or TOTAL_PROCESSES has no effect: *no controller memory: *'
-	check 'check' "$(dataflux-func-sidecar check 2>&1)" '*LIMIT_MEMORY bounds the address space*TOTAL_MEMORY has no effect*'
+	check 'check' "$(dataflux-func-sidecar check 2>&1)" '*LIMIT_MEMORY bounds the address space*LIMIT_CPU_WEIGHT has no effect*LIMIT_IO_WEIGHT has no effect*TOTAL_MEMORY has no effect*'
 	exit
 fi
 
@@ -55,7 +55,7 @@ check 'no controller' "$(cat $unit/cgroup.subtree_control $unit/jobs/cgroup.subt
 
 # A reload brings limits into force.
 before=$(main_pid)
-configure 'LIMIT_MEMORY = 67108864' 'LIMIT_PROCESSES = 20' 'LIMIT_CPUS = 1.5' 'TOTAL_MEMORY = 536870912' 'TOTAL_PROCESSES = 500'
+configure 'LIMIT_MEMORY = 67108864' 'LIMIT_PROCESSES = 20' 'LIMIT_CPUS = 1.5' 'LIMIT_CPU_WEIGHT = 200' 'TOTAL_MEMORY = 536870912' 'TOTAL_PROCESSES = 500'
 systemctl reload $service
 check reload "$? $(main_pid)" "0 $before"
 check totals "$(cat $unit/jobs/memory.max $unit/jobs/memory.swap.max $unit/jobs/pids.max 2>&1 | tr '\n' ' ')" '536870912 * 500 '
@@ -70,9 +70,19 @@ check 'own limit' "$(call "$take" ',"limits":{"memory":33554432}')" '*"oomKilled
 check 'above the ceiling' "$(call true ',"limits":{"memory":1073741824,"cpus":1}')" '*LIMIT_MEMORY*'
 check 'processors above the ceiling' "$(call true ',"limits":{"cpus":2}')" '*at most 1.5 is allowed here (LIMIT_CPUS)*'
 check 'processes' "$(call 'for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21; do sleep 1 & done; echo all')" '*"stdout":""*ork*'
+# Weights. A kernel without io.cost and BFQ has none of I/O, and the answer says so.
+held='default 30?n"*"limitsBy":"cgroup"'
+[ -e $unit/io.weight ] || held='"*"limitsBy":"process"'
+# shellcheck disable=SC2016 # the shell of the command expands it
+weights='g=/sys/fs/cgroup$(sed -n s/^0:://p /proc/self/cgroup); cat $g/cpu.weight $g/io.weight'
+check 'configured weight' "$(call "$weights")" '*"stdout":"200?n*"limitsBy":"cgroup"*'
+check 'own weights' "$(call "$weights" ',"limits":{"cpuWeight":20,"ioWeight":30}')" "*\"stdout\":\"20?n$held*"
+check 'weight above the ceiling' "$(call true ',"limits":{"cpuWeight":201}')" '*at most 200 is allowed here (LIMIT_CPU_WEIGHT)*'
+# The daemon has as much as all commands together.
+check 'weights of the daemon' "$(cat $unit/daemon/cpu.weight $unit/jobs/cpu.weight | tr '\n' ' ')" '100 100 '
 # A command cannot lift its limits.
 # shellcheck disable=SC2016 # the shell of the command expands it
-lift='g=/sys/fs/cgroup$(sed -n s/^0:://p /proc/self/cgroup); for f in memory.max pids.max cpu.max cgroup.procs ../memory.max ../cgroup.subtree_control; do echo 1 2>/dev/null >$g/$f && echo $f; done; echo end'
+lift='g=/sys/fs/cgroup$(sed -n s/^0:://p /proc/self/cgroup); for f in memory.max pids.max cpu.max cpu.weight io.weight cgroup.procs ../memory.max ../cgroup.subtree_control; do echo 1 2>/dev/null >$g/$f && echo $f; done; echo end'
 check 'no way out' "$(call "$lift")" '*"stdout":"end?n"*'
 
 # Totals change under running commands, which go on with their own limits; the unit's own bounds
