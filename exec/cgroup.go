@@ -1,14 +1,12 @@
 package exec
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -19,11 +17,7 @@ import (
 )
 
 const (
-	// maxIdle bounds the empty cgroups kept for the next commands. Making and removing one costs
-	// several times as much as reusing one.
-	maxIdle = 64
-	// maxRemovals bounds the attempts to remove a cgroup: the pauses between them double, from 1 s
-	// on.
+	// maxRemovals bounds the attempts to remove a cgroup, with pauses that double, from 1 s on.
 	maxRemovals = 7
 	// maxFreeze bounds the wait until all processes of a cgroup are frozen: one that hangs in the
 	// kernel never is.
@@ -62,6 +56,22 @@ type idleCgroup struct {
 	memory memoryUse
 }
 
+// cgroup is the cgroup of one command. It holds every process that the command has started, also
+// one that changed its process group, session or user. It keeps no descriptor open: there may be
+// thousands.
+type cgroup struct {
+	cgroups *Cgroups
+	name    string
+	limits  cgroupLimits
+
+	// Used by earlier commands.
+	before       cpuTime
+	memoryBefore memoryUse
+
+	mu   sync.Mutex
+	gone bool // removed, or given back to the idle ones: it may belong to another command
+}
+
 // SetTotals bounds all commands together, also those that run. A bound of memory below what they
 // use now comes into force when they use less: nothing is ended for it. The error says which bound
 // cannot be had.
@@ -74,66 +84,6 @@ func (c *Cgroups) Close() { c.controllers.disable() }
 // KillsEveryUser reports whether the end of a command includes its processes of other users, which
 // only cgroup.kill (Linux 5.14) reaches.
 func (c *Cgroups) KillsEveryUser() bool { return c.killFile }
-
-// acquire returns a cgroup without processes that has the limits: a new one if fresh, else an idle
-// one if there is one. The descriptor is for the birth, and closed by the caller.
-func (c *Cgroups) acquire(fresh bool, limits cgroupLimits) (*cgroup, int, error) {
-	if !fresh && c.controllers.isReusable(limits) {
-		if g := c.takeIdle(limits); g != nil {
-			if dir, err := g.open(); err == nil {
-				return g, dir, nil
-			}
-			g.remove()
-		}
-	}
-	name := strconv.FormatUint(c.last.Add(1), 10)
-	if err := unix.Mkdirat(c.jobs, name, 0o755); err != nil {
-		return nil, -1, c.makeError(err)
-	}
-	g := &cgroup{cgroups: c, name: name, limits: limits}
-	c.controllers.noteMade(limits)
-	if err := c.controllers.limit(name, limits); err != nil {
-		g.remove()
-		return nil, -1, hostFault(err, "cannot set the limits of the command's cgroup")
-	}
-	dir, err := g.open()
-	if err != nil {
-		g.remove()
-		return nil, -1, c.makeError(err)
-	}
-	return g, dir, nil
-}
-
-// takeIdle returns the latest idle cgroup with the limits, nil if there is none.
-func (c *Cgroups) takeIdle(limits cgroupLimits) *cgroup {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for i, idle := range slices.Backward(c.idle) {
-		if idle.limits == limits {
-			c.idle = slices.Delete(c.idle, i, i+1)
-			return &cgroup{
-				cgroups: c, name: idle.name, before: idle.used,
-				limits: limits, memoryBefore: idle.memory,
-			}
-		}
-	}
-	return nil
-}
-
-func (c *Cgroups) makeError(err error) error {
-	if err == unix.ENOMEM && c.controllers.totalMemory.Load() {
-		return errMemoryUsed // the folder's own memory holds the cgroups in it
-	}
-	what := "cannot make a cgroup for the command"
-	if err == unix.EAGAIN {
-		what += ": too many commands have left processes in the background, end some of those"
-	}
-	return hostFault(err, "%s", what)
-}
-
-var errMemoryUsed = hostFault(nil, "cannot start the command: it has too little memory "+
-	"(LIMIT_MEMORY), or all commands together have used theirs (TOTAL_MEMORY), also for files in "+
-	"memory such as those in /dev/shm")
 
 // allPIDs lists the live processes of all commands.
 func (c *Cgroups) allPIDs() (all []int) {
@@ -159,48 +109,6 @@ func (c *Cgroups) names() (names []string) {
 		}
 	}
 	return names
-}
-
-// cpuTime is the processor time of all processes that were ever in a cgroup.
-type cpuTime struct{ user, system time.Duration }
-
-func (c *Cgroups) cpuTime(name string) (used cpuTime, err error) {
-	stat, err := readFile(c.jobs, name+"/cpu.stat")
-	if err != nil {
-		return used, err
-	}
-	for _, field := range []struct {
-		name string
-		time *time.Duration
-	}{{"user_usec ", &used.user}, {"system_usec ", &used.system}} {
-		_, rest, found := bytes.Cut(stat, []byte("\n"+field.name))
-		number, _, _ := bytes.Cut(rest, []byte("\n"))
-		if !found {
-			return used, fmt.Errorf("there is no %sin cpu.stat", field.name)
-		}
-		us, err := strconv.ParseInt(string(number), 10, 64)
-		if err != nil {
-			return used, err
-		}
-		*field.time = time.Duration(us) * time.Microsecond
-	}
-	return used, nil
-}
-
-// cgroup is the cgroup of one command. It holds every process that the command has started, also
-// one that changed its process group, session or user. It keeps no descriptor open: there may be
-// thousands.
-type cgroup struct {
-	cgroups *Cgroups
-	name    string
-	limits  cgroupLimits
-
-	// Used by earlier commands.
-	before       cpuTime
-	memoryBefore memoryUse
-
-	mu   sync.Mutex
-	gone bool // removed, or given back to the idle ones: it may belong to another command
 }
 
 func (g *cgroup) open() (int, error) {
@@ -270,6 +178,37 @@ func (g *cgroup) listPIDs() []int {
 	return pids
 }
 
+func (g *cgroup) eventsContain(event string) bool {
+	events, err := readFile(g.cgroups.jobs, g.name+"/cgroup.events")
+	return err == nil && bytes.Contains(events, []byte(event))
+}
+
+// cpuTime is the processor time of all processes that were ever in a cgroup.
+type cpuTime struct{ user, system time.Duration }
+
+func (c *Cgroups) cpuTime(name string) (used cpuTime, err error) {
+	stat, err := readFile(c.jobs, name+"/cpu.stat")
+	if err != nil {
+		return used, err
+	}
+	for _, field := range []struct {
+		name string
+		time *time.Duration
+	}{{"user_usec ", &used.user}, {"system_usec ", &used.system}} {
+		_, rest, found := bytes.Cut(stat, []byte("\n"+field.name))
+		number, _, _ := bytes.Cut(rest, []byte("\n"))
+		if !found {
+			return used, fmt.Errorf("there is no %sin cpu.stat", field.name)
+		}
+		us, err := strconv.ParseInt(string(number), 10, 64)
+		if err != nil {
+			return used, err
+		}
+		*field.time = time.Duration(us) * time.Microsecond
+	}
+	return used, nil
+}
+
 // used is the processor time of this command.
 func (g *cgroup) used() (cpuTime, error) {
 	now, err := g.cgroups.cpuTime(g.name)
@@ -289,6 +228,10 @@ func (g *cgroup) memoryUsed() (use memoryUse) {
 	return use
 }
 
+var errMemoryUsed = hostFault(nil, "cannot start the command: it has too little memory "+
+	"(LIMIT_MEMORY), or all commands together have used theirs (TOTAL_MEMORY), also for files in "+
+	"memory such as those in /dev/shm")
+
 // explain says which limit kept a command from starting, if that is one of its cgroup's.
 func (g *cgroup) explain(err error) error {
 	switch {
@@ -301,55 +244,6 @@ func (g *cgroup) explain(err error) error {
 			"processes as they may (TOTAL_PROCESSES), or the host has")
 	}
 	return err
-}
-
-// giveBack keeps the cgroup for another command if it is as good as new, and reports whether it
-// did. If there are enough it removes the one that was idle for longest: the next commands may have
-// the limits of this one.
-func (g *cgroup) giveBack() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	c := g.cgroups
-	if g.gone || !c.controllers.isReusable(g.limits) || !g.isClean() {
-		return g.gone
-	}
-	used, err := c.cpuTime(g.name)
-	if err != nil {
-		return false
-	}
-	idle := idleCgroup{name: g.name, used: used, limits: g.limits}
-	if g.limits.watched {
-		idle.memory = c.controllers.memoryUse(g.name)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.idle) == maxIdle {
-		oldest := c.idle[0]
-		if oldest.limits == g.limits {
-			return false
-		}
-		c.idle = slices.Delete(c.idle, 0, 1)
-		_ = unix.Unlinkat(c.jobs, oldest.name, unix.AT_REMOVEDIR)
-	}
-	c.idle = append(c.idle, idle)
-	g.gone = true
-	return true
-}
-
-// isClean reports whether the cgroup has no process and no cgroup in it, and is not frozen, which
-// would stop the next command. Only root can have made or frozen one.
-func (g *cgroup) isClean() bool {
-	if !g.eventsContain("populated 0") || g.eventsContain("frozen 1") {
-		return false
-	}
-	var stat unix.Stat_t
-	err := unix.Fstatat(g.cgroups.jobs, g.name, &stat, unix.AT_SYMLINK_NOFOLLOW)
-	return err == nil && stat.Nlink == 2
-}
-
-func (g *cgroup) eventsContain(event string) bool {
-	events, err := readFile(g.cgroups.jobs, g.name+"/cgroup.events")
-	return err == nil && bytes.Contains(events, []byte(event))
 }
 
 // remove removes an empty cgroup, and reports whether it is gone. A cgroup that root has made in
@@ -409,23 +303,4 @@ func (g *cgroup) awaitEmpty() error {
 		n, err := unix.Pread(fd, text[:], 0)
 		return err != nil || !bytes.Contains(text[:n], []byte("populated 1"))
 	})
-}
-
-// readPIDs reads a list of process ids of any length.
-func readPIDs(dir int, name string) (pids []int, err error) {
-	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	file := os.NewFile(uintptr(fd), name)
-	defer file.Close()
-	lines := bufio.NewScanner(file)
-	for lines.Scan() {
-		pid, err := strconv.Atoi(lines.Text())
-		if err != nil {
-			return nil, err
-		}
-		pids = append(pids, pid)
-	}
-	return pids, lines.Err()
 }

@@ -10,42 +10,50 @@
 //
 // The files, from the caller down to the system. Each uses only files that are listed below it.
 //
-//	restore.go       takes running commands over from the program before
-//	handover.go      passes running commands on to the program that the daemon executes next
-//	process.go       Start, and Process: the state machine from execve to the result
-//	birth.go         from Start to execve: pipes, ids, limits, directory, and a time limit
-//	runner.go        Runner: what all commands share
-//	pipe.go          reads a pipe until its last writer has closed it
+//	restore.go          takes running commands over from the program before
+//	handover.go         passes running commands on to the program that the daemon executes next
+//	cgroup_handover.go  both, for cgroups
+//	start.go            Start
+//	exit.go             from the shell's exit to the result
+//	end.go              ends a command by signals
+//	process.go          Process: a command from its execve to its result
+//	birth.go            from Start to execve: pipes, ids, limits, directory, and a time limit
+//	runner.go           Runner: what all commands share
+//	pipe.go             reads a pipe until its last writer has closed it
 //
-//	cgroup_setup.go  the cgroups of the unit, made when the daemon starts
-//	cgroup.go        the cgroup of one command
-//	controllers.go   limits of a command as a whole, and of all commands
-//	descendants.go   finds a command's processes where it has no cgroup
+//	cgroup_setup.go     the cgroups of the unit, made when the daemon starts
+//	cgroup_pool.go      gives each command a cgroup, and reuses those of earlier ones
+//	cgroup.go           the cgroup of one command
+//	totals.go           bounds of all commands together
+//	cgroup_limits.go    limits and weights of a command as a whole
+//	controllers.go      enables the controllers that these take
+//	cgroup_files.go     reads and writes files of cgroups
+//	descendants.go      finds a command's processes where it has no cgroup
 //
-//	oom.go           the score by which the kernel's OOM killer chooses
-//	limits.go        resource limits
-//	credentials.go   the change to the commands' user, and the proof that it is final
-//	workdir.go       the working directory
-//	guard.go         keeps the OOM killer from the daemon during a birth
-//	spawn.go         creates a process: clone and a list of system calls, without a stack
-//	descriptors.go   descriptors that are kept open for starting commands
-//	poller.go        watches for output and exits, on one goroutine
+//	oom.go              the score by which the kernel's OOM killer chooses
+//	input.go            standard input and scripts in sealed memory files
+//	workdir.go          the working directory
+//	command.go          what a caller gives (Command) and gets (Result)
+//	limits.go           Limits, and those of a process
+//	credentials.go      the change to the commands' user, and the proof that it is final
+//	guard.go            keeps the OOM killer from the daemon during a birth
+//	spawn.go            creates a process: clone and a list of system calls, without a stack
+//	descriptors.go      descriptors that are kept open for starting commands
+//	poller.go           watches for output and exits, on one goroutine
 //
-//	reap.go          waits for children, and reaps those that nothing waits for
-//	gate.go          brings all goroutines to rest
-//	signal.go        signals processes, but none with a reused id; names of signals
-//	processes.go     reads /proc/PID/stat
+//	reap.go             waits for children, and reaps those that nothing waits for
+//	gate.go             brings all goroutines to rest
+//	signal.go           signals processes, but none with a reused id; names of signals
+//	processes.go        reads /proc/PID/stat
 //
-//	input.go         standard input and scripts in sealed memory files
-//	command.go       what a caller gives (Command) and gets (Result)
-//	script.go        a script and its interpreter
-//	environment.go   the environment of a command
-//	output_read.go   reads an Output
-//	output.go        Output: what a command has written
-//	order.go         in which order, and when, the output was read
-//	ring.go          the last bytes of an Output
-//	mask.go          secret values that are masked in it
-//	errors.go        StartError, and which side caused it
+//	script.go           a script and its interpreter
+//	environment.go      the environment of a command
+//	output_read.go      reads an Output
+//	output.go           Output: what a command has written
+//	order.go            in which order, and when, the output was read
+//	ring.go             the last bytes of an Output
+//	mask.go             secret values that are masked in it
+//	errors.go           StartError, and which side caused it
 //
 // The result is ready when the shell has exited, even if a background child still holds the output
 // open. What that child writes later is read, counted and dropped: closing the pipe would kill it

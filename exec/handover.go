@@ -4,9 +4,9 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"dataflux-func-sidecar/internal/handover"
+
+	"golang.org/x/sys/unix"
 )
 
 // This file passes commands on to the program that the daemon executes in its place. The process id
@@ -47,39 +47,6 @@ type PinnedState struct {
 	PID, PIDFD int // PIDFD is -1 on kernels without pidfds
 	Started    uint64
 }
-
-// CgroupState is the cgroup of a command.
-type CgroupState struct {
-	Name                 string
-	UserTime, SystemTime time.Duration // used by earlier commands
-	Gone                 bool          // removed, or another command's
-
-	Memory, Processes, MilliCPU uint64 `json:",omitzero"` // its limits
-	CPUWeight, IOWeight         uint64 `json:",omitzero"`
-	Watched                     bool   `json:",omitzero"`
-	OOMKills                    uint64 `json:",omitzero"` // of earlier commands, as the next
-	Peak                        int64  `json:",omitzero"`
-}
-
-func newCgroupState(name string, used cpuTime, l cgroupLimits, m memoryUse) CgroupState {
-	return CgroupState{
-		Name: name, UserTime: used.user, SystemTime: used.system,
-		Memory: l.memory, Processes: l.processes, MilliCPU: l.milliCPU, Watched: l.watched,
-		CPUWeight: l.cpuWeight, IOWeight: l.ioWeight,
-		OOMKills: m.oomKills, Peak: m.peak,
-	}
-}
-
-func (s CgroupState) used() cpuTime { return cpuTime{s.UserTime, s.SystemTime} }
-
-func (s CgroupState) limits() cgroupLimits {
-	return cgroupLimits{
-		memory: s.Memory, processes: s.Processes, milliCPU: s.MilliCPU,
-		cpuWeight: s.CPUWeight, ioWeight: s.IOWeight, watched: s.Watched,
-	}
-}
-
-func (s CgroupState) memory() memoryUse { return memoryUse{s.OOMKills, s.Peak} }
 
 // PipesState are the pipes that background processes hold open after the result.
 type PipesState struct {
@@ -188,17 +155,6 @@ func (p *pipe) state(w *handover.Writer) PipeState {
 	return PipeState{FD: w.Keep(p.fd), Wide: p.wide}
 }
 
-func (g *cgroup) state() *CgroupState {
-	if g == nil {
-		return nil
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	s := newCgroupState(g.name, g.before, g.limits, g.memoryBefore)
-	s.Gone = g.gone
-	return &s
-}
-
 // HandOver returns what the next program needs to go on with a command, or to keep its result. It
 // is called at rest.
 func (p *Process) HandOver(w *handover.Writer) ProcessState {
@@ -273,48 +229,4 @@ func monotonicNow() int64 {
 	var now unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
 	return now.Nano()
-}
-
-// CgroupsState are the cgroups of commands.
-type CgroupsState struct {
-	Jobs, Most int // descriptors
-	KillFile   bool
-	Last       uint64
-	Idle       []CgroupState
-	Ending     []string // they are removed when their last process has ended
-
-	UnitControl, JobsControl int      // descriptors; 0: a release that had none
-	Controllers              []string // those that are enabled
-	Totals                   Totals
-}
-
-// HandOver returns what the next program needs. It is called at rest.
-func (c *Cgroups) HandOver(w *handover.Writer) CgroupsState {
-	s := CgroupsState{
-		Jobs: w.Keep(c.jobs), Most: w.Keep(c.most), KillFile: c.killFile, Last: c.last.Load(),
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, idle := range c.idle {
-		s.Idle = append(s.Idle, newCgroupState(idle.name, idle.used, idle.limits, idle.memory))
-	}
-	for name := range c.ending {
-		s.Ending = append(s.Ending, name)
-	}
-	c.controllers.handOver(w, &s)
-	return s
-}
-
-func (c *controllers) handOver(w *handover.Writer, s *CgroupsState) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.unit >= 0 {
-		s.UnitControl, s.JobsControl = w.Keep(c.unit), w.Keep(c.jobs)
-	}
-	for k, state := range c.states {
-		if state.enabled {
-			s.Controllers = append(s.Controllers, controllerNames[k])
-		}
-	}
-	s.Totals = c.totals
 }

@@ -8,6 +8,78 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Limits bound what a command may use. 0 leaves what the daemon has inherited, and none can be
+// higher than the daemon's own. Result.LimitsBy says which meaning Processes, Memory and MilliCPU
+// have: the first one takes a cgroup of the command's own with the controller.
+//
+// Beyond Processes and OpenFiles system calls fail, beyond CPUTime the process gets SIGXCPU. Beyond
+// Memory, the whole command is killed in a cgroup; else the system call fails.
+type Limits struct {
+	OpenFiles uint64        // descriptors of each process
+	Processes uint64        // of the command; else of the user in total
+	Memory    uint64        // bytes of the command; else address space of each process
+	CPUTime   time.Duration // of each process; rounded up to full seconds
+	MilliCPU  uint64        // thousandths of a processor, of the command; else no limit
+
+	// Weights of the command among those that want processors or the same disk, from 1 to
+	// MaxWeight; 0: DefaultWeight. Without a cgroup of its own they have no effect.
+	CPUWeight, IOWeight uint64
+}
+
+// MinMemory is the least limit of memory, in bytes, and MinMilliCPU that of processors. With less
+// memory no common shell starts, or it dies of a part of its work.
+const (
+	MinMemory   = 8 << 20
+	MinMilliCPU = 10
+)
+
+// MaxWeight is the highest weight, and DefaultWeight that of a cgroup for which none is set.
+const (
+	MaxWeight     = 10_000
+	DefaultWeight = 100
+)
+
+func (l Limits) validate() error {
+	switch {
+	case l.Memory > 0 && l.Memory < MinMemory:
+		return requestFault(nil, "the limit of memory %d is less than a shell needs: "+
+			"use at least %d, or 0 for none", l.Memory, MinMemory)
+	case l.MilliCPU > 0 && l.MilliCPU < MinMilliCPU:
+		return requestFault(nil, "the limit of processors %g is too low: use at least %g, "+
+			"or 0 for none", float64(l.MilliCPU)/1000, float64(MinMilliCPU)/1000)
+	case max(l.CPUWeight, l.IOWeight) > MaxWeight:
+		return requestFault(nil, "the weight %d is too high: use 1 to %d, or 0 for the default",
+			max(l.CPUWeight, l.IOWeight), MaxWeight)
+	}
+	if l.CPUTime < 0 {
+		return requestFault(nil,
+			"the limit of processor time %v is negative: use 0 for none", l.CPUTime)
+	}
+	return nil
+}
+
+// LimitsBy says what holds the limits of memory, processes and processors of a command, and its
+// weights.
+type LimitsBy string
+
+const (
+	// ByNone: the command has no such limit.
+	ByNone LimitsBy = ""
+	// ByCgroup: each of them holds for the command as a whole.
+	ByCgroup LimitsBy = "cgroup"
+	// ByProcess: at least one of them holds as setrlimit(2) has it, or, of processors and weights,
+	// not at all.
+	ByProcess LimitsBy = "process"
+)
+
+// byProcess says what holds the limits of a command that has no cgroup.
+func (l Limits) byProcess() LimitsBy {
+	if l.Memory|l.Processes|l.MilliCPU|l.CPUWeight|l.IOWeight == 0 {
+		return ByNone
+	}
+	return ByProcess
+}
+
 const limitProcesses = 1 // the index of RLIMIT_NPROC in limitKinds
 
 var limitKinds = [limitCount]int{

@@ -138,8 +138,10 @@ func TestLimits_WithoutControllers(t *testing.T) {
 
 func TestLimits_BeyondBounds(t *testing.T) {
 	for _, asked := range []Limits{
-		{Memory: MinMemory - 1}, {MilliCPU: MinMilliCPU - 1},
-		{CPUWeight: MaxWeight + 1}, {IOWeight: MaxWeight + 1},
+		{Memory: MinMemory - 1},
+		{MilliCPU: MinMilliCPU - 1},
+		{CPUWeight: MaxWeight + 1},
+		{IOWeight: MaxWeight + 1},
 	} {
 		_, err := newTestRunner(t).Start(limited("true", asked))
 		if FaultOf(err) != FaultRequest {

@@ -3,27 +3,14 @@ package exec
 import (
 	"errors"
 	"fmt"
-	"slices"
-	"strconv"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"dataflux-func-sidecar/internal/handover"
+
+	"golang.org/x/sys/unix"
 )
 
 // This file is the part of the new program; handover.go has both.
-
-func (o *Output) restoreMask(in *handover.Reader, s MaskState, values *secrets) error {
-	m, err := restoreMasker(in, s, values)
-	o.limit = s.Limit
-	o.mask.Store(m)
-	return err
-}
-
-func fromMonotonic(at int64) time.Time {
-	return time.Now().Add(time.Duration(at - monotonicNow()))
-}
 
 // Restore makes a Runner of NewRestingRunner go on with what the program before it handed over. It
 // is called after UseCgroups or AdoptOrphans, and before RestoreProcess.
@@ -99,36 +86,6 @@ func (s PipeState) check() error {
 		return fmt.Errorf("cannot restore a command: descriptor %d is no pipe (%v)", s.FD, err)
 	}
 	unix.CloseOnExec(s.FD)
-	return nil
-}
-
-func (r *Runner) restoreCgroup(s *CgroupState) (*cgroup, error) {
-	if s == nil {
-		return nil, nil
-	}
-	if r.cgroups == nil {
-		return nil, errors.New("cannot restore a command in a cgroup: there are no cgroups")
-	}
-	if err := checkCgroupName(s.Name); err != nil {
-		return nil, err
-	}
-	c := r.cgroups
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if g, found := c.ending[s.Name]; found && !s.Gone {
-		return g, nil
-	}
-	return &cgroup{
-		cgroups: c, name: s.Name, gone: s.Gone, limits: s.limits(),
-		before: s.used(), memoryBefore: s.memory(),
-	}, nil
-}
-
-// checkCgroupName prevents that a name leads elsewhere.
-func checkCgroupName(name string) error {
-	if _, err := strconv.ParseUint(name, 10, 63); err != nil {
-		return fmt.Errorf("cannot restore the cgroup %s: the name of one is a number", quote(name))
-	}
 	return nil
 }
 
@@ -230,6 +187,13 @@ func (o *Output) restore(in *handover.Reader, s StreamState, buffers *bufferPool
 	return nil
 }
 
+func (o *Output) restoreMask(in *handover.Reader, s MaskState, values *secrets) error {
+	m, err := restoreMasker(in, s, values)
+	o.limit = s.Limit
+	o.mask.Store(m)
+	return err
+}
+
 // restoreOrder adds a mark for output of which there is none, of a release that does not know them.
 func (p *Process) restoreOrder(s ProcessState) error {
 	if err := p.order.decode(s.Order); err != nil {
@@ -272,54 +236,6 @@ func (p *Process) restoreTimers(s ProcessState) {
 	}
 }
 
-// restore goes on with the controllers as they are. The totals come from the configuration.
-func (c *controllers) restore(s CgroupsState) {
-	c.folder, c.unit, c.jobs = s.Jobs, -1, -1
-	if s.UnitControl > 0 && s.JobsControl > 0 {
-		c.unit, c.jobs = s.UnitControl, s.JobsControl
-	}
-	for k, name := range controllerNames {
-		enabled := slices.Contains(s.Controllers, name)
-		c.states[k] = controllerState{tried: enabled, enabled: enabled}
-	}
-	c.totals, c.wanted = s.Totals, s.Totals
-	c.totalMemory.Store(s.Totals.Memory > 0)
-}
-
-// RestoreCgroups goes on with the cgroups that the program before this one handed over, and bounds
-// their number for maxRunning commands. They may still be frozen: call Thaw.
-func RestoreCgroups(s CgroupsState, maxRunning int) (*Cgroups, error) {
-	c := &Cgroups{
-		jobs: s.Jobs, most: s.Most, killFile: s.KillFile, proven: true,
-		ending: make(map[string]*cgroup),
-	}
-	descriptors := []int{s.Jobs, s.Most}
-	if s.UnitControl != 0 {
-		descriptors = append(descriptors, s.UnitControl, s.JobsControl)
-	}
-	for _, fd := range descriptors {
-		var stat unix.Statfs_t
-		err := unix.Fstatfs(fd, &stat)
-		if err != nil || stat.Type != unix.CGROUP2_SUPER_MAGIC || fd <= 2 {
-			return nil, fmt.Errorf("cannot restore the commands' cgroups: "+
-				"descriptor %d is none of theirs (%v)", fd, err)
-		}
-		unix.CloseOnExec(fd)
-	}
-	c.controllers.restore(s)
-	c.last.Store(s.Last)
-	for _, idle := range s.Idle {
-		if err := checkCgroupName(idle.Name); err != nil {
-			return nil, err
-		}
-		c.idle = append(c.idle,
-			idleCgroup{idle.Name, idle.used(), idle.limits(), idle.memory()})
-	}
-	for _, name := range s.Ending {
-		if err := checkCgroupName(name); err != nil {
-			return nil, err
-		}
-		(&cgroup{cgroups: c, name: name}).removeWhenEmpty()
-	}
-	return c, c.bound(maxRunning)
+func fromMonotonic(at int64) time.Time {
+	return time.Now().Add(time.Duration(at - monotonicNow()))
 }
