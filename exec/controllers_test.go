@@ -486,7 +486,8 @@ func TestControllers_TooLittleMemory(t *testing.T) {
 		}
 		begun := time.Now()
 		sh := &startedShell{}
-		err = r.launch(command("true"), at, sh)
+		c := command("true")
+		err = r.launch(&c, at, sh)
 		t.Logf("%d KiB: %v, then %v, after %v", memory>>10, err, g.explain(err), time.Since(begun))
 		if err == nil {
 			status := awaitChild(sh.pid)
