@@ -207,7 +207,7 @@ func TestControllers_WeightsShare(t *testing.T) {
 		return used(light)-light0+used(heavy)-heavy0 > 4*time.Second
 	})
 	share := float64(used(heavy)-heavy0) / float64(max(used(light)-light0, 1))
-	t.Logf("weights of 1 to 10 share 1 to %.1f", share)
+	t.Logf("weights of 1 to 10: they share a processor 1 to %.1f", share)
 	if share < 4 {
 		t.Errorf("got 1 to %.1f, want about 1 to 10", share)
 	}

@@ -34,6 +34,9 @@ func TestLimits_OwnKernel(t *testing.T) {
 			t.Errorf("%s failed", result[1])
 		}
 	}
+	for _, said := range regexp.MustCompile(`(the kernel has io\.weight|weights of 1 to 10): .*`).FindAllString(console, -1) {
+		t.Log(strings.TrimSpace(said))
+	}
 	if want := limitResults(t); len(results) != want || t.Failed() {
 		t.Errorf("got %d results, want %d; the console:\n%s", len(results), want, console)
 	}
