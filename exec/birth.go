@@ -110,7 +110,7 @@ func (r *Runner) startOnce(c *Command, in inputs, fresh bool) (_ *startedShell, 
 	if sh.cgroup, at.cgroup, err = r.cgroups.acquire(fresh, held); err != nil {
 		return nil, err
 	}
-	at.guarded = held.watched
+	at.guarded = held.Watched
 	defer unix.Close(at.cgroup)
 	if err = r.launch(c, at, sh); err != nil {
 		err = sh.cgroup.explain(err)

@@ -180,7 +180,7 @@ func useCage(t testing.TB, r *Runner) {
 func (c *Cgroups) isIdle(name string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return slices.ContainsFunc(c.idle, func(i idleCgroup) bool { return i.name == name })
+	return slices.ContainsFunc(c.idle, func(i *cgroup) bool { return i.name == name })
 }
 
 // folders are the cgroups of commands that are in use.

@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -44,20 +42,12 @@ type Cgroups struct {
 	controllers controllers
 
 	mu     sync.Mutex
-	idle   []idleCgroup
+	idle   []*cgroup          // empty, for the next commands
 	ending map[string]*cgroup // removed when their last process has ended
 }
 
-// idleCgroup is an empty cgroup, with its limits and what was used so far.
-type idleCgroup struct {
-	name   string
-	used   cpuTime
-	limits cgroupLimits
-	memory memoryUse
-}
-
-// cgroup is the cgroup of one command. It holds every process that the command has started, also
-// one that changed its process group, session or user. It keeps no descriptor open: there may be
+// cgroup is the cgroup of one command, with every process that the command has started, also one
+// that changed its process group, session or user. It has no open descriptor: there may be
 // thousands.
 type cgroup struct {
 	cgroups *Cgroups
@@ -184,46 +174,35 @@ func (g *cgroup) eventsContain(event string) bool {
 }
 
 // cpuTime is the processor time of all processes that were ever in a cgroup.
-type cpuTime struct{ user, system time.Duration }
+type cpuTime struct{ UserTime, SystemTime time.Duration }
 
 func (c *Cgroups) cpuTime(name string) (used cpuTime, err error) {
 	stat, err := readFile(c.jobs, name+"/cpu.stat")
-	if err != nil {
-		return used, err
+	if err == nil && !bytes.Contains(stat, []byte("\nsystem_usec ")) {
+		err = errors.New("there is no system_usec in cpu.stat")
 	}
-	for _, field := range []struct {
-		name string
-		time *time.Duration
-	}{{"user_usec ", &used.user}, {"system_usec ", &used.system}} {
-		_, rest, found := bytes.Cut(stat, []byte("\n"+field.name))
-		number, _, _ := bytes.Cut(rest, []byte("\n"))
-		if !found {
-			return used, fmt.Errorf("there is no %sin cpu.stat", field.name)
-		}
-		us, err := strconv.ParseInt(string(number), 10, 64)
-		if err != nil {
-			return used, err
-		}
-		*field.time = time.Duration(us) * time.Microsecond
-	}
-	return used, nil
+	used.UserTime = time.Duration(numberAfter(stat, "user_usec ")) * time.Microsecond
+	used.SystemTime = time.Duration(numberAfter(stat, "system_usec ")) * time.Microsecond
+	return used, err
 }
 
 // used is the processor time of this command.
 func (g *cgroup) used() (cpuTime, error) {
 	now, err := g.cgroups.cpuTime(g.name)
-	return cpuTime{now.user - g.before.user, now.system - g.before.system}, err
+	now.UserTime -= g.before.UserTime
+	now.SystemTime -= g.before.SystemTime
+	return now, err
 }
 
 // memoryUsed is that of this command. It is zero if its memory has no limit.
 func (g *cgroup) memoryUsed() (use memoryUse) {
-	if !g.limits.watched {
+	if !g.limits.Watched {
 		return use
 	}
 	use = g.cgroups.controllers.memoryUse(g.name)
-	use.oomKills -= min(use.oomKills, g.memoryBefore.oomKills)
-	if use.peak <= g.memoryBefore.peak {
-		use.peak = 0
+	use.OOMKills -= min(use.OOMKills, g.memoryBefore.OOMKills)
+	if use.Peak <= g.memoryBefore.Peak {
+		use.Peak = 0
 	}
 	return use
 }
@@ -235,9 +214,9 @@ var errMemoryUsed = hostFault(nil, "cannot start the command: it has too little 
 // explain says which limit kept a command from starting, if that is one of its cgroup's.
 func (g *cgroup) explain(err error) error {
 	switch {
-	case g.limits.watched && (g.memoryUsed().oomKills > 0 || errors.Is(err, unix.ENOMEM)),
+	case g.limits.Watched && (g.memoryUsed().OOMKills > 0 || errors.Is(err, unix.ENOMEM) ||
 		// The kernel's error for an execve that gets no page for its arguments.
-		g.limits.watched && errors.Is(err, unix.E2BIG) && g.cgroups.controllers.isFull(g.name):
+		errors.Is(err, unix.E2BIG) && g.cgroups.controllers.isFull(g.name)):
 		return errMemoryUsed
 	case errors.Is(err, unix.EAGAIN) && g.cgroups.controllers.hasTotalProcesses():
 		return hostFault(nil, "cannot start the command: all commands together have as many "+

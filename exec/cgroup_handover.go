@@ -5,45 +5,20 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"time"
-
-	"dataflux-func-sidecar/internal/handover"
 
 	"golang.org/x/sys/unix"
+
+	"dataflux-func-sidecar/internal/handover"
 )
 
 // CgroupState is the cgroup of a command.
 type CgroupState struct {
-	Name                 string
-	UserTime, SystemTime time.Duration // used by earlier commands
-	Gone                 bool          // removed, or another command's
-
-	Memory, Processes, MilliCPU uint64 `json:",omitzero"` // its limits
-	CPUWeight, IOWeight         uint64 `json:",omitzero"`
-	Watched                     bool   `json:",omitzero"`
-	OOMKills                    uint64 `json:",omitzero"` // of earlier commands, as the next
-	Peak                        int64  `json:",omitzero"`
+	Name string
+	Gone bool // removed, or another command's
+	cgroupLimits
+	cpuTime // used by earlier commands, as the next
+	memoryUse
 }
-
-func newCgroupState(name string, used cpuTime, l cgroupLimits, m memoryUse) CgroupState {
-	return CgroupState{
-		Name: name, UserTime: used.user, SystemTime: used.system,
-		Memory: l.memory, Processes: l.processes, MilliCPU: l.milliCPU, Watched: l.watched,
-		CPUWeight: l.cpuWeight, IOWeight: l.ioWeight,
-		OOMKills: m.oomKills, Peak: m.peak,
-	}
-}
-
-func (s CgroupState) used() cpuTime { return cpuTime{s.UserTime, s.SystemTime} }
-
-func (s CgroupState) limits() cgroupLimits {
-	return cgroupLimits{
-		memory: s.Memory, processes: s.Processes, milliCPU: s.MilliCPU,
-		cpuWeight: s.CPUWeight, ioWeight: s.IOWeight, watched: s.Watched,
-	}
-}
-
-func (s CgroupState) memory() memoryUse { return memoryUse{s.OOMKills, s.Peak} }
 
 func (g *cgroup) state() *CgroupState {
 	if g == nil {
@@ -51,9 +26,17 @@ func (g *cgroup) state() *CgroupState {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	s := newCgroupState(g.name, g.before, g.limits, g.memoryBefore)
-	s.Gone = g.gone
-	return &s
+	return &CgroupState{g.name, g.gone, g.limits, g.before, g.memoryBefore}
+}
+
+func (c *Cgroups) restoreOne(s CgroupState) (*cgroup, error) {
+	if err := checkCgroupName(s.Name); err != nil {
+		return nil, err
+	}
+	return &cgroup{
+		cgroups: c, name: s.Name, gone: s.Gone, limits: s.cgroupLimits, before: s.cpuTime,
+		memoryBefore: s.memoryUse,
+	}, nil
 }
 
 func (r *Runner) restoreCgroup(s *CgroupState) (*cgroup, error) {
@@ -63,19 +46,13 @@ func (r *Runner) restoreCgroup(s *CgroupState) (*cgroup, error) {
 	if r.cgroups == nil {
 		return nil, errors.New("cannot restore a command in a cgroup: there are no cgroups")
 	}
-	if err := checkCgroupName(s.Name); err != nil {
-		return nil, err
-	}
 	c := r.cgroups
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if g, found := c.ending[s.Name]; found && !s.Gone {
 		return g, nil
 	}
-	return &cgroup{
-		cgroups: c, name: s.Name, gone: s.Gone, limits: s.limits(),
-		before: s.used(), memoryBefore: s.memory(),
-	}, nil
+	return c.restoreOne(*s)
 }
 
 // checkCgroupName prevents that a name leads elsewhere.
@@ -107,7 +84,7 @@ func (c *Cgroups) HandOver(w *handover.Writer) CgroupsState {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, idle := range c.idle {
-		s.Idle = append(s.Idle, newCgroupState(idle.name, idle.used, idle.limits, idle.memory))
+		s.Idle = append(s.Idle, *idle.state())
 	}
 	for name := range c.ending {
 		s.Ending = append(s.Ending, name)
@@ -130,8 +107,8 @@ func (c *controllers) handOver(w *handover.Writer, s *CgroupsState) {
 	s.Totals = c.totals
 }
 
-// RestoreCgroups goes on with the cgroups that the program before this one handed over, and bounds
-// their number for maxRunning commands. They may still be frozen: call Thaw.
+// RestoreCgroups goes on with the cgroups of the program before, and bounds their number for
+// maxRunning commands. They may still be frozen: call Thaw.
 func RestoreCgroups(s CgroupsState, maxRunning int) (*Cgroups, error) {
 	c := &Cgroups{
 		jobs: s.Jobs, most: s.Most, killFile: s.KillFile, proven: true,
@@ -153,11 +130,11 @@ func RestoreCgroups(s CgroupsState, maxRunning int) (*Cgroups, error) {
 	c.controllers.restore(s)
 	c.last.Store(s.Last)
 	for _, idle := range s.Idle {
-		if err := checkCgroupName(idle.Name); err != nil {
+		g, err := c.restoreOne(idle)
+		if err != nil {
 			return nil, err
 		}
-		c.idle = append(c.idle,
-			idleCgroup{idle.Name, idle.used(), idle.limits(), idle.memory()})
+		c.idle = append(c.idle, g)
 	}
 	for _, name := range s.Ending {
 		if err := checkCgroupName(name); err != nil {

@@ -47,10 +47,7 @@ func (c *Cgroups) takeIdle(limits cgroupLimits) *cgroup {
 	for i, idle := range slices.Backward(c.idle) {
 		if idle.limits == limits {
 			c.idle = slices.Delete(c.idle, i, i+1)
-			return &cgroup{
-				cgroups: c, name: idle.name, before: idle.used,
-				limits: limits, memoryBefore: idle.memory,
-			}
+			return idle
 		}
 	}
 	return nil
@@ -81,9 +78,9 @@ func (g *cgroup) giveBack() bool {
 	if err != nil {
 		return false
 	}
-	idle := idleCgroup{name: g.name, used: used, limits: g.limits}
-	if g.limits.watched {
-		idle.memory = c.controllers.memoryUse(g.name)
+	idle := &cgroup{cgroups: c, name: g.name, limits: g.limits, before: used}
+	if g.limits.Watched {
+		idle.memoryBefore = c.controllers.memoryUse(g.name)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -12,13 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Limits of a command as a whole, and of all commands together. They take controllers of cgroups of
+// Limits of a command as a whole, and of all commands together, take controllers of cgroups of
 // version 2, which the kernel may lack, or have given to version 1 (the hybrid layout).
 //
-// A controller is enabled when the first command or total needs it, and stays enabled until the
-// daemon ends: a host that sets no limit pays nothing. systemd cannot start a process in a cgroup
-// that has one enabled (EBUSY), so the daemon disables them at its end, and ExecStopPost= of the
-// unit those that a killed daemon has left.
+// A controller is enabled when the first command or total needs it, and stays so until the daemon
+// ends: a host without limits pays nothing. systemd starts no process in a cgroup that has one
+// enabled (EBUSY), so the daemon disables them at its end, and ExecStopPost= of the unit those of a
+// daemon that was killed.
 
 // controller is a controller of cgroups.
 type controller int
@@ -83,8 +83,8 @@ type controllerState struct {
 	err     error
 }
 
-// open opens the files as root, and disables the controllers that a daemon before this one
-// has left: a file of a controller belongs to the user who enables that.
+// open opens the files as root, and disables the controllers that an earlier daemon has left: a
+// file of a controller belongs to the user who enables that.
 func (c *controllers) open(unit, folder int) (err error) {
 	c.folder = folder
 	const flags, name = unix.O_RDWR | unix.O_CLOEXEC, "cgroup.subtree_control"
@@ -115,11 +115,7 @@ func (c *controllers) clear() {
 func (c *controllers) disable() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for k, s := range c.states {
-		if s.enabled {
-			_ = c.write("-"+controllerNames[k], c.jobs, c.unit)
-		}
-	}
+	c.clear()
 	c.states = [controllerCount]controllerState{}
 	c.totalMemory.Store(false)
 }
@@ -133,21 +129,21 @@ func (c *controllers) enable(k controller) error {
 
 // enableLocked needs mu.
 func (c *controllers) enableLocked(k controller) error {
-	s := &c.states[k]
-	if !s.tried {
-		s.tried = true
-		s.err = c.write("+"+controllerNames[k], c.unit, c.jobs)
-		if s.err == nil && k == ioController && !c.hasIOWeight() {
-			s.err = errors.New("it has neither io.weight nor io.bfq.weight, as the kernel has " +
-				"neither io.cost nor the scheduler BFQ")
-		}
-		s.enabled = s.err == nil
-		if s.err != nil {
-			_ = c.write("-"+controllerNames[k], c.jobs, c.unit)
-			s.err = enableError(controllerNames[k], s.err)
-		}
+	if c.states[k].tried {
+		return c.states[k].err
 	}
-	return s.err
+	name := controllerNames[k]
+	err := c.write("+"+name, c.unit, c.jobs)
+	if err == nil && k == ioController && !c.hasIOWeight() {
+		err = errors.New("it has neither io.weight nor io.bfq.weight, as the kernel has neither " +
+			"io.cost nor the scheduler BFQ")
+	}
+	if err != nil {
+		_ = c.write("-"+name, c.jobs, c.unit)
+		err = enableError(name, err)
+	}
+	c.states[k] = controllerState{tried: true, enabled: err == nil, err: err}
+	return err
 }
 
 // The weights of I/O: that of io.cost, and that of the disk scheduler BFQ. Each acts on the disks

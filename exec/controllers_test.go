@@ -197,7 +197,7 @@ func TestControllers_WeightsShare(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-		return u.user + u.system
+		return u.UserTime + u.SystemTime
 	}
 	testkit.Eventually(t, "both are busy", func() bool {
 		return used(light) > 200*time.Millisecond && used(heavy) > 200*time.Millisecond
@@ -399,8 +399,8 @@ func TestControllers_HandOver(t *testing.T) {
 	}
 	defer w.Close()
 	state := p.cgroup.state()
-	if got := state.limits(); got != p.cgroup.limits || got.memory != 64*mebibyte ||
-		got.cpuWeight != 20 {
+	if got := state.cgroupLimits; got != p.cgroup.limits || got.Memory != 64*mebibyte ||
+		got.CPUWeight != 20 {
 		t.Errorf("got the limits %+v, want %+v", got, p.cgroup.limits)
 	}
 	next, err := RestoreCgroups(cage.cgroups.HandOver(w), 1024)
@@ -474,7 +474,7 @@ func TestControllers_TooLittleMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, memory := range []uint64{4 << 10, 64 << 10, 256 << 10, 512 << 10, mebibyte} {
-		held := cgroupLimits{memory: memory, watched: true}
+		held := cgroupLimits{Memory: memory, Watched: true}
 		g, dir, err := cage.cgroups.acquire(true, held)
 		if err != nil {
 			t.Fatal(err)
@@ -494,7 +494,7 @@ func TestControllers_TooLittleMemory(t *testing.T) {
 			r.reaper.forget(sh.pid)
 			unix.Close(sh.pidfd)
 			t.Logf("exit %d, signal %v, killed %d, peak %d KiB", status.ExitStatus(),
-				status.Signal(), g.memoryUsed().oomKills, g.memoryUsed().peak>>10)
+				status.Signal(), g.memoryUsed().OOMKills, g.memoryUsed().Peak>>10)
 		} else if errors.Is(err, unix.ESRCH) {
 			t.Error(err)
 		}

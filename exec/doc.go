@@ -27,7 +27,6 @@
 //	totals.go           bounds of all commands together
 //	cgroup_limits.go    limits and weights of a command as a whole
 //	controllers.go      enables the controllers that these take
-//	cgroup_files.go     reads and writes files of cgroups
 //	descendants.go      finds a command's processes where it has no cgroup
 //
 //	oom.go              the score by which the kernel's OOM killer chooses
@@ -45,6 +44,7 @@
 //	gate.go             brings all goroutines to rest
 //	signal.go           signals processes, but none with a reused id; names of signals
 //	processes.go        reads /proc/PID/stat
+//	files.go            reads and writes small files, such as those of cgroups
 //
 //	script.go           a script and its interpreter
 //	environment.go      the environment of a command

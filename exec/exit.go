@@ -91,10 +91,10 @@ func (p *Process) reap() {
 	}
 	// The shell's own usage lacks that of processes it did not wait for.
 	if used, err := p.cgroup.used(); err == nil {
-		p.result.UserTime, p.result.SystemTime = used.user, used.system
+		p.result.UserTime, p.result.SystemTime = used.UserTime, used.SystemTime
 	}
 	use := p.cgroup.memoryUsed()
-	p.result.OOMKilled, p.result.MemoryPeak = use.oomKills > 0, use.peak
+	p.result.OOMKilled, p.result.MemoryPeak = use.OOMKills > 0, use.Peak
 }
 
 // cleanUp releases what only a running command needs.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -159,13 +158,8 @@ func hangingThread() (id string, err error) {
 		return "", err
 	}
 	for _, entry := range entries {
-		text, err := os.ReadFile(filepath.Join(tasks, entry.Name(), "stat"))
-		if err != nil {
-			continue // it has ended
-		}
-		// The state follows the name, which is in parentheses.
-		if end := strings.LastIndexByte(string(text), ')'); strings.HasPrefix(
-			string(text[end+1:]), " D") {
+		thread, err := readStat(0, filepath.Join(tasks, entry.Name(), "stat"))
+		if err == nil && thread.hanging { // else it may have ended
 			return entry.Name(), nil
 		}
 	}

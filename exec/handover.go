@@ -4,9 +4,9 @@ import (
 	"syscall"
 	"time"
 
-	"dataflux-func-sidecar/internal/handover"
-
 	"golang.org/x/sys/unix"
+
+	"dataflux-func-sidecar/internal/handover"
 )
 
 // This file passes commands on to the program that the daemon executes in its place. The process id

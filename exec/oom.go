@@ -45,11 +45,7 @@ func resetOOMScore(pid int, user credentials) {
 		setFileSystemUser(user.uid)
 		defer setFileSystemUser(own)
 	}
-	path := "/proc/" + strconv.Itoa(pid) + "/oom_score_adj"
-	if fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0); err == nil {
-		_, _ = unix.Write(fd, []byte("0"))
-		unix.Close(fd)
-	}
+	_ = writeFile(unix.AT_FDCWD, "/proc/"+strconv.Itoa(pid)+"/oom_score_adj", "0")
 }
 
 // setFileSystemUser acts on this thread alone. The change leaves the daemon's memory as dumpable as

@@ -65,14 +65,10 @@ func (p part) WriteTo(w io.Writer) (written int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	for _, piece := range append(pieces, p.copied) {
-		n, err := w.Write(piece)
-		written += int64(n)
-		if err != nil {
-			return written, fmt.Errorf("cannot pass output on: %w", err)
-		}
+	if written, err = writePieces(w, append(pieces, p.copied)...); err != nil {
+		err = fmt.Errorf("cannot pass output on: %w", err)
 	}
-	return written, nil
+	return written, err
 }
 
 // snapshot lists the first bytes of the start, and the last ones of the end, which must be sealed.

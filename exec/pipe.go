@@ -213,9 +213,8 @@ func (p *pipe) readOnce(most int) (n int, err error) {
 	default:
 		b := output.borrow(most)
 		n, err = readPipe(p.fd, b.space)
-		if !p.whileAttached(func() { output.commit(b, n) }) {
+		if !p.keep(n, func() { output.commit(b, n) }) {
 			output.giveBack(b, n)
-			p.late.Add(int64(n))
 		} else if output.isLarge() {
 			p.widen()
 		}
@@ -234,17 +233,14 @@ func (p *pipe) readBehind(output *Output, most int) (n int, err error) {
 		}
 	}
 	if extra > 0 {
-		if n, err = p.drop(extra); !p.whileAttached(func() { output.addDropped(n) }) {
-			p.late.Add(int64(n))
-		}
+		n, err = p.drop(extra)
+		p.keep(n, func() { output.addDropped(n) })
 		return n, err
 	}
 	scratch := p.buffers.scratch()
 	defer p.buffers.scratches.Put(scratch)
 	n, err = readPipe(p.fd, scratch[:min(most, len(scratch))])
-	if !p.whileAttached(func() { output.addTail(scratch[:n]) }) {
-		p.late.Add(int64(n))
-	}
+	p.keep(n, func() { output.addTail(scratch[:n]) })
 	return n, err
 }
 
@@ -254,9 +250,7 @@ func (p *pipe) readMasked(output *Output, most int) (n int, err error) {
 	defer p.buffers.scratches.Put(in)
 	defer p.buffers.scratches.Put(out)
 	n, err = readPipe(p.fd, in[:min(most, len(in)-MaxSecret)])
-	if !p.whileAttached(func() { output.addMasked(out[:0], in[:n]) }) {
-		p.late.Add(int64(n))
-	} else if output.isLarge() {
+	if p.keep(n, func() { output.addMasked(out[:0], in[:n]) }) && output.isLarge() {
 		p.widen()
 	}
 	return n, err
@@ -268,11 +262,13 @@ func (p *pipe) attached() *Output {
 	return p.output
 }
 
-// whileAttached calls f and returns true, unless the output was detached meanwhile.
-func (p *pipe) whileAttached(f func()) bool {
+// keep calls f for n bytes that were read, and returns true. If the output was detached meanwhile,
+// they are late.
+func (p *pipe) keep(n int, f func()) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.output == nil {
+		p.late.Add(int64(n))
 		return false
 	}
 	f()

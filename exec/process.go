@@ -62,6 +62,15 @@ type Process struct {
 	then      func() // nil until Then; it spares a waiting goroutine with its stack
 }
 
+// newProcess returns a Process with what a running and a restored command have in common.
+func (r *Runner) newProcess(pid int) *Process {
+	return &Process{
+		pid: pid, pidfd: -1, runner: r,
+		descendants: descendants{pid, r.session, &r.table, new(pinned)},
+		graceOver:   make(chan struct{}), done: make(chan struct{}),
+	}
+}
+
 // timer calls a function once, inside the gate, unless it is stopped before. It needs mu.
 type timer struct {
 	*time.Timer           // nil: it was not set

@@ -13,10 +13,16 @@ type process struct {
 	started                     uint64 // clock ticks after the boot of the host
 	dead                        bool   // a zombie
 	runnable                    bool   // running, or waiting for a processor only
+	hanging                     bool   // in an uninterruptible sleep
 }
 
 func readProcess(pid int) (process, error) {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	return readStat(pid, "/proc/"+strconv.Itoa(pid)+"/stat")
+}
+
+// readStat reads the stat file of a process or of a thread.
+func readStat(pid int, path string) (process, error) {
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return process{}, err
 	}
@@ -29,6 +35,7 @@ func readProcess(pid int) (process, error) {
 	}
 	p := process{
 		pid: pid, dead: fields[0] == "Z" || fields[0] == "X", runnable: fields[0] == "R",
+		hanging: fields[0] == "D",
 	}
 	for i, field := range []*int{&p.parent, &p.group, &p.session} {
 		if *field, err = strconv.Atoi(fields[i+1]); err != nil {

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"time"
 
-	"dataflux-func-sidecar/internal/handover"
-
 	"golang.org/x/sys/unix"
+
+	"dataflux-func-sidecar/internal/handover"
 )
 
 // This file is the part of the new program; handover.go has both.
@@ -42,15 +42,12 @@ func (r *Runner) restoreShell(s ShellState) (err error) {
 	if s.PID <= 1 {
 		return fmt.Errorf("cannot restore a command: %d is no process id of one", s.PID)
 	}
-	p := &Process{
-		pid: s.PID, pidfd: -1, grace: s.Grace, endWithShell: s.EndWithShell, runner: r,
-		graceOver: make(chan struct{}), done: make(chan struct{}),
-		reason: s.Reason, exited: s.Exited, settled: true, signal: s.Signal, killed: s.Killed,
-	}
+	p := r.newProcess(s.PID)
+	p.grace, p.signal, p.endWithShell = s.Grace, s.Signal, s.EndWithShell
+	p.reason, p.exited, p.killed, p.settled = s.Reason, s.Exited, s.Killed, true
 	if p.cgroup, err = r.restoreCgroup(s.Cgroup); err != nil {
 		return err
 	}
-	p.descendants = descendants{s.PID, r.session, &r.table, new(pinned)}
 	for _, h := range s.Pinned {
 		p.descendants.pinned.add(handle{h.PID, h.PIDFD, h.Started})
 	}
@@ -134,7 +131,7 @@ func (r *Runner) RestoreProcess(in *handover.Reader, s ProcessState) (*Process, 
 
 // findShell returns the Process of a shell that Restore watches, or a new one of a shell that was
 // reaped.
-func (r *Runner) findShell(s ProcessState) (*Process, error) {
+func (r *Runner) findShell(s ProcessState) (p *Process, err error) {
 	if !s.Reaped {
 		value, _ := r.shells.Load(s.PID)
 		p, ok := value.(*Process)
@@ -148,13 +145,11 @@ func (r *Runner) findShell(s ProcessState) (*Process, error) {
 		return nil, fmt.Errorf("cannot restore the command with process id %d: "+
 			"it ended without a result", s.PID)
 	}
-	g, err := r.restoreCgroup(s.Cgroup)
-	return &Process{
-		pid: s.PID, pidfd: -1, runner: r, cgroup: g, exited: true, settled: true, reason: s.Ended,
-		descendants: descendants{s.PID, r.session, &r.table, new(pinned)},
-		pipes:       r.endedPipes(s.PID),
-		graceOver:   make(chan struct{}), done: make(chan struct{}),
-	}, err
+	p = r.newProcess(s.PID)
+	p.reason, p.exited, p.settled = s.Ended, true, true
+	p.pipes = r.endedPipes(s.PID)
+	p.cgroup, err = r.restoreCgroup(s.Cgroup)
+	return p, err
 }
 
 func (o *Output) restore(in *handover.Reader, s StreamState, buffers *bufferPool) error {

@@ -60,7 +60,11 @@ func (r *ring) trim() {
 // WriteTo writes the kept bytes.
 func (r *ring) WriteTo(w io.Writer) (written int64, err error) {
 	older, newer := r.pieces()
-	for _, piece := range [][]byte{older, newer} {
+	return writePieces(w, older, newer)
+}
+
+func writePieces(w io.Writer, pieces ...[]byte) (written int64, err error) {
+	for _, piece := range pieces {
 		n, err := w.Write(piece)
 		written += int64(n)
 		if err != nil {

@@ -101,8 +101,9 @@ func NewRestingRunner(descriptors *Descriptors) (*Runner, error) {
 		session:     session,
 		maxBirth:    maxBirth,
 		maxStart:    maxStart,
+
+		maxStopGrace: math.MaxInt64,
 	}
-	r.maxStopGrace = math.MaxInt64
 	r.noteBirth()
 	stockThreads()
 	return r, nil

@@ -25,32 +25,17 @@ func (r *Runner) Start(command Command) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := r.newProcess(c, sh)
-	p.homeless = homeless
-	p.run(r, c, sh)
+	p := r.newProcess(sh.pid)
+	p.pidfd, p.cgroup, p.homeless, p.begun = sh.pidfd, sh.cgroup, homeless, sh.started
+	p.grace, p.signal, p.endWithShell = c.Grace, c.Signal, c.EndWithShell
+	p.result.Started, p.result.LimitsBy = sh.started, sh.limitsBy
+	p.run(c, sh)
 	return p, nil
 }
 
-func (r *Runner) newProcess(c *Command, sh *startedShell) *Process {
-	p := &Process{
-		pid:          sh.pid,
-		pidfd:        sh.pidfd,
-		grace:        c.Grace,
-		endWithShell: c.EndWithShell,
-		signal:       c.Signal,
-		cgroup:       sh.cgroup,
-		runner:       r,
-		begun:        sh.started,
-		graceOver:    make(chan struct{}),
-		done:         make(chan struct{}),
-	}
-	p.descendants = descendants{sh.pid, r.session, &r.table, new(pinned)}
-	p.result.Started, p.result.LimitsBy = sh.started, sh.limitsBy
-	return p
-}
-
 // run starts to read the output, the timeout, and the wait for the shell's exit.
-func (p *Process) run(r *Runner, c *Command, sh *startedShell) {
+func (p *Process) run(c *Command, sh *startedShell) {
+	r := p.runner
 	r.shells.Store(p.pid, p)
 	for i, output := range []*Output{p.Stdout(), p.Stderr()} {
 		output.order, output.stream = &p.order, i

@@ -15,8 +15,7 @@ func (c *controllers) bound(t Totals) error {
 func (c *controllers) retryTotals() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.wanted.Memory != c.totals.Memory &&
-		c.states[memoryController].enabled {
+	if c.wanted.Memory != c.totals.Memory && c.states[memoryController].enabled {
 		_ = c.boundMemory()
 	}
 }

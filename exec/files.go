@@ -31,18 +31,13 @@ func readNumber(dir int, name string) (uint64, error) {
 
 // numberAfter returns the number after a name that begins a line, 0 if there is none.
 func numberAfter(text []byte, name string) uint64 {
-	if !bytes.HasPrefix(text, []byte(name)) {
-		_, rest, found := bytes.Cut(text, []byte("\n"+name))
-		if !found {
-			return 0
+	for line := range bytes.Lines(text) {
+		if number, found := bytes.CutPrefix(line, []byte(name)); found {
+			n, _ := strconv.ParseUint(string(bytes.TrimSpace(number)), 10, 64)
+			return n
 		}
-		text = rest
-	} else {
-		text = text[len(name):]
 	}
-	number, _, _ := bytes.Cut(text, []byte("\n"))
-	n, _ := strconv.ParseUint(string(number), 10, 64)
-	return n
+	return 0
 }
 
 func writeFile(dir int, name, text string) error {
