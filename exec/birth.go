@@ -23,11 +23,9 @@ import (
 //	spawn          issues the list of calls, in assembly
 
 // A birth is the time from clone to execve. Another process of the commands' user may stop or kill
-// the newborn as soon as that has the same user, and its directory may be on a file system that
-// hangs. Each of these is a failed start: none is reported as a command that ran.
+// the newborn, and its directory may hang. Each is a failed start, never a command that ran.
 const (
-	// maxDeath bounds the wait for a newborn that was killed. After that it is reaped in the
-	// background.
+	// maxDeath bounds the wait for a killed newborn, which is then reaped in the background.
 	maxDeath = time.Second
 	// minBirthPoll and maxBirthPoll bound the interval at which a newborn is checked for having
 	// been stopped. It starts with the first and doubles.
@@ -36,7 +34,7 @@ const (
 )
 
 // interruptedBirth is a newborn that was stopped or killed from outside, or that hangs for no
-// reason of the command's. Nothing of the command has run, so it can be started again.
+// reason of the command's. As nothing of that has run, it can be started again.
 type interruptedBirth struct{ cause string }
 
 func (e *interruptedBirth) Error() string { return "the command's process " + e.cause }
@@ -282,10 +280,9 @@ func (r *Runner) reapNewborn(l *callList) (status syscall.WaitStatus) {
 	return status
 }
 
-// hasExecuted reports whether a process that left the daemon's memory has done so by an execve, and
-// not because it is ending: setpgid(2) fails for a child after its execve, also for its zombie. It
-// polls every 100 µs until one of the two is seen. After maxBirth it returns true: the process
-// counts as started.
+// hasExecuted reports whether a process left the daemon's memory by an execve, and not by ending:
+// setpgid(2) fails for a child after its execve, also for its zombie. After maxBirth it returns
+// true: the process counts as started.
 func hasExecuted(pid int) bool {
 	const poll = 100 * time.Microsecond
 	for until := time.Now().Add(maxBirth); time.Now().Before(until); time.Sleep(poll) {

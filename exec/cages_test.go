@@ -10,8 +10,8 @@ import (
 // A cage changes the user of commands, where they are born, and how their processes are found,
 // signalled and reaped. The tests of these run in both kinds of cages as well. Tests of other
 // things, as of an output's bytes, prove the same outside; those that choose their cage themselves,
-// or need root, are left out. It needs root itself and takes half a minute, so it has a build tag of
-// its own: make test-system runs it.
+// or need root, are left out. It needs root itself and takes half a minute, so it has a build tag
+// of its own: make test-system runs it.
 func TestCages(t *testing.T) {
 	const which = "^(TestStart_|TestGuard_|TestSpawn_(EachKernel|ManyAtOnce)|TestCommand_|TestThen_" +
 		"|TestResult_(WaysToEnd|Usage)|TestEnd_|TestLeft_GroupGone|TestBackground_" +

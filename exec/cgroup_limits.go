@@ -8,8 +8,8 @@ const (
 	// maxPIDs is the highest value of pids.max, and maxMemory one that memory.max takes.
 	maxPIDs   = 1 << 22
 	maxMemory = 1 << 60
-	// maxDyingCgroups bounds the removed cgroups that the kernel keeps for the cached files of their
-	// commands. Beyond it, cgroups with a limit of memory are reused.
+	// maxDyingCgroups bounds the removed cgroups that the kernel keeps for the cached files of
+	// their commands. Beyond it, cgroups with a limit of memory are reused.
 	maxDyingCgroups = 512
 	// dyingInterval is after how many new cgroups the dying ones are counted.
 	dyingInterval = 64

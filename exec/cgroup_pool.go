@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxIdle bounds the empty cgroups kept for the next commands. Making and removing one costs several
-// times as much as reusing one.
+// maxIdle bounds the empty cgroups kept for the next commands. Making and removing one costs
+// several times as much as reusing one.
 const maxIdle = 64
 
 // acquire returns a cgroup without processes that has the limits: a new one if fresh, else an idle

@@ -19,9 +19,9 @@ const maxLeft = 4096
 // freezePoll is the interval at which Freeze looks whether all commands are frozen.
 const freezePoll = 500 * time.Microsecond
 
-// OpenCgroups makes the folders, moves this process into its own, and gives those of the commands
-// to uid and gid, which are the daemon's. It is called by root, before the drop, in a process
-// without children. Its error says why commands cannot have cgroups; the daemon goes on without.
+// OpenCgroups makes the folders, moves this process into its own, and gives that of the commands to
+// uid and gid, which are the daemon's. Root calls it before the drop, in a process without
+// children. Its error says why commands cannot have cgroups; the daemon goes on without.
 func OpenCgroups(uid, gid, maxRunning int) (*Cgroups, error) {
 	path, err := ownCgroup()
 	if err != nil {
@@ -210,8 +210,7 @@ func giveTo(dir int, name string, uid, gid int) error {
 }
 
 // prepare removes the empty cgroups of a previous daemon, and proves, after the drop, that
-// processes can be started and ended in a cgroup. The cgroups that are not empty hold background
-// processes.
+// processes can be started and ended in a cgroup.
 func (c *Cgroups) prepare(with spawner) error {
 	if with.noClone3 {
 		return errors.New("processes cannot be born into a cgroup: " +

@@ -213,10 +213,9 @@ type Result struct {
 
 	LimitsBy LimitsBy
 
-	// OOMKilled: the kernel's OOM killer has ended at least one process of the command. MemoryPeak
-	// is the most memory that the command had as a whole, in bytes. Both are known only if the
-	// memory of the command or of all commands is bounded by cgroups; MemoryPeak is 0 if it is not
-	// known (before Linux 5.19).
+	// OOMKilled: the kernel's OOM killer has ended a process of the command. MemoryPeak is the most
+	// memory of the command as a whole, in bytes; 0: not known, as before Linux 5.19. Both need a
+	// bound of cgroups on the memory of the command or of all commands.
 	OOMKilled  bool
 	MemoryPeak int64
 }

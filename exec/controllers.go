@@ -31,8 +31,8 @@ const (
 	controllerCount
 )
 
-// enableTries bounds the attempts to enable a controller while a process is still about to leave the
-// unit's own cgroup.
+// enableTries bounds the attempts to enable a controller while a process is still about to leave
+// the unit's own cgroup.
 const enableTries = 10
 
 var controllerNames = [controllerCount]string{"memory", "pids", "cpu", "io"}

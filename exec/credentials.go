@@ -13,8 +13,8 @@ type credentials struct {
 	noNewPrivs bool
 }
 
-// set makes the newborn drop the daemon's ids, also the saved ones. The change leaves the memory,
-// which is shared with the daemon, as dumpable as fs.suid_dumpable says: that is reset at once.
+// set makes the newborn drop the daemon's ids, also the saved ones. That leaves the memory, which
+// the daemon shares, as dumpable as fs.suid_dumpable says: it is reset at once.
 func (c credentials) set(l *callList) {
 	if c.noNewPrivs {
 		l.add(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1)

@@ -40,8 +40,8 @@ func (d descendants) list() []int { return d.among(d.table.snapshot()) }
 // listAfterReap is list after the shell was reaped.
 func (d descendants) listAfterReap() []int { return d.amongAfterReap(d.table.snapshot()) }
 
-// amongAfterReap relies on the kernel reusing no group id while the group has a member. A process
-// whose id is the group's shows that the group is not the command's any more.
+// amongAfterReap relies on the kernel, which reuses no id of a group that has a member: a process
+// with that id shows that the group is another one.
 func (d descendants) amongAfterReap(all []process) []int {
 	if slices.ContainsFunc(all, func(p process) bool { return p.pid == d.group }) {
 		return nil
@@ -83,8 +83,8 @@ func addChildren(found map[int]bool, all []process, except []int) {
 // escaped lists the processes outside the group.
 func (d descendants) escaped() []int { return outsideGroup(d.group, d.list()) }
 
-// pinEscaped keeps handles of the processes outside the group, and so keeps finding them when their
-// parents end. It is called before the first signal that may end a parent.
+// pinEscaped keeps handles of the processes outside the group, to find them also when their parents
+// have ended. It is called before the first signal.
 func (d descendants) pinEscaped() {
 	for pids := range slices.Chunk(d.escaped(), maxHandles) {
 		handles, _ := openHandles(pids, d.escaped)

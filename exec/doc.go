@@ -55,9 +55,8 @@
 //	mask.go             secret values that are masked in it
 //	errors.go           StartError, and which side caused it
 //
-// The result is ready when the shell has exited, even if a background child still holds the output
-// open. What that child writes later is read, counted and dropped: closing the pipe would kill it
-// by SIGPIPE.
+// The result is ready when the shell has exited, even if a background child holds the output open.
+// What that writes later is read, counted and dropped: a closed pipe would kill it by SIGPIPE.
 //
 // The processes of a command are found in one of two ways, chosen once for a Runner:
 //
@@ -69,7 +68,6 @@
 //
 // After a normal exit nothing is ended, unless Command.EndWithShell is set.
 //
-// Commands survive that the daemon executes another program in its place. Runner.Rest brings all
-// goroutines to rest, so that no byte is half read and no exit half handled; handover.go says what
-// follows.
+// Commands survive that the daemon executes another program in its place: Runner.Rest brings all
+// goroutines to rest, and handover.go says what follows.
 package exec

@@ -12,8 +12,7 @@ import (
 )
 
 // gate brings the goroutines of a daemon to rest. One that works is inside; one that waits for a
-// command, a caller, a timer or a channel is outside. At rest none is inside, and enter blocks:
-// what the daemon knows does not change.
+// command, a caller, a timer or a channel is outside. At rest none is inside, and enter blocks.
 //
 // It does not nest: a goroutine that is inside and enters again holds up rest for ever.
 type gate struct {

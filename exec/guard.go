@@ -6,17 +6,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A newborn shares the daemon's memory until its execve, but what the execve needs counts for its
-// cgroup. If that has no memory left, the kernel's OOM killer would choose the newborn, and with it
-// every process that shares its memory: the daemon. It spares a process in a vfork. So in a cgroup
-// with a limit of memory a newborn is made by vfork, not by the daemon, whose thread would hang
-// until the execve, but by a guard:
+// A newborn shares the daemon's memory until its execve, and what the execve needs counts for its
+// cgroup. If that has no memory left, the OOM killer would choose the newborn and every process
+// that shares its memory: the daemon. It spares a process in a vfork. So in a cgroup with a limit
+// of memory a newborn is made by vfork: by a guard, as the daemon's thread would hang until the
+// execve.
 //
 //	daemon ── clone ─→ guard (in the daemon's cgroup) ── vfork, CLONE_PARENT ─→ newborn
 //
-// The newborn is the daemon's child, as without a guard. The guard ends when it has executed its
-// program, or has died. In its list of calls the second clone3 divides the two: spawn ends the one
-// to which that returned a process id.
+// The newborn is the daemon's child, as without a guard. The guard ends when the newborn has
+// executed its program or died. The second clone3 in the list of calls divides the two: spawn ends
+// the one to which it returned a process id.
 
 // addGuard puts a guard before the process that begin has listed.
 func (l *callList) addGuard() {

@@ -39,10 +39,9 @@ func (in inputs) close() {
 	}
 }
 
-// memoryFile returns a descriptor, for reading only and with an offset of its own, of a file in
-// memory with the content, which nothing can change any more. Its owner is the daemon's user: its
-// mode lets the command open it once more, for reading. The descriptor is above scriptDescriptor,
-// and closed on exec.
+// memoryFile returns a read-only descriptor of a sealed file in memory with the content. The file
+// belongs to the daemon's user: its mode lets the command open it once more, for reading. The
+// descriptor is above scriptDescriptor, and closed on exec.
 func memoryFile(name string, content []byte) (fd int, err error) {
 	writing, err := createMemoryFile(name)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 )
 
 // Limits bound what a command may use. 0 leaves what the daemon has inherited, and none can be
-// higher than the daemon's own. Result.LimitsBy says which meaning Processes, Memory and MilliCPU
-// have: the first one takes a cgroup of the command's own with the controller.
+// higher than the daemon's own. Of two meanings the first takes a cgroup of the command with the
+// controller; Result.LimitsBy says which one holds.
 //
 // Beyond Processes and OpenFiles system calls fail, beyond CPUTime the process gets SIGXCPU. Beyond
 // Memory, the whole command is killed in a cgroup; else the system call fails.
@@ -95,9 +95,8 @@ func (l Limits) inOrder() [limitCount]uint64 {
 // openFiles is the soft limit of descriptors before and after Go's runtime raised it.
 type openFiles struct{ inherited, raised uint64 }
 
-// findOpenFiles learns the inherited limit. Only the runtime knows it, and restores it when it is
-// told to execute a program: here one that does not exist. It does so once in a process: a second
-// call finds no difference.
+// findOpenFiles learns the inherited limit. Only Go's runtime knows it, and restores it, once in a
+// process, when it is told to execute a program: here one that does not exist.
 func findOpenFiles() (f openFiles, err error) {
 	var raised, inherited unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &raised); err != nil {

@@ -9,9 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// daemonOOMScore is low enough that commands are killed first, and no lower: the kernel lets a
-// process return to the lowest value that root gave to one of its ancestors, so a command can set
-// it as well.
+// daemonOOMScore is low enough that commands are killed first, and no lower: a command can return
+// to the lowest value that root gave to one of its ancestors.
 const daemonOOMScore = -100
 
 const ownOOMScore = "/proc/self/oom_score_adj"

@@ -41,10 +41,9 @@ const maxReads = 64
 // pipe reads one of them until its last writer has closed it: into an Output until that is
 // complete, and afterwards to nowhere.
 //
-// A command has the other end, and can block any system call on this one: it holds the pipe's lock
-// through a page fault that is never answered. So each call on the pipe is an ordinary system call
-// of the pipe's own goroutine, made without mu, and nothing that others need of the pipe makes such
-// a call.
+// A command has the other end, and can block any system call on this one, as it holds the pipe's
+// lock through a page fault that is never answered. So only the pipe's own goroutine makes such
+// calls, as ordinary system calls and without mu.
 type pipe struct {
 	fd      int
 	poller  *poller
@@ -181,9 +180,9 @@ func (p *pipe) drainInside() (ended, paused bool) {
 	return ended, paused
 }
 
-// drain reads until the pipe is empty, and reports whether that was its end. An error is an end as
-// well, as nothing more can be read. It pauses when the daemon is to come to rest, and after
-// maxReads: a command may write faster than it is read, and complete waits for the same lock.
+// drain reads until the pipe is empty, and reports whether that was its end; an error is one. It
+// pauses when the daemon is to come to rest, and after maxReads: a command may write faster than it
+// is read, and complete waits for the same lock.
 func (p *pipe) drain() (ended, paused bool) {
 	p.reading.Lock()
 	defer p.reading.Unlock()

@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// poller watches the descriptors of all commands on one goroutine. A goroutine for each of a
-// command's three would take more processor time, for waking threads, than all else that is done
-// for a small command, and a thousand sleeping commands would keep three thousand stacks.
+// poller watches the descriptors of all commands on one goroutine. One goroutine for each of a
+// command's three would cost more, by waking threads, than all else of a small command, and a
+// thousand sleeping commands would keep three thousand stacks.
 type poller struct {
 	file *os.File // the epoll descriptor, itself in the netpoller: waiting takes no thread
 	fd   int

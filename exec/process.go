@@ -11,8 +11,8 @@ const (
 	// patience bounds the wait for the shell's death after SIGKILL, and after that the wait for its
 	// output. Then the result is given without.
 	patience = time.Second
-	// maxDying is how many times patience begins again for a shell that only needs a processor to
-	// die, as on a host with too much to do.
+	// maxDying is how many times patience begins again for a shell that needs but a processor to
+	// die.
 	maxDying = 30
 )
 
@@ -27,8 +27,8 @@ var ErrEnded = errors.New("the command has ended")
 //	   └─ shell exits, EndWithShell: TERM, CONT ─ ending, as above ─────┘
 //
 // exited: End has no effect any more. reaped: the process id may be reused, nothing is signalled.
-// settled: the result is fixed. giveUp settles before that, when SIGKILL has no effect or the
-// output cannot be read.
+// settled: the result is fixed, by giveUp earlier if SIGKILL has no effect or the output cannot be
+// read.
 type Process struct {
 	pid          int
 	pidfd        int  // -1 on old kernels

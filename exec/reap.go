@@ -22,9 +22,8 @@ const (
 	maxForeignWait = 5 * time.Second
 )
 
-// reaper reaps the daemon's children that nothing waits for: orphans of commands, where
-// AdoptOrphans makes them the daemon's; and processes that a command makes children of the daemon
-// by CLONE_PARENT.
+// reaper reaps the daemon's children that nothing waits for: orphans of commands after
+// AdoptOrphans, and processes that a command makes the daemon's children by CLONE_PARENT.
 //
 // Children of other packages are recognised by a process group of their own in the daemon's
 // session. A stray that has that as well is reaped after maxForeignWait.

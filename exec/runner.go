@@ -117,11 +117,10 @@ func (r *Runner) Close() {
 	r.reaper.stop()
 }
 
-// Enter and Leave enclose work of the daemon between two states in which it waits; Rest waits for
-// the end of all such work. Callers of a Runner and of a Process are inside, except while they wait
-// for Done. What this package does by itself is inside as well, so that the function given to Then
-// must not enter. Enter blocks from Rest to Resume. It does not nest: a goroutine that is inside
-// and enters again holds up Rest.
+// Enter and Leave enclose work of the daemon between two waits; Rest waits for the end of all such
+// work, and Enter blocks until Resume. Callers of a Runner and of a Process are inside, except
+// while they wait for Done. What this package does by itself is inside too, so the function given
+// to Then must not enter: Enter does not nest.
 func (r *Runner) Enter() { r.gate.enter() }
 
 // Leave is the end of what Enter began.
@@ -231,8 +230,8 @@ func (r *Runner) Hold(l Limits) (by LimitsBy, why error) {
 	return by, joinCauses(causes...)
 }
 
-// LastBirth returns when a birth last finished, by an execve or by an error of the kernel, and the
-// time of NewRunner before the first one. If commands are started and it does not advance, new
+// LastBirth returns when a birth last finished, by an execve or by an error of the kernel; before
+// the first one, the time of NewRunner. If commands are started and it does not advance, new
 // processes hang or are killed.
 func (r *Runner) LastBirth() time.Time { return time.Unix(0, r.lastBirth.Load()) }
 
@@ -319,9 +318,8 @@ func signalSet(status []byte, name string) (uint64, error) {
 // births.
 const spareThreads = 6
 
-// stockThreads makes the runtime create threads, which it then keeps. The runtime aborts the
-// program if it needs a thread and the host has none left, as during a fork bomb: with threads in
-// stock, EAGAIN hits the commands.
+// stockThreads makes the runtime create threads, which it then keeps: it aborts the program if it
+// needs a thread and the host has none left, as during a fork bomb.
 func stockThreads() {
 	var waiting sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) + maxBirths() + spareThreads {

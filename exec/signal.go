@@ -68,11 +68,9 @@ func openHandles(pids []int, list func() []int) (handles []handle, first error) 
 	return handles, first
 }
 
-// handle identifies one process, also after it has ended and its id was reused: by a pidfd, or on
-// kernels before Linux 5.3 by its start time. There, the comparison of the start time and the
-// signal are two steps: for a mix-up the process would have to end between them and its id be
-// reused at once. Even then the signal reaches only processes of the same user, which commands can
-// signal anyway.
+// handle identifies one process, also after its id was reused: by a pidfd, or before Linux 5.3 by
+// its start time. There, its end and a reuse of its id between the comparison and the signal would
+// be a mix-up; even then only processes are reached that commands can signal anyway.
 type handle struct {
 	pid, pidfd int // pidfd is -1 if there is none
 	started    uint64

@@ -12,11 +12,10 @@ import (
 )
 
 // This file creates processes: the child shares the daemon's memory, makes a list of system calls,
-// of which the last is execve, and reports a failure in that memory. Compared with syscall.ForkExec
-// nothing is copied, the child gets only the descriptors that it needs (a thousand running commands
-// have thousands), it can be watched and killed before its execve, and it is born into its cgroup.
-// ForkExec could not separate commands from the daemon either: it sets the user by setuid, which
-// leaves an unprivileged child its real user id, so that a command could become the daemon's user.
+// of which the last is execve, and reports a failure in that memory. Unlike with syscall.ForkExec
+// nothing is copied, the child gets no descriptor that it does not need, it can be watched and
+// killed before its execve, and it is born into its cgroup. ForkExec also sets the user by setuid,
+// which leaves an unprivileged child its real user id: a command could become the daemon's user.
 //
 // Invariants:
 //

@@ -10,10 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// isBelowProc finds directories that may be magic links, on kernels that cannot refuse those in the
-// child (before Linux 5.6): links such as /proc/self/fd/N would lead to what only the daemon has
-// open. A link to such a link passes; then the rights of the commands' user to the directory
-// decide.
+// isBelowProc finds directories that may be magic links, which Linux before 5.6 cannot refuse in
+// the child: /proc/self/fd/N would lead to what only the daemon has open. A link to such a link
+// passes; then the rights of the commands' user decide.
 func isBelowProc(path string) bool {
 	path = filepath.Clean(path)
 	return strings.HasPrefix(path+"/", "/proc/") || strings.HasPrefix(path, "/dev/fd/")
