@@ -176,10 +176,11 @@ func requestDigest(r *shellRequest) [sha256.Size]byte {
 	}
 	add(r.input.digestFields()...)
 	l := r.limits
-	add(fmt.Sprint(l.OpenFiles, l.Processes, l.Memory, int64(l.CPUTime)))
+	limits := []any{l.OpenFiles, l.Processes, l.Memory, int64(l.CPUTime)}
 	if l.MilliCPU > 0 { // so that other requests are the same for an earlier release
-		add("cpus", fmt.Sprint(l.MilliCPU))
+		limits = append(limits, l.MilliCPU)
 	}
+	add(fmt.Sprint(limits...)) // in one field: names of variables follow, and may be any
 	for _, v := range effectiveVariables(r.envs) {
 		add(v.Name, v.Value)
 	}
