@@ -551,3 +551,19 @@ func decodeCPUs(l *exec.Limits) decoder {
 		return nil
 	}
 }
+
+func (r *shellRequest) decodeStartWithin(raw json.RawMessage) error {
+	var seconds float64
+	if err := decodeTo(&seconds, "a number of seconds")(raw); err != nil {
+		return err
+	}
+	if !(seconds >= minSeconds && seconds <= maxTimeout.Seconds()) {
+		return fmt.Errorf("must be %g to %.0f seconds; leave it out to wait as long as it takes",
+			minSeconds, maxTimeout.Seconds())
+	}
+	r.startWithin = time.Duration(seconds * float64(time.Second))
+	return nil
+}
+
+// minSeconds is the least time that a request can state.
+const minSeconds = 0.001
