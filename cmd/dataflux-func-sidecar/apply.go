@@ -18,9 +18,6 @@ import (
 	"dataflux-func-sidecar/units"
 )
 
-// statusNoReload is the exit status of `reload` where no daemon that knows it can be reached.
-const statusNoReload = 3
-
 // applier makes systemd and the service follow a configuration, and tells each step.
 type applier struct {
 	terminal
@@ -193,23 +190,13 @@ func (a *applier) reload() error {
 	a.step("changed since the service has read it: %s", strings.Join(changed, ", "))
 	quiet := a.terminal
 	quiet.stdout = &output{to: a.stderr} // standard output is for the summary
-	status := statusNoReload
-	if hasCommand("reload") {
-		status = quiet.dispatch([]string{"reload"})
-	}
-	switch status {
+	switch runReload(nil, quiet) {
 	case 0:
 		return nil
-	case statusNoReload:
+	case statusNoDaemon:
 		return a.restart("the running release cannot reload")
 	}
 	return errors.New("the reload was refused, and the service goes on as before")
-}
-
-func hasCommand(name string) bool {
-	return slices.ContainsFunc(table(), func(g group) bool {
-		return slices.ContainsFunc(g.subcommands, func(c subcommand) bool { return c.name == name })
-	})
 }
 
 // changedFiles lists what is newer than the last look of the service: configuration, certificate

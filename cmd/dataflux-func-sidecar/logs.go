@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"maps"
 	"os/signal"
 	"slices"
 	"syscall"
@@ -49,9 +50,15 @@ func runLogs(args []string, t terminal) int {
 		return t.followJob(c, o.id, source)
 	}
 	signal.Ignore(syscall.SIGPIPE) // a write to a closed pipe must fail, to be reported
+	missing := map[string]int64{}
+	c.OnMissing(func(stream string, n int64) { missing[stream] += n })
 	if _, err := t.copyOutput(context.Background(), c, o.id, false); err != nil {
 		t.callFailed(err, source)
 		return failed
+	}
+	for _, stream := range slices.Sorted(maps.Keys(missing)) {
+		t.warn("%d bytes of %s are missing, which were not kept (MAX_OUTPUT)", missing[stream],
+			stream)
 	}
 	return 0
 }

@@ -66,10 +66,6 @@ func (o *targetOptions) connect(t terminal) (*client.Client, string, error) {
 	}
 	c := client.New(target, key)
 	c.OnWait(func() { t.warn("%s", c.WaitHint()) })
-	t.quiet = o.quiet
-	c.OnMissing(func(stream string, n int64) {
-		t.note("%d bytes of %s are missing here (MAX_OUTPUT)", n, stream)
-	})
 	return c, source, nil
 }
 

@@ -249,7 +249,7 @@ func hintFor(e *Unreachable) string {
 	case errors.As(e, &unknown):
 		return "name the certificate of its authority with --ca"
 	case errors.Is(e, ErrOtherCertificate):
-		return "after TLS_CERTIFICATE was renewed: systemctl restart dataflux-func-sidecar"
+		return "after TLS_CERTIFICATE was renewed: systemctl reload dataflux-func-sidecar"
 	case errors.Is(e, ErrNoTLS):
 		return "it speaks no TLS: write http:// in place of https://"
 	case isTimeout:

@@ -137,16 +137,34 @@ func DropOldSecret(name string, data []byte, key string) ([]byte, error) {
 }
 
 // DropNamedKey removes the table of a key, with its tables such as [KEY.x.LIMITS], and the comment
-// lines directly above each of them. It keeps every other byte.
+// lines directly above each of them. It keeps every other byte, but for a blank line at each place.
 func DropNamedKey(name string, data []byte, key string) ([]byte, error) {
 	doc, found, err := locateKey(name, data, key)
 	if err != nil {
 		return nil, err
 	}
 	for _, table := range slices.Backward(found.tables) {
-		data = splice(data, table, "")
+		data = splice(data, withBlankLine(data, table), "")
 	}
 	return doc.verified(data, key)
+}
+
+// withBlankLine returns lines that are to be removed, with one of the blank lines around them, so
+// that none is left at the start or the end of the file, nor two in a row.
+func withBlankLine(data []byte, lines span) span {
+	before, after := lineStart(data, max(0, lines.start-1)), lines.end
+	if at := bytes.IndexByte(data[after:], '\n'); at >= 0 {
+		after += at + 1
+	}
+	isBlank := func(from, to int) bool { return len(bytes.TrimSpace(data[from:to])) == 0 }
+	switch {
+	case !isBlank(before, lines.start):
+	case lines.end == len(data):
+		lines.start = before
+	case isBlank(lines.end, after):
+		lines.end = after
+	}
+	return lines
 }
 
 // keyLayout is where the parts of a table [KEY.x] stand.

@@ -113,7 +113,7 @@ func newDeliverer(
 func (v *deliverer) deliver(d *delivery) (done bool) {
 	for {
 		goesOn := v.awaitNext(d)
-		if by := d.dropper(); by != "" {
+		if by := d.dropper(); by != "" && d.post == nil { // else attempt ends the one under way
 			return v.loseDropped(d, by)
 		}
 		if !goesOn {

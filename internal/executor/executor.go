@@ -4,7 +4,7 @@
 // It must decode nothing of a request before its signature holds, never touch the network itself,
 // and never let a key, a body or the value of a variable into an answer or the journal.
 //
-// Data flows from the top of this list to its bottom; no file calls one above it.
+// Data flows from the top of this list to its bottom.
 //
 //	executor.go   makes the parts; what the supervisor calls
 //	rest.go       brings all of it to rest for a reload, and keeps removed keys out
@@ -19,8 +19,12 @@
 //	events.go     GET /jobs/ID/events
 //	job_table.go  the table of all jobs: admission, look-up, the end of all
 //	job.go        the state machine of one job
+//	queue.go      slots: which job may start, the queue, how long a job may wait
+//	kept.go       jobs that have ended: which are remembered, and those of an earlier process
+//	view.go       what can be seen of a job from outside
+//	record.go     what is on disk of a job
+//	digest.go     what makes two requests the same
 //	origin.go     who asked for a job, as what
-//	record.go     what is on disk of a job, and its recovery
 //	callbacks.go  what is owed to callbacks
 //	owed.go       GET /callbacks, and what operators do about one
 //	delivery.go   the attempts of one delivery, and what follows each answer
@@ -29,7 +33,6 @@
 //	report.go     the end of a job as a callback tells it
 //	shorten.go    that report, shortened for a receiver that takes no more
 //	request.go    decoding of bodies
-//	queue.go      how long a job may wait, and where
 //	signal.go     what ends a command, and POST /jobs/ID/signal
 //	secret.go     variables whose values are masked
 //	trace.go      the traceparent of a request

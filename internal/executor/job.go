@@ -3,18 +3,14 @@ package executor
 import (
 	"cmp"
 	"crypto/sha256"
-	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"slices"
 	"sync/atomic"
 	"time"
 
 	"dataflux-func-sidecar/exec"
-	"dataflux-func-sidecar/internal/journal"
 	"dataflux-func-sidecar/privsep/message"
-	"dataflux-func-sidecar/sign"
 )
 
 // jobState is how far a job has come. A job only moves forward, and may skip states:
@@ -55,9 +51,10 @@ func parseJobState(name string) (jobState, error) {
 // maxListedCommand is how many bytes of a command are remembered with its job, and listed.
 const maxListedCommand = 200
 
-// job is one request to run a command, from its admission until it is forgotten. All transitions of
-// its state are in this file, but for one: admit forgets a job that it replaces. end releases what
-// a job holds, except for the output, which the last reader frees.
+// job is one request to run a command, from its admission until it is forgotten. Its state changes
+// in this file, in queue.go when it gets a slot, and in kept.go when it is forgotten; admit forgets
+// a job that it replaces. end releases what a job holds, except for the output, which the last
+// reader frees.
 type job struct {
 	origin
 	table       *jobTable
@@ -123,119 +120,6 @@ func (t *jobTable) newJob(o origin, call message.Call, request *shellRequest) *j
 // end was requested before its start may not: its caller wanted it not to run.
 func (j *job) mayBeRetried() bool {
 	return j.state == jobKept && j.failure != nil && j.reason == exec.Exited
-}
-
-// grant needs table.mu. It lets a job start. One whose end was requested goes on without a slot.
-func (j *job) grant(slot bool) {
-	j.state, j.hasSlot = jobStarting, slot
-	if slot {
-		j.table.count(j, 1)
-	}
-	close(j.granted)
-}
-
-// count needs mu. It counts n more slots that j uses.
-func (t *jobTable) count(j *job, n int) {
-	t.slots += n
-	t.ofKey[j.key] += n
-	t.ofAction[j.action] += n
-	t.bounds.Load(t.slots)
-}
-
-// leaveQueue needs table.mu. It lets a queued job go on, so that its caller hears of its end.
-func (j *job) leaveQueue() {
-	if at := slices.Index(j.table.queue, j); at >= 0 {
-		j.table.queue = slices.Delete(j.table.queue, at, at+1)
-		j.grant(false)
-	}
-}
-
-// freeSlot needs table.mu. It gives the job's slot to the oldest queued job that may start, unless
-// more jobs run than MAX_RUNNING since a reload has lowered it.
-func (j *job) freeSlot() {
-	t := j.table
-	j.leaveQueue()
-	if !j.hasSlot {
-		return
-	}
-	j.hasSlot = false
-	t.count(j, -1)
-	t.grantQueued()
-}
-
-// grantQueued needs mu. It gives the free slots to the oldest queued jobs that may start.
-func (t *jobTable) grantQueued() {
-	for i := 0; i < len(t.queue) && t.slots < t.bounds.MaxRunning; {
-		next := t.queue[i]
-		switch {
-		case !t.mayStart(next):
-			i++
-			continue
-		case i == 0:
-			t.queue = t.queue[1:] // the usual case, however long the queue is
-		default:
-			t.queue = slices.Delete(t.queue, i, i+1)
-		}
-		next.grant(true)
-	}
-}
-
-// reserve records a job that owes a callback or whose caller does not wait, and claims an id that
-// the caller chose, so that it never runs twice. The id comes last: a request that is refused here
-// may be repeated under its id. An id that is used up is refused before anything is recorded:
-// otherwise a crash could make the daemon say that the job, which has ended long ago, was cut off.
-// After an error the job must be refused, which gives back what was reserved before the error.
-func (j *job) reserve(timestamp string) error {
-	claims := j.chosenID && !j.claimed
-	if claims && j.table.verifier.Claimed(j.claim()) {
-		return j.idUsedUp()
-	}
-	if j.callbackURL != nil {
-		if err := j.table.callbacks.reserve(); err != nil {
-			return err
-		}
-		j.promised = true
-	}
-	if keep := !j.wait && !j.transient && j.table.keepsAny(); keep || j.promised {
-		if err := j.table.records.accept(j, keep); err != nil {
-			return j.recordRefusal(err)
-		}
-		j.recorded, j.kept = true, keep
-	}
-	if !claims {
-		return nil
-	}
-	err := j.table.verifier.Claim(j.claim(), timestamp)
-	switch {
-	case err == nil:
-		j.claimed = true
-		return nil
-	case errors.Is(err, sign.ErrReplay):
-		return j.idUsedUp()
-	}
-	return unavailablef("%v", err)
-}
-
-func (j *job) idUsedUp() error {
-	return refusalf(statusConflict, "the job %q was accepted before and is no longer kept, "+
-		"so its result cannot be told; it is not run again: use a fresh jobId", j.id)
-}
-
-// recordRefusal is the refusal of a job that could not be recorded.
-func (j *job) recordRefusal(err error) error {
-	if errors.Is(err, errRecorded) {
-		return refusalf(statusConflict,
-			"the callback of an earlier job %q is still to be delivered: use a fresh jobId", j.id)
-	}
-	text := fmt.Sprintf("A job cannot be promised: %v", err)
-	what, without := "job", "with wait"
-	if j.promised {
-		text = fmt.Sprintf("A callback cannot be promised: %v", err)
-		what, without = "callback", "without callbackURL"
-	}
-	j.table.records.log.Write(journal.Degraded(), text, j.fields())
-	return unavailablef("the %s cannot be promised, as the state directory takes no more: "+
-		"try again later, or %s", what, without)
 }
 
 // acceptQueued accepts the job now if it is queued, and reports whether it did. Any other job is
@@ -393,79 +277,6 @@ func (j *job) end(cause error, next jobState) {
 	}
 }
 
-// recordEnd records the report, and hands it to the callback queue if a callback is owed. The queue
-// may need the output in memory for longer than the job.
-func (j *job) recordEnd(r report, endedAt time.Time) {
-	r.endedAt = endedAt
-	stored, err := j.table.records.finish(j.origin, r)
-	if err == nil {
-		r, j.onDisk = stored, stored.onDisk
-	}
-	switch {
-	case !j.promised:
-	case err == nil:
-		j.table.callbacks.dispatch(j.origin, j.callbackURL, j.acceptedAt, r, true, nil)
-	default:
-		j.readers.Add(1)
-		j.table.callbacks.dispatch(j.origin, j.callbackURL, j.acceptedAt, r, false, j.release)
-	}
-}
-
-// withdraw takes back what was promised to a job that is not accepted.
-func (j *job) withdraw() {
-	if j.recorded {
-		if err := j.table.records.ledger.Done(j.recordID()); err != nil {
-			j.table.records.log.Write(journal.Degraded(),
-				fmt.Sprintf("A refused job may be reported as interrupted: %v", err),
-				j.fields())
-		}
-	}
-	if j.promised {
-		j.table.callbacks.addPending(-1)
-	}
-	j.recorded, j.promised, j.kept = false, false, false
-}
-
-// keepsAny reports whether any job is kept after its end.
-func (t *jobTable) keepsAny() bool { return t.bounds.KeepTime > 0 && t.bounds.KeepCount > 0 }
-
-// enterKept needs mu.
-func (t *jobTable) enterKept(j *job) {
-	t.kept = append(t.kept, j)
-	t.keptBytes += j.size()
-	t.keptOnDisk += j.onDisk
-}
-
-// evict needs mu. It forgets the oldest kept jobs that are above the bounds, and returns them: the
-// caller releases the table's reference to each, without mu.
-func (t *jobTable) evict() []*job {
-	n := 0
-	for _, j := range t.kept {
-		expired := time.Since(j.endedAt) > t.bounds.KeepTime
-		if !expired && len(t.kept)-n <= t.bounds.KeepCount && t.keptBytes <= t.bounds.KeepBytes &&
-			(t.keptOnDisk == 0 || t.keptOnDisk <= t.records.maxKept()) {
-			break
-		}
-		j.state = jobForgotten
-		t.keptBytes -= j.size()
-		t.keptOnDisk -= j.onDisk
-		delete(t.byRef, j.jobRef)
-		n++
-	}
-	evicted := slices.Clone(t.kept[:n])
-	t.kept = slices.Delete(t.kept, 0, n)
-	return evicted
-}
-
-// size needs table.mu. It is how many bytes of the job's output are kept, in memory or, of an
-// earlier process, on disk.
-func (j *job) size() int64 {
-	if j.process == nil {
-		return j.onDisk
-	}
-	return j.process.Stdout().Kept() + j.process.Stderr().Kept()
-}
-
 // answered is the last call for an admitted job: it is answered and logged.
 func (j *job) answered() {
 	j.table.mu.Lock()
@@ -503,80 +314,4 @@ func (j *job) release() {
 	}
 	j.process.Stdout().Release()
 	j.process.Stderr().Release()
-}
-
-// jobView is a consistent copy of what changes.
-type jobView struct {
-	state   jobState
-	process *exec.Process // nil if there is none (yet)
-	report  *report       // see job.report
-	failure error
-	endedAt time.Time
-}
-
-// outcome needs a job that has ended and did not fail to start.
-func (v jobView) outcome() outcome {
-	if v.report != nil {
-		return outcome{v.report.facts, v.report.stdout, v.report.stderr}
-	}
-	return outcomeOf(v.process)
-}
-
-// checkDisk returns an error if output that is on disk only cannot be read: once an answer has
-// begun it is too late for an error.
-func (v jobView) checkDisk() error {
-	if v.report == nil {
-		return nil
-	}
-	for _, o := range []capturedOutput{v.report.stdout, v.report.stderr} {
-		p := o.Parts()
-		if _, err := (sequence{p.Start, p.End}).WriteTo(io.Discard); err != nil {
-			return fmt.Errorf("the output of the job cannot be read: %w", err)
-		}
-	}
-	return nil
-}
-
-// outputs are the streams so far, nil if there are none.
-func (v jobView) outputs() (stdout, stderr capturedOutput) {
-	switch {
-	case v.report != nil && v.failure == nil:
-		return v.report.stdout, v.report.stderr
-	case v.process != nil:
-		return v.process.Stdout(), v.process.Stderr()
-	}
-	return nil, nil
-}
-
-// name is the state as callers are told it (source: docs/protocol.md).
-func (v jobView) name() string {
-	switch {
-	case v.state >= jobKept:
-		return "ended"
-	case v.process != nil:
-		return "running"
-	}
-	return "queued"
-}
-
-func (j *job) view() jobView {
-	j.table.mu.Lock()
-	defer j.table.mu.Unlock()
-	return jobView{j.state, j.process, j.report, j.failure, j.endedAt}
-}
-
-func (j *job) isAccepted() bool {
-	j.table.mu.Lock()
-	defer j.table.mu.Unlock()
-	return j.accepted
-}
-
-// refusal is why the job was not accepted, nil if it was. It may be called once decided is closed.
-func (j *job) refusal() error {
-	j.table.mu.Lock()
-	defer j.table.mu.Unlock()
-	if j.accepted {
-		return nil
-	}
-	return j.failure
 }

@@ -2,7 +2,6 @@ package executor
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -131,45 +130,6 @@ func (t *jobTable) enter(j *job) (_ *job, replaced []*exec.Process, err error) {
 	return j, replaced, nil
 }
 
-// mayStart needs mu. It reports whether a job can have a slot now.
-func (t *jobTable) mayStart(j *job) bool {
-	most := t.maxRunning(j)
-	return t.slots < t.bounds.MaxRunning && (most == 0 || t.ofKey[j.key] < most) &&
-		(t.concurrency(j) == policy.Parallel || t.ofAction[j.action] == 0)
-}
-
-// concurrency is that of the job's action.
-func (t *jobTable) concurrency(j *job) policy.Concurrency {
-	action, _ := t.policy.Action(j.action)
-	return action.Concurrency
-}
-
-// maxRunning is how many jobs of the job's key may run at once; 0: any number.
-func (t *jobTable) maxRunning(j *job) int {
-	key, _ := t.policy.Key(j.key)
-	return key.MaxRunning
-}
-
-// isBusy needs mu. It reports whether a job of the action has a slot or is queued.
-func (t *jobTable) isBusy(action string) bool {
-	return t.ofAction[action] > 0 ||
-		slices.ContainsFunc(t.queue, func(j *job) bool { return j.action == action })
-}
-
-// queuedBefore needs mu. It is how many jobs are queued once a job has replaced those of its
-// action.
-func (t *jobTable) queuedBefore(j *job) (n int) {
-	if t.concurrency(j) != policy.Replace {
-		return len(t.queue)
-	}
-	for _, q := range t.queue {
-		if q.action != j.action {
-			n++
-		}
-	}
-	return n
-}
-
 // cancelAction needs mu. It requests the end of all jobs of the action of another job, which
 // replaces them, and returns their processes.
 func (t *jobTable) cancelAction(by *job) (processes []*exec.Process) {
@@ -183,22 +143,6 @@ func (t *jobTable) cancelAction(by *job) (processes []*exec.Process) {
 		}
 	}
 	return processes
-}
-
-// full is the refusal of a job for which there is neither a slot nor a place in the queue.
-func (t *jobTable) full(j *job) error {
-	most, bound := t.bounds.MaxRunning, "commands may run (MAX_RUNNING)"
-	ofKey := t.maxRunning(j)
-	switch {
-	case t.slots >= most:
-	case ofKey > 0 && t.ofKey[j.key] >= ofKey:
-		most, bound = ofKey, "commands of this key may run (its MAX_RUNNING)"
-	default:
-		most, bound = 1, fmt.Sprintf("run of the action %s is possible (its ONE_AT_A_TIME)",
-			j.action)
-	}
-	return unavailablef("no more than %d %s and %d wait (MAX_QUEUED) at the same time: "+
-		"try again later", most, bound, t.bounds.MaxQueued)
 }
 
 // find returns the job at an address, ID or KEY:ID, whose output the caller must release; nil if

@@ -183,13 +183,22 @@ func TestOwed_Drop(t *testing.T) {
 // A drop that a reload interrupts is carried over.
 func TestOwed_DropAcrossReload(t *testing.T) {
 	r := newRig(t, longExpiry)
-	r.failing("it")
-	d := mustFind(r.executor.callbacks.find(new(policy.Default()), "it"))
-	d.mu.Lock()
-	d.droppedBy = "127.0.0.1:1" // and its goroutine has not seen it
-	d.mu.Unlock()
+	r.failing("waits")
+	r.promise("sends", "http://h:1/x") // and never answered
+	for _, id := range []string{"waits", "sends"} {
+		d := mustFind(r.executor.callbacks.find(new(policy.Default()), id))
+		d.mu.Lock()
+		d.droppedBy = "127.0.0.1:1" // and its goroutine has not seen it
+		d.mu.Unlock()
+	}
 	r.reload(nil)
 	waitFor(t, func() bool {
-		return r.owed() == 0 && strings.Contains(r.log.String(), "dropped, as 127.0.0.1:1")
+		return r.owed() == 0 && strings.Count(r.log.String(), "dropped, as 127.0.0.1:1") == 2
 	})
+	c := r.session.channel
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.posts) != 0 {
+		t.Errorf("got %d attempts that are awaited, want none", len(c.posts))
+	}
 }

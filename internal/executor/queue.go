@@ -1,27 +1,121 @@
 package executor
 
 import (
-	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"dataflux-func-sidecar/internal/policy"
 )
 
-// minSeconds is the least time that a request can state.
-const minSeconds = 0.001
+// grant needs table.mu. It lets a job start. One whose end was requested goes on without a slot.
+func (j *job) grant(slot bool) {
+	j.state, j.hasSlot = jobStarting, slot
+	if slot {
+		j.table.count(j, 1)
+	}
+	close(j.granted)
+}
 
-func (r *shellRequest) decodeStartWithin(raw json.RawMessage) error {
-	var seconds float64
-	if err := decodeTo(&seconds, "a number of seconds")(raw); err != nil {
-		return err
+// count needs mu. It counts n more slots that j uses.
+func (t *jobTable) count(j *job, n int) {
+	t.slots += n
+	t.ofKey[j.key] += n
+	t.ofAction[j.action] += n
+	t.bounds.Load(t.slots)
+}
+
+// leaveQueue needs table.mu. It lets a queued job go on, so that its caller hears of its end.
+func (j *job) leaveQueue() {
+	if at := slices.Index(j.table.queue, j); at >= 0 {
+		j.table.queue = slices.Delete(j.table.queue, at, at+1)
+		j.grant(false)
 	}
-	if !(seconds >= minSeconds && seconds <= maxTimeout.Seconds()) {
-		return fmt.Errorf("must be %g to %.0f seconds; leave it out to wait as long as it takes",
-			minSeconds, maxTimeout.Seconds())
+}
+
+// freeSlot needs table.mu. It gives the job's slot to the oldest queued job that may start, unless
+// more jobs run than MAX_RUNNING since a reload has lowered it.
+func (j *job) freeSlot() {
+	t := j.table
+	j.leaveQueue()
+	if !j.hasSlot {
+		return
 	}
-	r.startWithin = time.Duration(seconds * float64(time.Second))
-	return nil
+	j.hasSlot = false
+	t.count(j, -1)
+	t.grantQueued()
+}
+
+// grantQueued needs mu. It gives the free slots to the oldest queued jobs that may start.
+func (t *jobTable) grantQueued() {
+	for i := 0; i < len(t.queue) && t.slots < t.bounds.MaxRunning; {
+		next := t.queue[i]
+		switch {
+		case !t.mayStart(next):
+			i++
+			continue
+		case i == 0:
+			t.queue = t.queue[1:] // the usual case, however long the queue is
+		default:
+			t.queue = slices.Delete(t.queue, i, i+1)
+		}
+		next.grant(true)
+	}
+}
+
+// mayStart needs mu. It reports whether a job can have a slot now.
+func (t *jobTable) mayStart(j *job) bool {
+	most := t.maxRunning(j)
+	return t.slots < t.bounds.MaxRunning && (most == 0 || t.ofKey[j.key] < most) &&
+		(t.concurrency(j) == policy.Parallel || t.ofAction[j.action] == 0)
+}
+
+// concurrency is that of the job's action.
+func (t *jobTable) concurrency(j *job) policy.Concurrency {
+	action, _ := t.policy.Action(j.action)
+	return action.Concurrency
+}
+
+// maxRunning is how many jobs of the job's key may run at once; 0: any number.
+func (t *jobTable) maxRunning(j *job) int {
+	key, _ := t.policy.Key(j.key)
+	return key.MaxRunning
+}
+
+// isBusy needs mu. It reports whether a job of the action has a slot or is queued.
+func (t *jobTable) isBusy(action string) bool {
+	return t.ofAction[action] > 0 ||
+		slices.ContainsFunc(t.queue, func(j *job) bool { return j.action == action })
+}
+
+// queuedBefore needs mu. It is how many jobs are queued once a job has replaced those of its
+// action.
+func (t *jobTable) queuedBefore(j *job) (n int) {
+	if t.concurrency(j) != policy.Replace {
+		return len(t.queue)
+	}
+	for _, q := range t.queue {
+		if q.action != j.action {
+			n++
+		}
+	}
+	return n
+}
+
+// full is the refusal of a job for which there is neither a slot nor a place in the queue.
+func (t *jobTable) full(j *job) error {
+	most, bound := t.bounds.MaxRunning, "commands may run (MAX_RUNNING)"
+	ofKey := t.maxRunning(j)
+	switch {
+	case t.slots >= most:
+	case ofKey > 0 && t.ofKey[j.key] >= ofKey:
+		most, bound = ofKey, "commands of this key may run (its MAX_RUNNING)"
+	default:
+		most, bound = 1, fmt.Sprintf("run of the action %s is possible (its ONE_AT_A_TIME)",
+			j.action)
+	}
+	return unavailablef("no more than %d %s and %d wait (MAX_QUEUED) at the same time: "+
+		"try again later", most, bound, t.bounds.MaxQueued)
 }
 
 // startDeadline is zero if there is none.

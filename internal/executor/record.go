@@ -1,19 +1,15 @@
 package executor
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
-	"dataflux-func-sidecar/exec"
 	"dataflux-func-sidecar/internal/journal"
 	"dataflux-func-sidecar/internal/state"
+	"dataflux-func-sidecar/sign"
 )
 
 // errRecorded means that a job with the same id is still on disk.
@@ -139,130 +135,93 @@ func originOf(j state.Promise) origin {
 	}
 }
 
-// requestDigest identifies what a request asks for: all that changes what runs or where the result
-// goes. Whether the caller waits does not.
-func requestDigest(r *shellRequest) [sha256.Size]byte {
-	h := sha256.New()
-	var length [8]byte
-	add := func(fields ...string) {
-		for _, field := range fields {
-			binary.LittleEndian.PutUint64(length[:], uint64(len(field)))
-			h.Write(length[:])
-			h.Write([]byte(field))
+// reserve records a job that owes a callback or whose caller does not wait, and claims an id that
+// the caller chose, so that it never runs twice. The id comes last: a request that is refused here
+// may be repeated under its id. An id that is used up is refused before anything is recorded:
+// otherwise a crash could make the daemon say that the job, which has ended long ago, was cut off.
+// After an error the job must be refused, which gives back what was reserved before the error.
+func (j *job) reserve(timestamp string) error {
+	claims := j.chosenID && !j.claimed
+	if claims && j.table.verifier.Claimed(j.claim()) {
+		return j.idUsedUp()
+	}
+	if j.callbackURL != nil {
+		if err := j.table.callbacks.reserve(); err != nil {
+			return err
+		}
+		j.promised = true
+	}
+	if keep := !j.wait && !j.transient && j.table.keepsAny(); keep || j.promised {
+		if err := j.table.records.accept(j, keep); err != nil {
+			return j.recordRefusal(err)
+		}
+		j.recorded, j.kept = true, keep
+	}
+	if !claims {
+		return nil
+	}
+	err := j.table.verifier.Claim(j.claim(), timestamp)
+	switch {
+	case err == nil:
+		j.claimed = true
+		return nil
+	case errors.Is(err, sign.ErrReplay):
+		return j.idUsedUp()
+	}
+	return unavailablef("%v", err)
+}
+
+func (j *job) idUsedUp() error {
+	return refusalf(statusConflict, "the job %q was accepted before and is no longer kept, "+
+		"so its result cannot be told; it is not run again: use a fresh jobId", j.id)
+}
+
+// recordRefusal is the refusal of a job that could not be recorded.
+func (j *job) recordRefusal(err error) error {
+	if errors.Is(err, errRecorded) {
+		return refusalf(statusConflict,
+			"the callback of an earlier job %q is still to be delivered: use a fresh jobId", j.id)
+	}
+	text := fmt.Sprintf("A job cannot be promised: %v", err)
+	what, without := "job", "with wait"
+	if j.promised {
+		text = fmt.Sprintf("A callback cannot be promised: %v", err)
+		what, without = "callback", "without callbackURL"
+	}
+	j.table.records.log.Write(journal.Degraded(), text, j.fields())
+	return unavailablef("the %s cannot be promised, as the state directory takes no more: "+
+		"try again later, or %s", what, without)
+}
+
+// recordEnd records the report, and hands it to the callback queue if a callback is owed. The queue
+// may need the output in memory for longer than the job.
+func (j *job) recordEnd(r report, endedAt time.Time) {
+	r.endedAt = endedAt
+	stored, err := j.table.records.finish(j.origin, r)
+	if err == nil {
+		r, j.onDisk = stored, stored.onDisk
+	}
+	switch {
+	case !j.promised:
+	case err == nil:
+		j.table.callbacks.dispatch(j.origin, j.callbackURL, j.acceptedAt, r, true, nil)
+	default:
+		j.readers.Add(1)
+		j.table.callbacks.dispatch(j.origin, j.callbackURL, j.acceptedAt, r, false, j.release)
+	}
+}
+
+// withdraw takes back what was promised to a job that is not accepted.
+func (j *job) withdraw() {
+	if j.recorded {
+		if err := j.table.records.ledger.Done(j.recordID()); err != nil {
+			j.table.records.log.Write(journal.Degraded(),
+				fmt.Sprintf("A refused job may be reported as interrupted: %v", err),
+				j.fields())
 		}
 	}
-	url := ""
-	if r.callbackURL != nil {
-		url = r.callbackURL.String()
+	if j.promised {
+		j.table.callbacks.addPending(-1)
 	}
-	add(r.command, r.workdir, url, r.timeout.String())
-	if r.action != "" {
-		add("action", r.action)
-	}
-	if r.traceparent != "" {
-		add("traceparent", string(r.traceparent))
-	}
-	for _, v := range effectiveVariables(r.secretEnvs) {
-		add("secretEnv", v.Name, v.Value)
-	}
-	if r.startWithin > 0 {
-		add("startWithin", r.startWithin.String())
-	}
-	if r.signal != 0 {
-		add("signal", exec.SignalName(r.signal))
-	}
-	if r.grace != nil {
-		add("grace", r.grace.String())
-	}
-	add(r.input.digestFields()...)
-	l := r.limits
-	if l.MilliCPU > 0 {
-		add("cpus", fmt.Sprint(l.MilliCPU))
-	}
-	if l.CPUWeight > 0 {
-		add("cpuWeight", fmt.Sprint(l.CPUWeight))
-	}
-	if l.IOWeight > 0 {
-		add("ioWeight", fmt.Sprint(l.IOWeight))
-	}
-	// What follows has no tags: a new key goes before it, or could be taken for a variable.
-	add(fmt.Sprint(l.OpenFiles, l.Processes, l.Memory, int64(l.CPUTime)))
-	for _, v := range effectiveVariables(r.envs) {
-		add(v.Name, v.Value)
-	}
-	return [sha256.Size]byte(h.Sum(nil))
-}
-
-// effectiveVariables are sorted by name. Of a repeated name the last one counts.
-func effectiveVariables(envs []exec.Variable) []exec.Variable {
-	values := map[string]string{}
-	for _, v := range envs {
-		values[v.Name] = v.Value
-	}
-	effective := make([]exec.Variable, 0, len(values))
-	for name, value := range values {
-		effective = append(effective, exec.Variable{Name: name, Value: value})
-	}
-	slices.SortFunc(effective, func(a, b exec.Variable) int {
-		return bytes.Compare([]byte(a.Name), []byte(b.Name))
-	})
-	return effective
-}
-
-// restore puts the kept jobs of an earlier process into the table, as ended. Their outputs stay on
-// disk. It must be called before the first request.
-func (t *jobTable) restore(pending []state.Pending) {
-	var kept []*job
-	for _, p := range pending {
-		meta := acceptedMetaOf(p.Job)
-		if !meta.Kept {
-			continue
-		}
-		j := t.restoredJob(p, meta)
-		if p.State != state.Finished && p.Job.Keep { // else the entry about its callback says so
-			requestLog{t.records.log, t.records.showCommands}.commandLeft(j)
-		}
-		kept = append(kept, j)
-	}
-	slices.SortFunc(kept, func(a, b *job) int { return a.endedAt.Compare(b.endedAt) })
-	t.mu.Lock()
-	for _, j := range kept {
-		t.byRef[j.jobRef] = j
-		t.enterKept(j)
-	}
-	released := t.evict()
-	t.mu.Unlock()
-	for _, old := range released {
-		old.release()
-	}
-}
-
-func (t *jobTable) restoredJob(p state.Pending, meta acceptedMeta) *job {
-	t.records.ledger.Keep(p.Job.ID)
-	end := recoveredReport(t.records.ledger, p)
-	j := &job{
-		origin: originOf(p.Job), table: t, chosenID: true,
-		command:    restoreCommand(meta.Command, meta.CommandBytes),
-		acceptedAt: p.Job.Accepted,
-		granted:    closedChannel(), decided: closedChannel(), ended: closedChannel(),
-		kept: true, claimed: true, onDisk: end.onDisk,
-		state: jobKept, accepted: true, report: &end, endedAt: end.endedAt,
-		reason: exec.Stopped, // it is not run again, also if it was never started
-	}
-	copy(j.digest[:], meta.Digest)
-	if end.failure != "" {
-		j.failure = refusalf(statusConflict, "the job %q was accepted before a restart, and was "+
-			"not started: %s", j.id, end.failure)
-	}
-	if j.endedAt.IsZero() {
-		j.endedAt = time.Now()
-	}
-	j.readers.Store(1) // of the table
-	return j
-}
-
-func closedChannel() chan struct{} {
-	c := make(chan struct{})
-	close(c)
-	return c
+	j.recorded, j.promised, j.kept = false, false, false
 }

@@ -161,3 +161,29 @@ func TestReport_UnknownExitCode(t *testing.T) {
 		}
 	}
 }
+
+// Requests that differ in one thing are different ones, also if a variable has the name of a key.
+func TestRequestDigest_IsOfOneRequest(t *testing.T) {
+	digests := map[[32]byte]string{}
+	for _, more := range []string{
+		`"envs":{}`, `"envs":{"cpus":"500"}`, `"limits":{"cpus":0.5}`, `"limits":{"cpuTime":500}`, `"limits":{"memory":500}`,
+		`"envs":{"stdin":"x"}`, `"stdin":"x"`, `"envs":{"signal":"SIGHUP"}`, `"signal":"HUP"`, `"grace":1`, `"envs":{"grace":"1s"}`,
+		`"timeout":1`, `"startWithin":1`, `"workdir":"/"`, `"secretEnvs":{"A":"12345678"}`, `"envs":{"A":"12345678"}`,
+		`"callbackURL":"http://h/"`, `"traceparent":"` + string(exampleTrace) + `"`, `"envs":{"traceparent":"` + string(exampleTrace) + `"}`,
+	} {
+		r, err := decodeShell([]byte(`{"command":"x",` + more + `}`))
+		if err != nil {
+			t.Fatalf("%s: %v", more, err)
+		}
+		if other, known := digests[requestDigest(r)]; known {
+			t.Errorf("%s and %s: got the same digest", more, other)
+		}
+		digests[requestDigest(r)] = more
+	}
+	for _, same := range []string{`"envs":[]`, `"wait":false`, `"keep":false`, `"labels":{"a":"b"}`, `"jobId":"x"`, `"stdin":""`} {
+		r, err := decodeShell([]byte(`{"command":"x",` + same + `}`))
+		if err != nil || digests[requestDigest(r)] != `"envs":{}` {
+			t.Errorf("%s: got another digest (%v), want that without", same, err)
+		}
+	}
+}

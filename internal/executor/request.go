@@ -246,7 +246,7 @@ func checkStructure(tokens *json.Decoder, depth int) error {
 			}
 			name, _ := key.(string)
 			if keys[name] {
-				return fmt.Errorf("the key %q is there twice: send it once", name)
+				return fmt.Errorf("the key %.64q is there twice: send it once", name)
 			}
 			keys[name] = true
 		}
@@ -315,7 +315,7 @@ func unknownKey[T any](o object, members []member[T]) error {
 	slices.Sort(names)
 	for _, key := range slices.Sorted(maps.Keys(o)) {
 		if !slices.Contains(names, key) {
-			return fmt.Errorf("unknown key %q: the keys are %s", key, strings.Join(names, ", "))
+			return fmt.Errorf("unknown key %.64q: the keys are %s", key, strings.Join(names, ", "))
 		}
 	}
 	return nil
@@ -381,7 +381,7 @@ func (r *shellRequest) decodeEnvObject(raw json.RawMessage) error {
 	for _, name := range slices.Sorted(maps.Keys(o)) {
 		var value string
 		if json.Unmarshal(o[name], &value) != nil {
-			return fmt.Errorf("the value of %q must be a string", name)
+			return fmt.Errorf("the value of %.64q must be a string", name)
 		}
 		r.envs = append(r.envs, exec.Variable{Name: name, Value: value})
 	}
@@ -553,3 +553,19 @@ func decodeCPUs(l *exec.Limits) decoder {
 		return nil
 	}
 }
+
+func (r *shellRequest) decodeStartWithin(raw json.RawMessage) error {
+	var seconds float64
+	if err := decodeTo(&seconds, "a number of seconds")(raw); err != nil {
+		return err
+	}
+	if !(seconds >= minSeconds && seconds <= maxTimeout.Seconds()) {
+		return fmt.Errorf("must be %g to %.0f seconds; leave it out to wait as long as it takes",
+			minSeconds, maxTimeout.Seconds())
+	}
+	r.startWithin = time.Duration(seconds * float64(time.Second))
+	return nil
+}
+
+// minSeconds is the least time that a request can state.
+const minSeconds = 0.001

@@ -3,6 +3,7 @@ package executor
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -60,26 +61,31 @@ func (r *shellRequest) checkVariables() error {
 
 // shows returns the key of the body, outside of envs, that has a value in it; empty if none has.
 func (r *shellRequest) shows(value string) string {
-	shown := map[string]string{
-		"command": r.command, "action": r.action, "workdir": r.workdir, "jobId": r.jobID,
-		"traceparent": string(r.traceparent),
+	names := slices.Sorted(maps.Keys(r.labels))
+	shown := []struct{ key, text string }{
+		{"command", r.command},
+		{"action", r.action},
+		{"workdir", r.workdir},
+		{"jobId", r.jobID},
+		{"traceparent", string(r.traceparent)},
+		{"script", string(r.input.script)}, // of which LOG_COMMANDS shows the first line
+		{"interpreter", strings.Join(r.input.interpreter, "\n")},
+		{"args", strings.Join(r.input.args, "\n")},
+		{"labels", strings.Join(names, "\n")}, // before those that the error names
+	}
+	for _, name := range names {
+		shown = append(shown, struct{ key, text string }{"labels: " + name, r.labels[name]})
 	}
 	if u := r.callbackURL; u != nil {
 		query, _ := url.QueryUnescape(u.RawQuery) // what cannot be decoded is in String as it is
 		password, _ := u.User.Password()
-		shown["callbackURL"] = strings.Join([]string{
+		shown = append(shown, struct{ key, text string }{"callbackURL", strings.Join([]string{
 			u.String(), u.Host, u.Path, query, u.User.Username(), password,
-		}, "\n")
+		}, "\n")})
 	}
-	shown["script"] = string(r.input.script) // of which LOG_COMMANDS shows the first line
-	shown["interpreter"] = strings.Join(r.input.interpreter, "\n")
-	shown["args"] = strings.Join(r.input.args, "\n")
-	for name, text := range r.labels {
-		shown["labels: "+name] = text
-	}
-	for key, text := range shown {
-		if strings.Contains(text, value) {
-			return key
+	for _, s := range shown {
+		if strings.Contains(s.text, value) {
+			return s.key
 		}
 	}
 	return ""

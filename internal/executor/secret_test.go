@@ -36,6 +36,7 @@ func TestDecodeShell_SecretEnvs(t *testing.T) {
 		`{"command":"x","workdir":"/canary-01234","secretEnvs":{"A":"canary-01234"}}`:                              "workdir has the value",
 		`{"command":"x","jobId":"canary-01234","secretEnvs":{"A":"canary-01234"}}`:                                 "jobId has the value",
 		`{"command":"x","labels":{"a":"b canary-01234"},"secretEnvs":{"A":"canary-01234"}}`:                        "labels: a has the value",
+		`{"command":"x","labels":{"canary_01234":"x canary_01234"},"secretEnvs":{"A":"canary_01234"}}`:             "labels has the value",
 		`{"command":"x","callbackURL":"http://h/canary-01234","secretEnvs":{"A":"canary-01234"}}`:                  "callbackURL has the value",
 		`{"command":"x","callbackURL":"http://h/?x=%63anary-01234","secretEnvs":{"A":"canary-01234"}}`:             "callbackURL has the value",
 		`{"command":"x","callbackURL":"http://u:canary%2d01234@h/","secretEnvs":{"A":"canary-01234"}}`:             "callbackURL has the value",

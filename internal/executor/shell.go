@@ -68,10 +68,8 @@ func (s *shell) run(call verifiedCall, st *stream) error {
 	case err != nil:
 		return err
 	case first != j && first.digest != j.digest:
-		return refusalf(statusOtherRequest, "the job %q belongs to another request (command, "+
-			"action, script, stdin, workdir, envs, callbackURL, timeout, limits or another key "+
-			"differ), and "+
-			"nothing was run: use a fresh jobId", id)
+		return refusalf(statusOtherRequest, "the job %q belongs to another request, and nothing "+
+			"was run: use a fresh jobId; a repetition may differ in wait, keep and labels only", id)
 	case first != j:
 		return s.jobs.join(first, request.wait, st)
 	}

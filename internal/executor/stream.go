@@ -23,9 +23,10 @@ type stream struct {
 	trace   traceparent   // of the request, for the log
 
 	// held are frames that were sent since the channel holds frames back, in order.
-	held    []heldFrame
-	aborted bool     // an Abort is held back, and nothing comes after it
-	wait    *waiting // what the stream waits for before its next frame; nil: for nothing
+	held        []heldFrame
+	sendingHeld bool     // sendHeld sends one that is not in held any more
+	aborted     bool     // an Abort is held back, and nothing comes after it
+	wait        *waiting // what the stream waits for before its next frame; nil: for nothing
 }
 
 // heldFrame is a frame without its id, and how many bytes of the body it carries.
@@ -59,7 +60,7 @@ func (st *stream) spendCredit(f message.Frame, n int) (held bool, err error) {
 	c := st.channel
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for !c.holding && (st.credit < n || len(st.held) > 0) && !isClosed(st.gone) {
+	for !c.holding && !st.aborted && (st.credit < n || st.hasHeld()) && !isClosed(st.gone) {
 		st.changed.Wait()
 	}
 	switch {
@@ -71,6 +72,9 @@ func (st *stream) spendCredit(f message.Frame, n int) (held bool, err error) {
 	st.spend(n, f.Last)
 	return false, nil
 }
+
+// hasHeld needs channel.mu. It reports whether frames are to be sent before any other.
+func (st *stream) hasHeld() bool { return st.sendingHeld || len(st.held) > 0 }
 
 // spend needs channel.mu.
 func (st *stream) spend(n int, last bool) {
@@ -99,24 +103,25 @@ func (st *stream) holdAbort() {
 // sendHeld sends the frames that were held back, until the channel holds frames back again.
 func (st *stream) sendHeld() {
 	c := st.channel
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for {
-		c.mu.Lock()
 		for len(st.held) > 0 && !c.holding && st.credit < st.held[0].Bytes && !isClosed(st.gone) {
 			st.changed.Wait()
 		}
 		if len(st.held) == 0 || c.holding || isClosed(st.gone) {
-			c.mu.Unlock()
 			return
 		}
 		next := st.held[0]
+		st.held = st.held[1:] // now, as close and holdAbort may replace it meanwhile
 		st.spend(next.Bytes, next.Last)
+		st.sendingHeld = true
 		c.mu.Unlock()
 		f := message.Frame{Kind: next.Kind, Last: next.Last, ID: st.id, Payload: next.Payload}
 		err := c.conn.Send(f)
 		c.mu.Lock()
-		st.held = st.held[1:]
+		st.sendingHeld = false
 		st.changed.Broadcast()
-		c.mu.Unlock()
 		if err != nil {
 			return
 		}
@@ -131,7 +136,7 @@ func (st *stream) abort() {
 		c.mu.Unlock()
 		return
 	}
-	if c.holding {
+	if c.holding || st.hasHeld() { // it must not overtake a frame that sendHeld sends
 		st.holdAbort()
 		c.mu.Unlock()
 		return

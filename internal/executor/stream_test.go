@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 	"testing"
 
 	"dataflux-func-sidecar/privsep/message"
@@ -70,5 +71,61 @@ func TestStream_Abort(t *testing.T) {
 	_ = c.conn.Close()
 	if f, err := network.Receive(); err != io.EOF {
 		t.Errorf("got %s and %v after the abort, want the end", f.Kind, err)
+	}
+}
+
+// waitGate knows when its goroutines have ended.
+type waitGate struct {
+	noGate
+	*sync.WaitGroup
+}
+
+func (g waitGate) Go(f func()) { g.WaitGroup.Go(f) }
+
+// The end of a stream can come while a frame that was held back is on its way to the network role.
+func TestStream_EndWhileHeldFramesAreSent(t *testing.T) {
+	for name, test := range map[string]struct {
+		holds  bool // frames are held back again
+		end    func(*channel, *stream)
+		aborts bool
+	}{
+		"the caller hangs up": {false, func(c *channel, _ *stream) { _ = c.hangUp(1) }, false},
+		"the writer aborts":   {false, func(_ *channel, st *stream) { st.abort() }, true},
+		"before a reload":     {true, func(_ *channel, st *stream) { st.abort() }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, st, network := testChannel(t)
+			c.hold()
+			for range 2 {
+				if err := st.send(message.Frame{Kind: message.Data, Payload: make([]byte, 10)}, 10); err != nil {
+					t.Fatal(err)
+				}
+			}
+			g := waitGate{WaitGroup: &sync.WaitGroup{}}
+			c.sendHeld(g)
+			waitFor(t, func() bool { // the first frame is on its way, and nobody reads it
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				return st.credit == message.Window-10
+			})
+			if test.holds {
+				c.hold()
+			}
+			test.end(c, st)
+			if f, err := network.Receive(); err != nil || f.Kind != message.Data {
+				t.Fatalf("got %s and %v, want Data", f.Kind, err)
+			}
+			if test.holds {
+				g.Wait()
+				c.sendHeld(g)
+			}
+			if test.aborts {
+				wantAbort(t, network)
+			}
+			g.Wait()
+			if n := c.count(0); n != 0 {
+				t.Errorf("got %d streams, want none", n)
+			}
+		})
 	}
 }

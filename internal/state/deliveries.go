@@ -10,8 +10,9 @@ import (
 
 const (
 	deliveryFiles = 32
-	// MinCapacity is the smallest capacity of a delivery ledger, in bytes.
+	// MinCapacity and MaxCapacity bound the capacity of a delivery ledger, in bytes.
 	MinCapacity = deliveryFiles * (64 << 10)
+	MaxCapacity = 64 << 30
 	maxChunk    = 128 << 10 // bytes of output in one record
 )
 

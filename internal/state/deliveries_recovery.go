@@ -42,11 +42,11 @@ func OpenDeliveries(d *Dir, capacity, headroom int64) (*Deliveries, FoundDeliver
 func (d *Dir) openDeliveries(
 	capacity, headroom int64, open opener,
 ) (*Deliveries, FoundDeliveries, error) {
-	if capacity < MinCapacity || headroom < 0 || headroom > capacity/2 {
+	if capacity < MinCapacity || capacity > MaxCapacity || headroom < 0 || headroom > capacity/2 {
 		return nil, FoundDeliveries{}, fmt.Errorf(
-			"cannot bound the state files to %d bytes with %d of headroom: give at least %d, "+
-				"and twice the headroom",
-			capacity, headroom, MinCapacity,
+			"cannot bound the state files to %d bytes with %d of headroom: give %d to %d, and "+
+				"twice the headroom at least",
+			capacity, headroom, MinCapacity, MaxCapacity,
 		)
 	}
 	segmentSize := capacity / deliveryFiles

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 )
@@ -185,6 +187,27 @@ func TestRecord_RoundTrip(t *testing.T) {
 		e, ok := decode(encodeFinish(id, sizes, []byte(id)))
 		if !ok || e.id != id || e.sizes != sizes || string(e.meta) != id {
 			t.Fatalf("got %+v, want id %q, sizes %v", e, id, sizes)
+		}
+	}
+}
+
+// The largest file that a ledger of MaxCapacity writes is read again at the next start.
+func TestReadHeader_LargestFile(t *testing.T) {
+	f, err := os.Create(filepath.Join(memoryDir(t), "large.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	written := header{sequence: 1, seed: 2}
+	if _, err := f.Write(written.encode()); err != nil {
+		t.Fatal(err)
+	}
+	for size, want := range map[int64]error{MaxCapacity / deliveryFiles: nil, MaxCapacity/deliveryFiles + 1: errForeign} {
+		if err := f.Truncate(size); err != nil { // sparse
+			t.Fatal(err)
+		}
+		if got, h, err := readHeader(f); got != size || !errors.Is(err, want) || err == nil && h != written {
+			t.Errorf("%d bytes: got %d, %+v and %v, want %+v and %v", size, got, h, err, written, want)
 		}
 	}
 }

@@ -10,8 +10,9 @@ import (
 	"strings"
 )
 
-// maxFileSize bounds what is read into memory at the start, in bytes. No segment grows that large.
-const maxFileSize = 256 << 20
+// maxFileSize bounds what is read into memory at the start, one file after the other, in bytes. No
+// segment grows larger.
+const maxFileSize = MaxCapacity / deliveryFiles
 
 // Damage is a part of a state file that could not be read, and what was done about it.
 type Damage struct {

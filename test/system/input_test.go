@@ -159,7 +159,7 @@ func TestInput_JobID(t *testing.T) {
 		{"command": "cat", "stdin": "b"}, {"command": "cat"}, {"script": "cat", "stdin": "a"},
 	} {
 		other["jobId"] = "it"
-		d.try200(other).wantRefusal(t, 422, "script, stdin")
+		d.try200(other).wantRefusal(t, 422, "another request")
 	}
 }
 

@@ -93,7 +93,7 @@ func TestTLS_RenewedCertificate(t *testing.T) {
 	c.renew(t, time.Now().Add(500*time.Hour), c.certificate.IPAddresses[0].String())
 	s := invoke(t, invocation{args: []string{"check", "--config", d.config, "--unit-dir", ""}})
 	wantText(t, s.stdout, "warning: the service at "+d.address+" shows another TLS certificate than "+c.certificateFile()+": the file was renewed after the service has started: restart the daemon\n")
-	invoke(t, invocation{args: []string{"shell", "--config", d.config, "true"}}).want(t, 125, "", "hint: after TLS_CERTIFICATE was renewed: systemctl restart dataflux-func-sidecar")
+	invoke(t, invocation{args: []string{"shell", "--config", d.config, "true"}}).want(t, 125, "", "hint: after TLS_CERTIFICATE was renewed: systemctl reload dataflux-func-sidecar")
 	d.stop()
 	d.launchWithSockets([]*os.File{socket})
 	if a := d.tlsShell(c, "echo renewed"); a.status != 200 || a.Data.Stdout != "renewed\n" {
