@@ -132,8 +132,8 @@ func checkCall(c *checker) []Finding {
 	}
 	key, secret := c.callKey(address)
 	if secret == nil {
-		return []Finding{ok("no signed call was made: no key may be used from this host now, " +
-			"because of FROM or EXPIRES")}
+		return []Finding{ok("no signed call was made: no key with a secret may be used from this " +
+			"host now, because of FROM or EXPIRES, or there is none")}
 	}
 	ctx, stop := context.WithTimeout(context.Background(), answerTime)
 	defer stop()
@@ -156,7 +156,9 @@ func (c *checker) callKey(address config.Address) (key policy.Key, secret config
 	}
 	isUnix := address.Network == "unix"
 	for _, k := range c.settings.NamedKeys {
-		usable := k.CheckUse(time.Now(), ownAddress(address), isUnix) == nil
+		// The private key of PUBLIC_KEYS is not on this host.
+		usable := len(k.Secrets) > 0 &&
+			k.CheckUse(time.Now(), ownAddress(address), isUnix) == nil
 		if usable && (secret == nil || k.AnyCommand && !key.AnyCommand) {
 			key, secret = k.Key, k.Secrets[0]
 		}
