@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -499,4 +500,40 @@ func FuzzMessage(f *testing.F) {
 			t.Fatalf("got the values of %q, want %q", want, input)
 		}
 	})
+}
+
+// The example of docs/protocol.md holds, and says which text was signed.
+func TestMessage_ExampleOfTheDocument(t *testing.T) {
+	text, err := os.ReadFile("../docs/protocol.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, _ := strings.Cut(string(text), "### HTTP message signatures\n")
+	example = strings.ReplaceAll(example, "\\\n      ", "")
+	field := func(name string) string {
+		_, value, _ := strings.Cut(example, "\n    "+name+": ")
+		value, _, _ = strings.Cut(value, "\n")
+		return value
+	}
+	m := Message{
+		Method: "POST", Authority: field("Host"), Path: "/shell", Input: field("Signature-Input"),
+		Signature: field("Signature"), Digest: field("Content-Digest"),
+		Body: []byte(`{"command":"hostname","wait":true}`),
+	}
+	in, err := parseInput(m.Input)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := ParsePublicKey(in.keyID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := newMessageVerifier(t, at(noon), Key{Name: "a", Public: public})
+	if err := verifyMessage(v, m); err != nil {
+		t.Errorf("got %v, want the example to hold", err)
+	}
+	base, _, _ := strings.Cut(string(m.base(in.params)), `;nonce="`)
+	if want := "\n    " + strings.ReplaceAll(base, "\n", "\n    ") + ";nonce=…\n"; !strings.Contains(example, want) {
+		t.Errorf("the document lacks the signed text%s", want)
+	}
 }

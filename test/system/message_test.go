@@ -324,12 +324,8 @@ func TestReload_PublicKeys(t *testing.T) {
 	d.eventually("the queue is worked off", func() bool {
 		return strings.Contains(show("kept"), "kept\\n") && !strings.Contains(show("queued"), `"state":"queued"`)
 	})
-	if body := show("queued"); !strings.Contains(body, "removed") && !strings.Contains(body, "nothing") {
+	if body := show("queued"); !strings.Contains(body, "was removed meanwhile") {
 		t.Errorf("got %s, want that the removal of the key ended it", body)
-	}
-	t.Log(show("queued"), d.log())
-	if strings.Contains(d.log(), "echo never\" started") {
-		t.Error("the command of the removed key ran")
 	}
 	d.awaitLog("changed: KEY")
 }
