@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -343,4 +345,30 @@ func TestMessage_WithoutAnySecret(t *testing.T) {
 		t.Errorf("got %d %s, want 200", a.status, a.body)
 	}
 	d.try200(fields{"command": "true"}).wantRefusal(t, 401, "does not match")
+}
+
+// The headers of the document are those that are sent, with and without a body.
+func TestOpenAPI_MessageHeaders(t *testing.T) {
+	t.Parallel()
+	a := openAPIDocument(t)
+	for alternative, body := range map[string]string{"1": "", "2": "{}"} {
+		var want []string
+		for scheme := range a.object(below("#", "security", alternative)) {
+			o := a.object(below("#/components/securitySchemes", scheme))
+			want = append(want, o["name"].(string)+": "+o["x-pattern"].(string))
+		}
+		m := newSigner(t).sign("POST", "192.0.2.7:8099", "/shell", body)
+		for _, header := range m.headers {
+			name, value, _ := strings.Cut(header, ": ")
+			if !slices.ContainsFunc(want, func(w string) bool {
+				pattern, same := strings.CutPrefix(w, name+": ")
+				return same && regexp.MustCompile(pattern).MatchString(value)
+			}) {
+				t.Errorf("body %q: got %s, want one of %q", body, header, want)
+			}
+		}
+		if len(m.headers) != len(want) {
+			t.Errorf("body %q: got %q, want %q", body, m.headers, want)
+		}
+	}
 }
