@@ -76,8 +76,9 @@ func checkNamedKey(key config.NamedKey, now time.Time) (found []Finding) {
 			"its callers use the first", len(key.Secrets), place, how))
 	}
 	if len(key.PublicKeys) > 1 {
-		found = append(found, warning("%d public keys of %s are accepted: remove the second from "+
-			"PUBLIC_KEYS when its callers use the first", len(key.PublicKeys), place))
+		found = append(found, warning("%d public keys of %s are accepted: remove the second, "+
+			"with configure --drop-old-secret %s, when its callers use the first",
+			len(key.PublicKeys), place, key.Name))
 	}
 	switch expires := key.Expires.UTC().Format(time.RFC3339); {
 	case key.HasExpired(now):
