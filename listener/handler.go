@@ -87,29 +87,19 @@ func callOf(r *http.Request, path string) (message.Call, *refusal) {
 		}
 	}
 	call := message.Call{Method: r.Method, Path: path, Remote: remote(r)}
-	for _, header := range []struct {
-		name  string
-		field *string
-	}{
-		{"X-Auth-Signature", &call.Signature},
-		{"X-Auth-Nonce", &call.Nonce},
-		{"X-Auth-Timestamp", &call.Timestamp},
-	} {
-		values := r.Header.Values(header.name)
-		problem := ""
-		switch {
-		case len(values) != 1:
-			problem = fmt.Sprintf("it needs exactly one %s header, and has %d",
-				header.name, len(values))
-		case values[0] == "":
-			problem = fmt.Sprintf("its %s header is empty", header.name)
-		default:
-			*header.field = values[0]
-			continue
-		}
+	var err error
+	if r.Header["Signature"] == nil && r.Header["Signature-Input"] == nil {
+		err = readHeaders(r, []signatureHeader{
+			{"X-Auth-Signature", &call.Signature, true},
+			{"X-Auth-Nonce", &call.Nonce, true},
+			{"X-Auth-Timestamp", &call.Timestamp, true},
+		})
+	} else {
+		call.Signature, err = httpSignature(r)
+	}
+	if err != nil {
 		return call, &refusal{
-			status:  http.StatusUnauthorized,
-			message: "the request must be signed: " + problem,
+			status: http.StatusUnauthorized, message: "the request must be signed: " + err.Error(),
 		}
 	}
 	return call, checkMedia(r)

@@ -3,6 +3,7 @@ package listener
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -167,6 +168,49 @@ func TestRequest_ThereAndBack(t *testing.T) {
 			response.Header.Get("Content-Type") != "a/b" {
 			t.Errorf("got %d %q %v, want 418, ok and the headers of the answer",
 				response.StatusCode, body, response.Header)
+		}
+	}
+}
+
+// The fields of an HTTP message signature travel as they are, with what the caller addressed.
+func TestRequest_MessageThereAndBack(t *testing.T) {
+	r := newRig(t, usualLimits())
+	conn := r.dial()
+	_, _ = io.WriteString(conn, headers("GET /jobs HTTP/1.1", "Host: Web1.Example.com:80", "Content-Length: 0",
+		"signature-input:  sig1=() ", "SIGNATURE: sig1=::", "Content-Digest: x"))
+	call, err := message.DecodeCall(r.expect(message.Request).Payload)
+	want := message.Call{
+		Method: "GET", Path: "/jobs", Remote: conn.LocalAddr().String(), Body: []byte{},
+		Signature: message.HTTPSignature{
+			Input: "sig1=()", Signature: "sig1=::", Digest: "x", Authority: "web1.example.com",
+			Local: conn.RemoteAddr().String(),
+		}.String(),
+	}
+	if err != nil || !reflect.DeepEqual(call, want) {
+		t.Errorf("got %+v, %v; want %+v", call, err, want)
+	}
+}
+
+func TestAuthority_DefaultPort(t *testing.T) {
+	for _, c := range []struct {
+		host string
+		tls  bool
+		want string
+	}{
+		{"A:8099", false, "a:8099"},
+		{"a:80", false, "a"},
+		{"a:80", true, "a:80"},
+		{"a:443", true, "a"},
+		{"a:443", false, "a:443"},
+		{"[FD00::80]", false, "[fd00::80]"},
+		{"[fd00::1]:443", true, "[fd00::1]"},
+	} {
+		r := &http.Request{Host: c.host}
+		if c.tls {
+			r.TLS = &tls.ConnectionState{}
+		}
+		if got := authority(r); got != c.want {
+			t.Errorf("%s, TLS %v: got %s, want %s", c.host, c.tls, got, c.want)
 		}
 	}
 }

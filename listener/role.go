@@ -12,6 +12,7 @@
 //	connection.go   the limit of connections, and how far each has come
 //	tls.go          TLS, and the answer to a caller who speaks plain HTTP
 //	handler.go      a request: its form, and its answer from the executor
+//	signature.go    the headers of the two ways to sign
 //	body.go         reading a body within the budget of memory
 //	refusal.go      answers without the executor, which gets a report of them
 //	metrics.go      GET /metrics, on sockets of its own

@@ -2,17 +2,29 @@ package sign
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/sha1"
 	"crypto/subtle"
 	"hash"
+	"maps"
+	"slices"
 )
 
-// Key is a secret and the name of the key that it belongs to. A key that is being rotated has more
-// than one secret.
+// Key is a secret or a public key, and the name of the key that it belongs to. A key that is being
+// rotated has more than one of them.
 type Key struct {
 	Name   string
 	Secret []byte
+	Public ed25519.PublicKey // instead of a secret; ParsePublicKey has accepted it
+}
+
+// Credential returns what Revoke compares: the secret, or the text of the public key.
+func (k Key) Credential() []byte {
+	if k.Public != nil {
+		return []byte(KeyID(k.Public))
+	}
+	return k.Secret
 }
 
 // keyring computes the MAC of a request under each of its keys. It is safe for concurrent use.
@@ -21,15 +33,29 @@ type Key struct {
 // first are most of the work for a short body. They are not in a sync.Pool, which each collection
 // of garbage empties.
 type keyring struct {
-	keys []Key
-	free chan []hash.Hash // one for each key
+	keys   []Key            // those with secrets
+	public map[string]Key   // by KeyID
+	free   chan []hash.Hash // one for each of keys
 }
 
 // maxFree is for how many requests at once the MACs are kept.
 const maxFree = 4
 
 func newKeyring(keys []Key) *keyring {
-	return &keyring{keys: keys, free: make(chan []hash.Hash, maxFree)}
+	k := &keyring{public: map[string]Key{}, free: make(chan []hash.Hash, maxFree)}
+	for _, key := range keys {
+		if key.Public != nil {
+			k.public[KeyID(key.Public)] = key
+		} else {
+			k.keys = append(k.keys, key)
+		}
+	}
+	return k
+}
+
+// all returns the keys of both kinds.
+func (k *keyring) all() []Key {
+	return slices.AppendSeq(slices.Clone(k.keys), maps.Values(k.public))
 }
 
 func (k *keyring) borrow() []hash.Hash {
@@ -82,4 +108,21 @@ func (k *keyring) isSigned(name string, r Request, claimed []byte) (signed bool)
 		}
 	}
 	return signed
+}
+
+// nobody is a public key whose private key was thrown away.
+var nobody = func() ed25519.PublicKey {
+	public, _, _ := ed25519.GenerateKey(nil) // never fails
+	return public
+}()
+
+// findPublic returns the name of the key with the id if its signature of the base holds. An unknown
+// id takes as long as a wrong signature.
+func (k *keyring) findPublic(id string, base, signature []byte) (name string, found bool) {
+	key, known := k.public[id]
+	if !known {
+		key.Public = nobody
+	}
+	holds := ed25519.Verify(key.Public, base, signature)
+	return key.Name, known && holds
 }

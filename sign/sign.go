@@ -1,5 +1,12 @@
 // Package sign proves that a request comes from a holder of the key and was not seen before:
-// canonical string, HMAC-SHA1, time window, nonces.
+// canonical string, HMAC-SHA1 or Ed25519, time window, nonces.
+//
+//	sign.go, verify.go  requests of the stock client, and Verifier
+//	message.go          HTTP message signatures (RFC 9421) with Ed25519
+//	public.go           public keys
+//	keyring.go          the keys that are accepted now
+//	nonce.go            what was used up
+//	webhook.go          signatures of callbacks
 //
 // It must never decode a body, touch the network, run anything, or let a key or an expected
 // signature into an error. The scheme is that of docs/protocol.md; testdata/vectors.json has

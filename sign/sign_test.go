@@ -44,7 +44,7 @@ func newVerifier(t testing.TB, now func() time.Time, keys ...string) *Verifier {
 	t.Helper()
 	var named []Key
 	for _, k := range keys {
-		named = append(named, Key{"of " + k, []byte(k)})
+		named = append(named, Key{Name: "of " + k, Secret: []byte(k)})
 	}
 	v, err := NewVerifier(named, 300*time.Second, now, NewNonceCache(300*time.Second, 1000, now, nil))
 	if err != nil {
@@ -256,7 +256,7 @@ func BenchmarkVerify_Keys(b *testing.B) {
 }
 
 func TestNewVerifier_WithoutAKey(t *testing.T) {
-	for _, keys := range [][]Key{nil, {}, {{Name: "a"}}, {{"a", []byte("a")}, {Name: "b"}}} {
+	for _, keys := range [][]Key{nil, {}, {{Name: "a"}}, {{Name: "a", Secret: []byte("a")}, {Name: "b"}}} {
 		_, err := NewVerifier(keys, time.Second, time.Now, NewNonceCache(time.Second, 1, time.Now, nil))
 		if err == nil {
 			t.Errorf("keys %v: got no error, want one", keys)

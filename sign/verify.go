@@ -2,6 +2,7 @@ package sign
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -43,7 +44,7 @@ type Verifier struct {
 }
 
 // NewVerifier accepts signatures under any of keys, and timestamps at most window away from now().
-// It returns an error if there is no key or an empty one.
+// It returns an error if there is no key, or one without a secret and without a public key.
 func NewVerifier(
 	keys []Key, window time.Duration, now func() time.Time, nonces *NonceCache,
 ) (*Verifier, error) {
@@ -51,7 +52,7 @@ func NewVerifier(
 		return nil, errors.New("no secret key: set SECRET_KEY")
 	}
 	for _, key := range keys {
-		if len(key.Secret) == 0 {
+		if len(key.Secret) == 0 && len(key.Public) != ed25519.PublicKeySize {
 			return nil, errors.New("empty secret key: set SECRET_KEY")
 		}
 	}
@@ -60,11 +61,11 @@ func NewVerifier(
 	return v, nil
 }
 
-// Revoke refuses every secret that is not among secrets from now on. It adds none.
-func (v *Verifier) Revoke(secrets [][]byte) {
-	left := slices.DeleteFunc(slices.Clone(v.keys.Load().keys), func(present Key) bool {
-		return !slices.ContainsFunc(secrets, func(s []byte) bool {
-			return bytes.Equal(s, present.Secret)
+// Revoke refuses from now on every key whose Credential is not among credentials. It adds none.
+func (v *Verifier) Revoke(credentials [][]byte) {
+	left := slices.DeleteFunc(v.keys.Load().all(), func(present Key) bool {
+		return !slices.ContainsFunc(credentials, func(c []byte) bool {
+			return bytes.Equal(c, present.Credential())
 		})
 	})
 	v.keys.Store(newKeyring(left))
@@ -141,7 +142,8 @@ func (v *Verifier) Reclaim(name string) error {
 	return v.nonces.Use(name, v.nonces.earliest())
 }
 
-// Secrets returns how many secrets there are, and so how many MACs a request costs.
+// Secrets returns how many secrets there are, and so how many MACs a request with X-Auth-Signature
+// costs. One with an HTTP message signature costs one look-up, and one hash of its body.
 func (v *Verifier) Secrets() int { return len(v.keys.Load().keys) }
 
 // Remembered returns how many nonces and claimed names are kept.
@@ -152,8 +154,8 @@ func (v *Verifier) MaxRemembered() int { return v.nonces.capacity }
 
 func (v *Verifier) checkWindow(text string) (int64, error) {
 	timestamp, err := strconv.ParseInt(text, 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("%w: X-Auth-Timestamp is not a number", ErrMalformed)
+	if err != nil { // its form was checked
+		return 0, fmt.Errorf("%w: the timestamp is not a number", ErrMalformed)
 	}
 	now, window := v.now().Unix(), int64(v.window/time.Second)
 	switch skew := now - timestamp; {

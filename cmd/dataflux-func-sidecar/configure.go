@@ -150,9 +150,15 @@ func (c *configurer) readValues(bind string, keyOnStdin bool, stdin io.Reader) (
 		}
 	}
 	if keyOnStdin {
-		if c.key, err = readKey(stdin); err != nil {
+		key, err := readKey(stdin)
+		if err == nil && key.Private != nil {
+			err = errors.New("is a private key, which belongs to its caller alone; hint: give " +
+				"its public key with --public-key")
+		}
+		if err != nil {
 			return fmt.Errorf("the Secret Key on standard input %w", err)
 		}
+		c.key = key.Secret
 	}
 	if c.unitDir == "" {
 		return nil

@@ -12,6 +12,7 @@ import (
 
 	"dataflux-func-sidecar/internal/config"
 	"dataflux-func-sidecar/internal/policy"
+	"dataflux-func-sidecar/sign"
 )
 
 // keyOptions are what the command line asks for about keys.
@@ -27,6 +28,8 @@ type namedKeyOptions struct {
 	name  string
 	text  config.NamedKeyText
 	lines []string // the options that are for a new key only
+	// public: there is --public-key
+	public bool
 }
 
 // The options that change a named key.
@@ -49,10 +52,12 @@ func (o *keyOptions) registerKeys(flags *flag.FlagSet) {
 		"(default: never)", n.setExpires)
 	flags.Func("jobs", "the jobs that a new key sees and may cancel, `own|all` (default: own)",
 		n.setJobs)
-	flags.Func("rotate-key", "put a new secret before the one of the key `NAME`; both are accepted",
-		n.change(optionRotate))
-	flags.Func("drop-old-secret", "end the rotation of the key `NAME`: remove its old secret",
-		n.change(optionDropOld))
+	flags.Func("public-key", "the `PUBLIC_KEY` of the callers of a new key, as `keys new` prints "+
+		"it, instead of a generated secret; with --rotate-key the next one", n.setPublic)
+	flags.Func("rotate-key", "put a new secret, or the one of --public-key, before that of the "+
+		"key `NAME`; both are accepted", n.change(optionRotate))
+	flags.Func("drop-old-secret", "end the rotation of the key `NAME`: remove its old secret, or "+
+		"its old public key", n.change(optionDropOld))
 	flags.Func("drop-key", "remove the key `NAME`; first or last: that secret of SECRET_KEY, as "+
 		"they stand in the file", o.setDropKey)
 }
@@ -103,6 +108,12 @@ func (o *keyOptions) setDropKey(value string) error {
 		return nil
 	}
 	return o.named.change(optionDrop)(value)
+}
+
+// setPublic repeats no text, which may be a private key.
+func (n *namedKeyOptions) setPublic(value string) error {
+	n.text.Public, n.public = value, true
+	return nil
 }
 
 func (n *namedKeyOptions) setActions(value string) error {
@@ -158,11 +169,19 @@ func splitList(text string) []string {
 // check returns an error for options that do not go together.
 func (o *keyOptions) check() error {
 	n := &o.named
+	if n.public {
+		if _, err := sign.ParsePublicKey(n.text.Public); err != nil {
+			return fmt.Errorf("--public-key %w", err)
+		}
+	}
 	ofSecretKey := o.dropKey != "" || o.addKey && !n.asksFor(optionAdd)
 	switch {
 	case len(n.edits) > 1 || len(n.edits) > 0 && ofSecretKey:
 		return errors.New("change one key at a time: give one of --add-key, --rotate-key, " +
 			"--drop-old-secret and --drop-key")
+	case n.public && !n.asksFor(optionAdd) && !n.asksFor(optionRotate):
+		return errors.New("--public-key is for a new key or a rotation: write --add-key NAME or " +
+			"--rotate-key NAME as well")
 	case len(n.lines) > 0 && !n.asksFor(optionAdd):
 		return fmt.Errorf("%s is for a new key: write --add-key NAME as well", n.lines[0])
 	case n.asksFor(optionAdd):
@@ -229,7 +248,12 @@ func (c *configurer) hasNamedKeys(data []byte) bool {
 func (c *configurer) changeNamedKey(data []byte) (changed []byte, err error) {
 	n := &c.named
 	secret, how := c.key, "the given secret"
-	if secret == nil {
+	switch {
+	case n.public && secret == nil:
+		how = "the given public key"
+	case n.public:
+		how = "the given secret and public key"
+	case secret == nil:
 		secret, how = config.NewKey(), "a generated secret"
 	}
 	switch option := n.edits[0]; {
@@ -239,6 +263,11 @@ func (c *configurer) changeNamedKey(data []byte) (changed []byte, err error) {
 			c.namedNote += "; it may run any command, as --actions is not given"
 		}
 		changed, err = config.AddNamedKey(c.path, data, n.name, n.text)
+	case option == optionRotate && n.public && secret != nil:
+		return nil, errors.New("--rotate-key rotates a secret or a public key: give one of them")
+	case option == optionRotate && n.public:
+		c.namedNote = "added " + how + " before the one that it has"
+		changed, err = config.RotatePublicKey(c.path, data, n.name, n.text.Public)
 	case option == optionRotate:
 		c.namedNote = "added " + how + " before the one that it has"
 		changed, err = config.RotateNamedKey(c.path, data, n.name, secret)
@@ -251,7 +280,7 @@ func (c *configurer) changeNamedKey(data []byte) (changed []byte, err error) {
 		c.namedNote = "removed"
 		return c.dropNamedKey(data)
 	}
-	if c.key == nil {
+	if c.key == nil { // none with --public-key
 		c.added = secret
 	}
 	return changed, err
@@ -360,6 +389,13 @@ func (c *configurer) tellKey(stdout io.Writer, path string) {
 		c.note("to apply: %s", config.Apply)
 	}
 	switch {
+	case c.named.asksFor(optionAdd) && c.named.public:
+		c.note("Next: holders of the private key call this host by an address or name of its own " +
+			"(SIGNED_HOSTS)")
+	case c.named.asksFor(optionRotate) && c.named.public:
+		c.note("Next: give all callers the new private key. Until then both are accepted. "+
+			"Afterwards remove the old public key, as root: %s --drop-old-secret %s%s", command,
+			c.named.name, apply)
 	case c.named.asksFor(optionAdd):
 		c.note("Next: set this key as the Secret Key of a connector in DataFlux Func, or give it " +
 			"to another caller")

@@ -2,13 +2,16 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"dataflux-func-sidecar/internal/check"
+	"dataflux-func-sidecar/internal/client"
 	"dataflux-func-sidecar/internal/config"
 	"dataflux-func-sidecar/internal/escape"
 	"dataflux-func-sidecar/internal/journal"
@@ -18,10 +21,14 @@ import (
 )
 
 const keysUsage = `keys [OPTIONS]
+       dataflux-func-sidecar keys new FILE
 
 Lists the keys of the configuration, without their secrets: what each may run, from where, until
 when, which jobs it sees, and when the journal last had an entry about it. SECRET_KEY is the key
-"default".`
+"default".
+
+keys new makes an Ed25519 private key for a caller, in a FILE that is not there yet, and prints the
+line PUBLIC_KEYS for each host that the caller may call; with --quiet the public key alone.`
 
 // listedKey is a key in the list, and in its JSON.
 type listedKey struct {
@@ -32,7 +39,8 @@ type listedKey struct {
 	ExpiresAt  *time.Time `json:"expiresAt"`
 	Expired    bool       `json:"expired"`
 	Jobs       string     `json:"jobs"`    // own or all
-	Secrets    int        `json:"secrets"` // 2 during a rotation; 0: they could not be read
+	Secrets    int        `json:"secrets"` // 2 during a rotation; 0: none, or they could not be read
+	PublicKeys int        `json:"publicKeys"`
 	LastUse    *time.Time `json:"lastUse"` // nil: not known
 }
 
@@ -40,9 +48,21 @@ func runKeys(args []string, t terminal) int {
 	flags := t.newFlags("keys", keysUsage)
 	path := flags.String("config", defaultConfig, "the configuration `FILE`")
 	asJSON := flags.Bool("json", false, "print one JSON document")
-	quiet := flags.Bool("quiet", false, "print only the names")
-	if err := t.parseOptions(flags, args); err != nil {
+	quiet := flags.Bool("quiet", false, "print only the names, of a new key only the public key")
+	arguments, err := t.parseArguments(flags, args)
+	isNew := len(arguments) > 0 && arguments[0] == "new"
+	switch {
+	case err != nil:
+	case isNew && (len(arguments) != 2 || given(flags, "config") || *asJSON):
+		err = errors.New("keys new needs the FILE of the private key, and nothing else but --quiet")
+	case !isNew && len(arguments) > 0:
+		err = errArguments
+	}
+	if err != nil {
 		return t.misused("keys", err, statusUsage)
+	}
+	if isNew {
+		return t.newKeyFile(arguments[1], *quiet)
 	}
 	settings, err := t.loadWithoutSecrets(*path)
 	if err != nil {
@@ -66,6 +86,43 @@ func runKeys(args []string, t terminal) int {
 		_ = printKeys(t.stdout, listed, now, columns(t.stdout.to)) // stdout keeps the error
 	}
 	return 0
+}
+
+// newKeyFile writes a private key into a new file, and prints its public key.
+func (t terminal) newKeyFile(path string, quiet bool) int {
+	text, public, err := client.NewPrivateKey()
+	if err == nil {
+		err = createPrivate(path, text)
+	}
+	if err != nil {
+		t.sayError(fmt.Errorf("cannot make a private key: %w", err))
+		return statusError
+	}
+	if quiet {
+		fmt.Fprintln(t.stdout, public)
+		return 0
+	}
+	t.note("%s has the private key, for the caller alone; give this line to each host, in a table "+
+		"[KEY.name]:", path)
+	fmt.Fprintf(t.stdout, "PUBLIC_KEYS = %q\n", public)
+	return 0
+}
+
+// createPrivate writes a file with mode 0600 that is not there yet. After an error there is none.
+func createPrivate(path string, text []byte) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("%s is there already; hint: name another file, as a key that is "+
+			"overwritten is lost", path)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(text)
+	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
+		_ = os.Remove(path)
+	}
+	return err
 }
 
 // loadWithoutSecrets is config.Load, and only warns of files that hold secrets: credentials of the
@@ -95,7 +152,9 @@ func listKeys(settings config.Config, now time.Time) (listed []listedKey) {
 		listed = append(listed, listKey(policy.Default(), n, now))
 	}
 	for _, named := range settings.NamedKeys {
-		listed = append(listed, listKey(named.Key, len(named.Secrets), now))
+		key := listKey(named.Key, len(named.Secrets), now)
+		key.PublicKeys = len(named.PublicKeys)
+		listed = append(listed, key)
 	}
 	return listed
 }

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/url"
@@ -10,7 +8,6 @@ import (
 	"time"
 
 	"dataflux-func-sidecar/internal/client"
-	"dataflux-func-sidecar/sign"
 )
 
 const signUsage = `sign [OPTIONS] [METHOD] URL [BODY]
@@ -76,24 +73,14 @@ func parseRequest(args []string) (request, error) {
 }
 
 // curlConfig is in the format of curl's --config: one option a line, its value in quotes.
-func (r request) curlConfig(key []byte, now time.Time) string {
-	var nonce [16]byte
-	_, _ = rand.Read(nonce[:]) // never fails: crypto/rand ends the process instead
-	path := r.url.EscapedPath()
-	if path == "" {
-		path = "/"
-	}
-	signed := sign.Request{
-		Method: r.method, Path: path, Body: []byte(r.body),
-		Nonce: hex.EncodeToString(nonce[:]), Timestamp: fmt.Sprint(now.Unix()),
-	}
+func (r request) curlConfig(key client.Key, now time.Time) string {
 	lines := []string{
 		"silent", "show-error", "path-as-is",
 		option("url", r.url.String()),
 		r.methodOption(),
-		option("header", "X-Auth-Nonce: "+signed.Nonce),
-		option("header", "X-Auth-Timestamp: "+signed.Timestamp),
-		option("header", "X-Auth-Signature: "+sign.Signature(key, signed)),
+	}
+	for _, h := range key.Sign(r.method, r.url, []byte(r.body), now) {
+		lines = append(lines, option("header", h.Name+": "+h.Value))
 	}
 	if r.body != "" {
 		lines = append(lines,

@@ -42,8 +42,9 @@ func (o *targetOptions) registerKey(flags *flag.FlagSet, configText string) {
 	})
 	flags.Func("key", "`NAME` of the key of the configuration whose secret signs"+
 		" (default: that of SECRET_KEY)", nonEmpty(&o.keyName))
-	flags.Func("secret-key-file", "`FILE` with the key alone, - for standard input (default: "+
-		keyVariable+" of the environment, else the configuration)", nonEmpty(&o.keyFile))
+	flags.Func("secret-key-file", "`FILE` with the key alone, a secret or an Ed25519 private key "+
+		"(PEM), - for standard input (default: "+keyVariable+" of the environment, else the "+
+		"configuration)", nonEmpty(&o.keyFile))
 }
 
 func (o *targetOptions) registerURL(flags *flag.FlagSet, suffix string) {
@@ -106,12 +107,12 @@ func (o *targetOptions) trust(target client.Target) (client.Target, error) {
 }
 
 // key returns the key of the most explicit source, and the name of that source.
-func (o *targetOptions) key(t terminal) (key config.Key, source string, err error) {
+func (o *targetOptions) key(t terminal) (key client.Key, source string, err error) {
 	variable, found := os.LookupEnv(keyVariable)
 	what := ""
 	switch {
 	case o.keyName != "" && o.keyFile != "":
-		return nil, "", errors.New("--key and --secret-key-file both say which secret signs: " +
+		return key, "", errors.New("--key and --secret-key-file both say which secret signs: " +
 			"give one of them")
 	case o.keyName != "":
 		return o.namedKey(o.keyName)
@@ -123,40 +124,45 @@ func (o *targetOptions) key(t terminal) (key config.Key, source string, err erro
 		key, err = readKeyFile(o.keyFile)
 	case found && !o.configGiven:
 		source, what = keyVariable, keyVariable
-		key, err = config.ParseKey(variable)
+		key, err = client.ParseKey([]byte(variable))
 	default:
 		return o.namedKey(policy.DefaultKey)
 	}
 	if err != nil {
-		return nil, "", fmt.Errorf("%s %w", what, err)
+		return key, "", fmt.Errorf("%s %w", what, err)
 	}
 	return key, source, nil
 }
 
 // namedKey returns the secret of a key of the configuration: the new one during a rotation.
-func (o *targetOptions) namedKey(name string) (key config.Key, source string, err error) {
+func (o *targetOptions) namedKey(name string) (key client.Key, source string, err error) {
 	settings, err := config.Load(o.config)
 	if err != nil {
-		return nil, "", fmt.Errorf("%w (or give the key with --secret-key-file, or in %s)", err,
+		return key, "", fmt.Errorf("%w (or give the key with --secret-key-file, or in %s)", err,
 			keyVariable)
 	}
 	var known []string
 	for _, secret := range settings.Secrets() {
 		if secret.Name == name {
-			return secret.Key, describeSource(o.config, name), nil
+			return client.Key{Secret: secret.Key}, describeSource(o.config, name), nil
 		}
 		known = append(known, secret.Name)
 	}
 	names := strings.Join(slices.Compact(known), ", ")
-	if o.keyName == "" {
-		return nil, "", fmt.Errorf("%s has no SECRET_KEY; hint: choose one of its keys with "+
+	isName := func(k config.NamedKey) bool { return k.Name == name }
+	switch {
+	case slices.ContainsFunc(settings.NamedKeys, isName), len(known) == 0:
+		return key, "", fmt.Errorf("%s has no secret of that key, but PUBLIC_KEYS; hint: give "+
+			"the private key with --secret-key-file", o.config)
+	case o.keyName == "":
+		return key, "", fmt.Errorf("%s has no SECRET_KEY; hint: choose one of its keys with "+
 			"--key: %s", o.config, names)
 	}
 	hint := "its keys are " + names
 	if meant := config.Closest(name, known); meant != "" {
 		hint = "did you mean " + meant + "?"
 	}
-	return nil, "", fmt.Errorf("%s has no key of the name that --key gives; hint: %s", o.config,
+	return key, "", fmt.Errorf("%s has no key of the name that --key gives; hint: %s", o.config,
 		hint)
 }
 
@@ -168,21 +174,20 @@ func describeSource(path, name string) string {
 	return "[KEY." + name + "] of " + path
 }
 
-func readKeyFile(path string) (config.Key, error) {
+func readKeyFile(path string) (client.Key, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("cannot be read: %w", err)
+		return client.Key{}, fmt.Errorf("cannot be read: %w", err)
 	}
 	return readKey(bytes.NewReader(text))
 }
 
-// readKey reads one line of at most 64 KiB. More lines are refused: that is a wrong file, not a
-// key.
-func readKey(stdin io.Reader) (config.Key, error) {
+// readKey reads at most 64 KiB: one line, or a private key in PEM. More lines are refused: that is
+// a wrong file, not a key.
+func readKey(stdin io.Reader) (client.Key, error) {
 	data, err := io.ReadAll(io.LimitReader(stdin, 64<<10))
 	if err != nil {
-		return nil, fmt.Errorf("cannot be read: %w", err)
+		return client.Key{}, fmt.Errorf("cannot be read: %w", err)
 	}
-	line := bytes.TrimSuffix(bytes.TrimSuffix(data, []byte("\n")), []byte("\r"))
-	return config.ParseKey(string(line))
+	return client.ParseKey(data)
 }

@@ -54,7 +54,7 @@ func (o *targetOptions) askVersion() (*remote, error) {
 	}
 	ctx, stop := context.WithTimeout(context.Background(), maxAnswerTime)
 	defer stop()
-	welcome, err := client.New(target, nil).Welcome(ctx)
+	welcome, err := client.New(target, client.Key{}).Welcome(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -47,7 +47,7 @@ func (c *checker) checkAnswer(address config.Address) Finding {
 	}
 	ctx, stop := context.WithTimeout(context.Background(), answerTime)
 	defer stop()
-	welcome, err := client.New(target, nil).Welcome(ctx)
+	welcome, err := client.New(target, client.Key{}).Welcome(ctx)
 	switch {
 	case err == nil && welcome == c.Welcome:
 		return ok("a Sidecar of version %s answers at %s", c.Version, address)
@@ -132,12 +132,15 @@ func checkCall(c *checker) []Finding {
 	}
 	key, secret := c.callKey(address)
 	if secret == nil {
-		return []Finding{ok("no signed call was made: no key may be used from this host now, " +
-			"because of FROM or EXPIRES")}
+		why := "no key may be used from this host now, because of FROM or EXPIRES"
+		if len(c.settings.Secrets()) == 0 {
+			why = "there is no secret here, only PUBLIC_KEYS"
+		}
+		return []Finding{ok("no signed call was made: %s", why)}
 	}
 	ctx, stop := context.WithTimeout(context.Background(), answerTime)
 	defer stop()
-	caller := client.New(target, secret).Limit(maxCheckAnswer)
+	caller := client.New(target, client.Key{Secret: secret}).Limit(maxCheckAnswer)
 	if !key.AnyCommand {
 		if _, err := caller.Actions(ctx); err != nil {
 			return c.failedCall(err)
@@ -156,7 +159,9 @@ func (c *checker) callKey(address config.Address) (key policy.Key, secret config
 	}
 	isUnix := address.Network == "unix"
 	for _, k := range c.settings.NamedKeys {
-		usable := k.CheckUse(time.Now(), ownAddress(address), isUnix) == nil
+		// The private key of PUBLIC_KEYS is not on this host.
+		usable := len(k.Secrets) > 0 &&
+			k.CheckUse(time.Now(), ownAddress(address), isUnix) == nil
 		if usable && (secret == nil || k.AnyCommand && !key.AnyCommand) {
 			key, secret = k.Key, k.Secrets[0]
 		}

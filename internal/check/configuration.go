@@ -75,6 +75,11 @@ func checkNamedKey(key config.NamedKey, now time.Time) (found []Finding) {
 		found = append(found, warning("%d secrets of %s are accepted: remove the second, %s, when "+
 			"its callers use the first", len(key.Secrets), place, how))
 	}
+	if len(key.PublicKeys) > 1 {
+		found = append(found, warning("%d public keys of %s are accepted: remove the second, "+
+			"with configure --drop-old-secret %s, when its callers use the first",
+			len(key.PublicKeys), place, key.Name))
+	}
 	switch expires := key.Expires.UTC().Format(time.RFC3339); {
 	case key.HasExpired(now):
 		found = append(found, warning("%s has expired at %s, and its requests are refused: write "+
@@ -84,10 +89,20 @@ func checkNamedKey(key config.NamedKey, now time.Time) (found []Finding) {
 			"callers", place, expires))
 	}
 	if len(found) == 0 {
-		found = append(found, ok("%s has %d bytes: %s", place, len(key.Secrets[0]),
-			key.Describe()))
+		found = append(found, ok("%s has %s: %s", place, credentialsOf(key), key.Describe()))
 	}
 	return found
+}
+
+// credentialsOf says what signs requests.
+func credentialsOf(key config.NamedKey) string {
+	switch {
+	case len(key.PublicKeys) == 0:
+		return fmt.Sprintf("%d bytes", len(key.Secrets[0]))
+	case len(key.Secrets) == 0:
+		return "a public key, and no secret, so no callbacks"
+	}
+	return fmt.Sprintf("%d bytes and a public key", len(key.Secrets[0]))
 }
 
 // checkFrom finds entries of FROM without effect, as no connection from there is accepted.

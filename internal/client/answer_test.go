@@ -12,11 +12,13 @@ import (
 	"testing"
 	"testing/iotest"
 	"unicode/utf8"
+
+	"dataflux-func-sidecar/internal/config"
 )
 
 // answering returns a client whose requests are all answered with status 200 and this body.
 func answering(body func() io.Reader) *Client {
-	c := New(Target{name: "test", base: "http://test"}, []byte("key"))
+	c := New(Target{name: "test", base: "http://test"}, Key{Secret: config.Key("key")})
 	c.http.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
 		return &http.Response{
 			StatusCode: 200, Status: "200 OK", Body: io.NopCloser(body()), Request: r,

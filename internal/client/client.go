@@ -7,26 +7,21 @@ package client
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptrace"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"dataflux-func-sidecar/sign"
 )
 
 // Client calls one Sidecar. It is safe for concurrent use.
 type Client struct {
 	target Target
-	key    []byte
+	key    Key
 	http   *http.Client
 
 	maxAnswer int64  // bytes
@@ -54,8 +49,8 @@ func (c *Client) missing(stream string, n int64) {
 	}
 }
 
-// New returns a client that signs with key; without a key it can only ask for the welcome.
-func New(target Target, key []byte) *Client {
+// New returns a client that signs with key; with the zero Key it can only ask for the welcome.
+func New(target Target, key Key) *Client {
 	return &Client{target: target, key: key, maxAnswer: maxAnswer, http: &http.Client{
 		Transport: target.transport(),
 		CheckRedirect: func(*http.Request, []*http.Request) error {
@@ -109,7 +104,11 @@ func (c *Client) call(ctx context.Context, method, path string, value any) (*htt
 		return nil, err
 	}
 	sent := time.Now()
-	c.sign(request, path, body, sent)
+	request.Host = Authority(request.URL)
+	request.Header.Set("Content-Type", "application/json")
+	for _, h := range c.key.Sign(method, request.URL, body, sent) {
+		request.Header.Set(h.Name, h.Value)
+	}
 	response, err := c.do(request)
 	if err != nil {
 		return nil, err
@@ -151,17 +150,4 @@ func (c *Client) do(request *http.Request) (*http.Response, error) {
 		return nil, failed
 	}
 	return response, nil
-}
-
-func (c *Client) sign(request *http.Request, path string, body []byte, now time.Time) {
-	var nonce [16]byte
-	_, _ = rand.Read(nonce[:]) // never fails: crypto/rand ends the process instead
-	signed := sign.Request{
-		Method: request.Method, Path: path, Nonce: hex.EncodeToString(nonce[:]),
-		Timestamp: strconv.FormatInt(now.Unix(), 10), Body: body,
-	}
-	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set("X-Auth-Nonce", signed.Nonce)
-	request.Header.Set("X-Auth-Timestamp", signed.Timestamp)
-	request.Header.Set("X-Auth-Signature", sign.Signature(c.key, signed))
 }

@@ -34,3 +34,38 @@ func TestParseNetworks(t *testing.T) {
 		t.Error("PermitsCaller does not follow the networks")
 	}
 }
+
+func TestParseHosts(t *testing.T) {
+	const wrong = "host 1 of 1 must be a name or an IP address"
+	for text, want := range map[string]string{
+		"Web1.Example.com, 192.0.2.7:8099,[fd00::7],[fd00::7]:1": "web1.example.com,192.0.2.7:8099,[fd00::7],[fd00::7]:1",
+		"localhost":              "localhost",
+		"":                       wrong,
+		"a,":                     "host 2 of 2 must be",
+		"http://a":               wrong,
+		"a/b":                    wrong,
+		"a b":                    wrong,
+		"a:":                     wrong,
+		"a:0":                    wrong,
+		"a:080":                  wrong,
+		"a:65536":                wrong,
+		":80":                    wrong,
+		"fd00::7":                wrong,
+		"[fd00:0::7]":            wrong,
+		"[fe80::1%eth0]":         wrong,
+		"[192.0.2.7]":            wrong,
+		"bücher.example":         wrong,
+		"*.example.com":          wrong,
+		strings.Repeat("a", 254): wrong,
+		strings.Repeat("a,", 64): "lists more than 64 hosts",
+	} {
+		hosts, err := parseHosts(text)
+		got := strings.Join(hosts, ",")
+		if err != nil {
+			got = err.Error()
+		}
+		if !strings.HasPrefix(got, want) || want == wrong && err == nil {
+			t.Errorf("%q: got %s, want %s", text, got, want)
+		}
+	}
+}

@@ -43,6 +43,9 @@ type Config struct {
 	// Callers are the networks from which TCP addresses of Bind can be reached; none: all.
 	Callers []netip.Prefix
 
+	// SignedHosts has hosts in lower case, each with a port or without; see policy.Hosts.
+	SignedHosts []string
+
 	TLSCertificate string    // a path; empty together with TLSKey
 	TLSKey         string    // a path
 	TLSAddresses   []Address // none: all TCP addresses of Bind
@@ -156,6 +159,14 @@ func settings(c *Config) []setting {
 			"127.0.0.0/8,172.16.0.0/12" for this host and its containers. Connections of others
 			are closed before a byte is read. Empty: every host that reaches an address. Unix
 			sockets and metrics are not affected.`,
+		},
+		{
+			"SIGNED_HOSTS", hostList(&c.SignedHosts), "", `"web1.example.com,192.0.2.7:8099"`,
+			`The names and addresses under which callers with PUBLIC_KEYS address this host, each
+			with its port or for all ports: a request that is signed for another host is refused.
+			Empty: the address of BIND that the connection came in at, the host's name with that
+			port, and "localhost" on the loopback address and on Unix sockets. Needed where the
+			host has another name or address for its callers, or shares one with other hosts.`,
 		},
 		{
 			"TLS_CERTIFICATE", pathOrEmpty(&c.TLSCertificate), "", `"/etc/ssl/certs/sidecar.pem"`,

@@ -14,9 +14,10 @@ import (
 	"dataflux-func-sidecar/internal/policy"
 )
 
-// NamedKeyText is a table [KEY.x] that is to be written. Only SECRET is required.
+// NamedKeyText is a table [KEY.x] that is to be written. SECRET or PUBLIC_KEYS is required.
 type NamedKeyText struct {
-	Secret  Key
+	Secret  Key      // nil: no line
+	Public  string   // of PUBLIC_KEYS; empty: no line
 	Actions []string // nil: no line, so any command
 	From    []string // nil: no line, so anywhere
 	Expires string   // a date or time of TOML; empty: no line
@@ -84,8 +85,13 @@ func AddNamedKey(name string, data []byte, key string, text NamedKeyText) ([]byt
 	return doc.verified(edited, key)
 }
 
-func (t NamedKeyText) lines() []string {
-	lines := []string{"SECRET = " + quoteText(string(t.Secret))}
+func (t NamedKeyText) lines() (lines []string) {
+	if t.Secret != nil {
+		lines = append(lines, "SECRET = "+quoteText(string(t.Secret)))
+	}
+	if t.Public != "" {
+		lines = append(lines, "PUBLIC_KEYS = "+quoteText(t.Public))
+	}
 	if t.Actions != nil {
 		lines = append(lines, "ACTIONS = "+quoteTexts(t.Actions))
 	}
@@ -99,41 +105,6 @@ func (t NamedKeyText) lines() []string {
 		lines = append(lines, "JOBS = "+quoteText(t.Jobs))
 	}
 	return lines
-}
-
-// RotateNamedKey puts a secret before the one that a key has, and keeps every other byte. A key
-// that has two is refused: the third would end the validity of one that may be in use.
-func RotateNamedKey(name string, data []byte, key string, secret Key) ([]byte, error) {
-	doc, at, err := locateSecret(name, data, key)
-	if err != nil {
-		return nil, err
-	}
-	quoted := quoteText(string(secret))
-	switch len(at.items) {
-	case 0:
-		old := string(data[at.value.start:at.value.end])
-		data = splice(data, at.value, "["+quoted+", "+old+"]")
-	case 1:
-		data = splice(data, span{at.items[0].start, at.items[0].start}, quoted+", ")
-	default:
-		return nil, doc.errorAtOffset(at.keyStart, fmt.Errorf("the key %s has two secrets "+
-			"already; hint: end that rotation first with --drop-old-secret %s", key, key))
-	}
-	return doc.verified(data, key)
-}
-
-// DropOldSecret removes the second of the two secrets of a key, and keeps every other byte, but for
-// what stands between them.
-func DropOldSecret(name string, data []byte, key string) ([]byte, error) {
-	doc, at, err := locateSecret(name, data, key)
-	if err != nil {
-		return nil, err
-	}
-	if len(at.items) < 2 {
-		return nil, doc.errorAtOffset(at.keyStart, fmt.Errorf("the key %s has one secret, and no "+
-			"old one; hint: begin a rotation with --rotate-key %s", key, key))
-	}
-	return doc.verified(splice(data, span{at.items[0].end, at.items[1].end}, ""), key)
 }
 
 // DropNamedKey removes the table of a key, with its tables such as [KEY.x.LIMITS], and the comment
@@ -169,42 +140,8 @@ func withBlankLine(data []byte, lines span) span {
 
 // keyLayout is where the parts of a table [KEY.x] stand.
 type keyLayout struct {
-	tables []span // whole lines, with the comment lines directly above
-	secret secretLayout
-}
-
-// secretLayout is the position of SECRET in a table.
-type secretLayout struct {
-	keyStart int // -1: there is none
-	value    span
-	items    []span // of an array of texts
-	isText   bool
-}
-
-// locateSecret is locateKey for a key whose SECRET can be edited.
-func locateSecret(name string, data []byte, key string) (document, secretLayout, error) {
-	doc, found, err := locateKey(name, data, key)
-	if err != nil {
-		return doc, secretLayout{}, err
-	}
-	at := found.secret
-	if at.keyStart >= 0 && (at.isText || len(at.items) > 0) {
-		return doc, at, nil
-	}
-	e, _ := doc.namedKey(key)
-	for _, inner := range doc.entries {
-		if len(inner.path) > 2 && inner.path[0] == "KEY" && inner.path[1] == key &&
-			strings.HasPrefix(inner.path[2], "SECRET") {
-			e = inner
-		}
-	}
-	if e.path[len(e.path)-1] == "SECRET_FILE" {
-		return doc, at, doc.errorAtOffset(e.keyStart, fmt.Errorf("the secret of the key %s is in "+
-			"a file of its own, SECRET_FILE; hint: edit it by hand: one secret on each line, the "+
-			"new one first", key))
-	}
-	return doc, at, doc.errorAtOffset(e.keyStart, fmt.Errorf("SECRET of the key %s is not a text "+
-		"or an array of texts, so it is left alone; hint: edit it by hand", key))
+	tables []span                  // whole lines, with the comment lines directly above
+	rows   map[string]secretLayout // of SECRET and PUBLIC_KEYS, where they are
 }
 
 // locateKey returns the layout of a key that has the form [KEY.x]. Any other form is an error.
@@ -257,9 +194,9 @@ func noNamedKey(key string, known []string) error {
 		strings.Join(known, ", "))
 }
 
-// layOut finds the lines of the tables of a key, and its SECRET.
+// layOut finds the lines of the tables of a key, and its SECRET and PUBLIC_KEYS.
 func layOut(data []byte, key string) keyLayout {
-	layout := keyLayout{secret: secretLayout{keyStart: -1}}
+	layout := keyLayout{rows: map[string]secretLayout{}}
 	comments := map[int]bool{} // the starts of lines that hold a comment only
 	var table []string
 	var open *int // the end of the last table of the key, which goes on
@@ -277,8 +214,10 @@ func layOut(data []byte, key string) keyLayout {
 		}
 		found := locate(&parser, node, table)
 		if node.Kind == unstable.KeyValue {
-			if slices.Equal(found.path, []string{"KEY", key, "SECRET"}) {
-				layout.secret = locateValue(node.Value(), found.keyStart)
+			for _, row := range []string{rowSecret, rowPublicKeys} {
+				if slices.Equal(found.path, []string{"KEY", key, row}) {
+					layout.rows[row] = locateValue(node.Value(), found.keyStart)
+				}
 			}
 			continue
 		}
@@ -297,21 +236,6 @@ func layOut(data []byte, key string) keyLayout {
 		*open = contentEnd(data, len(data), comments)
 	}
 	return layout
-}
-
-func locateValue(value *unstable.Node, keyStart int) secretLayout {
-	at := secretLayout{keyStart: keyStart, isText: value.Kind == unstable.String}
-	at.value = span{int(value.Raw.Offset), int(value.Raw.Offset + value.Raw.Length)}
-	if value.Kind != unstable.Array {
-		return at
-	}
-	for items := value.Children(); items.Next(); {
-		if item := items.Node(); item.Kind != unstable.Comment {
-			start := int(item.Raw.Offset)
-			at.items = append(at.items, span{start, start + int(item.Raw.Length)})
-		}
-	}
-	return at
 }
 
 // lineStart returns the offset at which the line of an offset starts.

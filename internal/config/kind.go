@@ -86,6 +86,21 @@ func networkList(into *[]netip.Prefix) kind {
 	})
 }
 
+func hostList(into *[]string) kind {
+	return orEmpty(kind{
+		must:   "one text in double quotes, hosts separated by commas",
+		bounds: fmt.Sprintf("Separated by commas, %d at most.", maxHosts),
+		store: func(value any) (err error) {
+			text, ok := value.(string)
+			if !ok {
+				return errUnsuitable
+			}
+			*into, err = parseHosts(text)
+			return err
+		},
+	})
+}
+
 func keyList(into *[]Key) kind {
 	return kind{
 		must: "a text in double quotes, or an array of such texts while keys are rotated",

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -12,11 +13,12 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"dataflux-func-sidecar/internal/policy"
+	"dataflux-func-sidecar/sign"
 )
 
 const (
 	maxNamedKeys    = 100
-	maxNamedSecrets = 2 // of a key: the new one and the old one
+	maxNamedSecrets = 2 // of a key: the new one and the old one; of public keys as well
 )
 
 // NamedKey is a table [KEY.name].
@@ -26,6 +28,8 @@ type NamedKey struct {
 	// are in SecretFile; Load and SetFileSecrets fill it in.
 	Secrets    []Key
 	SecretFile string // an absolute path, or the name of a systemd credential; empty: none
+	// PublicKeys has one, or two during a rotation; none: requests need a secret.
+	PublicKeys []ed25519.PublicKey
 }
 
 // NamedSecret is a secret with the name of its key, policy.DefaultKey for SECRET_KEY.
@@ -70,6 +74,13 @@ func keySettings(k *NamedKey) []setting {
 			each, 4096 bytes (4 KiB) at most. It belongs to root and has mode 0600. It is read at
 			the start and at each reload. A name without a slash is a credential of the service
 			(LoadCredential= of systemd, which loads it at a start and not at a reload).`,
+		},
+		{
+			"PUBLIC_KEYS", publicKeys(&k.PublicKeys), leftOut,
+			`"s76P7eJ7nsRrkvaHQKr8Z8uZvsj6e2bLTv8TmISi/bQ="`,
+			`The Ed25519 public key of callers that sign with a private key, as
+			"dataflux-func-sidecar keys new" prints it, instead of SECRET or beside it. While it
+			is rotated, an array of two. Callbacks need a SECRET. No other key may have the same.`,
 		},
 		{
 			"ACTIONS", actionNames(&k.Key), leftOut, `["deploy"]`,
@@ -123,13 +134,15 @@ func parseNamedKey(name string, table map[string]any) (NamedKey, tableErrors) {
 	faults := setTable(keySettings(&k), table)
 	_, text := table["SECRET"]
 	_, file := table["SECRET_FILE"]
+	_, public := table["PUBLIC_KEYS"]
 	switch {
 	case text && file:
 		faults = append(faults, tableError{[]string{"SECRET_FILE"}, errors.New("SECRET_FILE is " +
 			"of no use together with SECRET: leave one of the two out")})
-	case !text && !file:
+	case !text && !file && !public:
 		faults = append(faults, tableError{nil, errors.New("SECRET is missing: write SECRET = " +
-			"\"a long random text\", or SECRET_FILE = \"/path\"")})
+			"\"a long random text\", or SECRET_FILE = \"/path\", or PUBLIC_KEYS for callers " +
+			"with a private key")})
 	}
 	return k, faults
 }
@@ -145,6 +158,35 @@ func secretList(into *[]Key) kind {
 		return store(value)
 	}
 	return k
+}
+
+// publicKeys never repeats a text, which may be a private key.
+func publicKeys(into *[]ed25519.PublicKey) kind {
+	return kind{
+		must: "a public key in double quotes, or an array of two while it is rotated",
+		store: func(value any) error {
+			if text, ok := value.(string); ok {
+				value = []any{text}
+			}
+			list, ok := texts(value)
+			if !ok {
+				return errUnsuitable
+			}
+			if len(list) == 0 || len(list) > maxNamedSecrets {
+				return fmt.Errorf("must hold one public key or %d", maxNamedSecrets)
+			}
+			var keys []ed25519.PublicKey
+			for _, text := range list {
+				key, err := sign.ParsePublicKey(text)
+				if err != nil {
+					return err
+				}
+				keys = append(keys, key)
+			}
+			*into = keys
+			return nil
+		},
+	}
 }
 
 func secretFile(into *string) kind {

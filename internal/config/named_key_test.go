@@ -10,6 +10,7 @@ import (
 
 	"dataflux-func-sidecar/exec"
 	"dataflux-func-sidecar/internal/policy"
+	"dataflux-func-sidecar/sign"
 )
 
 // tables is a file with a key and an action, in which a test replaces one line.
@@ -97,6 +98,28 @@ EXPIRES = 9999-12-31
 	}
 }
 
+// Public keys of the tests; nobody has their private keys.
+const (
+	public1 = "s76P7eJ7nsRrkvaHQKr8Z8uZvsj6e2bLTv8TmISi/bQ="
+	public2 = "APLj9dcTapB3NRs8kaEFor14vCcylmL+KPIdT9Vexi4="
+)
+
+func TestParse_PublicKeys(t *testing.T) {
+	c := mustParse(t, "[KEY.a]\nPUBLIC_KEYS = '"+public1+"'\n[KEY.b]\nSECRET = 'x'\nPUBLIC_KEYS = ['"+public2+"']")
+	if len(c.Secrets()) != 1 || len(c.NamedKeys) != 2 || len(c.NamedKeys[0].Secrets) != 0 {
+		t.Fatalf("got %+v, want two keys, the second with a secret", c.NamedKeys)
+	}
+	for i, want := range []string{public1, public2} {
+		if got := c.NamedKeys[i].PublicKeys; len(got) != 1 || sign.KeyID(got[0]) != want {
+			t.Errorf("key %d: got %v, want %s", i, got, want)
+		}
+	}
+	c = mustParse(t, "[KEY.a]\nPUBLIC_KEYS = ['"+public1+"', '"+public2+"']")
+	if n := len(c.NamedKeys[0].PublicKeys); n != 2 {
+		t.Errorf("got %d public keys, want both of the rotation", n)
+	}
+}
+
 func TestParse_SecretKeyMayBeLeftOut(t *testing.T) {
 	if c := mustParse(t, "[KEY.a]\nSECRET = 'x'"); len(c.Keys) != 0 || len(c.Secrets()) != 1 {
 		t.Errorf("got %v, want the secret of the one key", c)
@@ -135,7 +158,7 @@ func TestParse_FaultsOfNamedKeys(t *testing.T) {
 		// Names of keys of the table.
 		{key(secret, "ACTION = ['deploy']"), "f: line 9, column 1: KEY.deploy: ACTION is not a key of this table: did you mean ACTIONS?"},
 		{key(secret, "FORM = ['unix']"), "did you mean FROM?"},
-		{key(secret, "'"+canary+"' = 1"), "f: line 9, column 1: KEY.deploy: this key is unknown in this table: remove it, or write one of SECRET, SECRET_FILE, ACTIONS, FROM, EXPIRES, JOBS, MAX_RUNNING, LIMITS"},
+		{key(secret, "'"+canary+"' = 1"), "f: line 9, column 1: KEY.deploy: this key is unknown in this table: remove it, or write one of SECRET, SECRET_FILE, PUBLIC_KEYS, ACTIONS, FROM, EXPIRES, JOBS, MAX_RUNNING, LIMITS"},
 		{key(secret, "MAX_BODY = 1"), "KEY.deploy: MAX_BODY is no key of this table: write it above the first line in brackets"},
 		{key(secret, "LIMITS = { MEMROY = 1 }"), "f: line 9, column 12: KEY.deploy: LIMITS: MEMROY is not a key of this table: did you mean MEMORY?"},
 		{key(secret, "[KEY.deploy.LIMITS]", "CPU_TIME = 5"), `f: line 10, column 1: KEY.deploy: LIMITS: CPU_TIME must be a duration in double quotes, from 0s to 168h: write CPU_TIME = "5s"`},
@@ -160,6 +183,19 @@ func TestParse_FaultsOfNamedKeys(t *testing.T) {
 		{key("SECRET_FILE = ['/a']"), "SECRET_FILE must be"},
 		{key("SECRET = '" + canary + "'"), "f: line 4, column 1: KEY.ops has the same secret as KEY.deploy: give each key its own"},
 		{key("SECRET = 'the-default-secret'"), "f: line 8, column 1: KEY.deploy has the same secret as SECRET_KEY"},
+		// PUBLIC_KEYS.
+		{key("PUBLIC_KEYS = 5"), "KEY.deploy: PUBLIC_KEYS must be a public key in double quotes, or an array of two while it is rotated: write PUBLIC_KEYS = "},
+		{key("PUBLIC_KEYS = []"), "f: line 8, column 1: KEY.deploy: PUBLIC_KEYS must hold one public key or 2"},
+		{key("PUBLIC_KEYS = ['" + public1 + "', '" + public2 + "', 'x']"), "PUBLIC_KEYS must hold one public key or 2"},
+		{key("PUBLIC_KEYS = ''"), "PUBLIC_KEYS must be the base64 of 32 bytes"},
+		{key("PUBLIC_KEYS = '" + canary + "'"), "PUBLIC_KEYS must be the base64 of 32 bytes"},
+		{key("PUBLIC_KEYS = 'AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA='"), "PUBLIC_KEYS is a point of small order"},
+		{key("PUBLIC_KEYS = 'AgAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA='"), "PUBLIC_KEYS is no Ed25519 public key"},
+		{key("PUBLIC_KEYS = ['" + public1 + "', '" + public1 + "']"), "f: line 8, column 1: KEY.deploy has the same public key twice: leave one out"},
+		{key("PUBLIC_KEYS = '"+public1+"'", "[KEY.z]", "PUBLIC_KEYS = '"+public1+"'"), "f: line 10, column 1: KEY.z has the same public key as KEY.deploy: give each key its own"},
+		{key("PUBLIC_KEYS = '"+public1+"'", "[KEY.a]", "SECRET = '"+public1+"'"), "KEY.deploy has the same public key as KEY.a"},
+		{"SIGNED_HOSTS = 5\n" + tables, "SIGNED_HOSTS must be one text in double quotes, hosts separated by commas"},
+		{"SIGNED_HOSTS = 'a,http://" + canary + "'\n" + tables, "f: line 1, column 1: SIGNED_HOSTS host 2 of 2 must be a name or an IP address"},
 		// ACTIONS.
 		{key(secret, "ACTIONS = 'deploy'"), `ACTIONS must be an array of names of actions in double quotes: write ACTIONS = ["deploy"]`},
 		{key(secret, "ACTIONS = [5]"), "ACTIONS must be an array"},

@@ -150,7 +150,7 @@ func TestParse_UnknownKey(t *testing.T) {
 		{keyLine + "SECRETKEY=1", "did you mean SECRET_KEY?"},
 		{keyLine + "MAXBODY=1", "did you mean MAX_BODY?"},
 		{keyLine + "NOTHING_LIKE=1", "line 2, column 1: this key or section is unknown: remove " +
-			"it, or write one of BIND, METRICS_BIND, SECRET_KEY, CALLERS, TLS_CERTIFICATE,"},
+			"it, or write one of BIND, METRICS_BIND, SECRET_KEY, CALLERS, SIGNED_HOSTS, TLS_CERTIFICATE,"},
 		{keyLine + "[server]\nport=1", "line 2, column 2: this key or section is unknown"},
 		{keyLine + canary + "=1", "line 2, column 1: this key or section is unknown"},
 		{keyLine + "[SHELL]\na=1", "SHELL must be an absolute path"},
@@ -303,6 +303,7 @@ func FuzzParse(f *testing.F) {
 		{"[KEY.deploy]\nSECRET=[\"a\",\"", "\"]\nLIMITS={MEMORY=1,CPU_TIME='1s'}"},
 		{"KEY={a={SECRET='x',JOBS=\"all\"}}\n", "\nACTION.a.RUN=['/x','y']\nACTION.a.ENVS.V='[a-z]+'\nACTION.a.DEFAULTS.V=''"},
 		{"[ACTION.a]\nRUN='x'\nENVS={V='a)|(b'}\n[KEY.", ".a]\nSECRET_FILE='x'"},
+		{"SIGNED_HOSTS='a,[::1]:1'\n[KEY.a]\nPUBLIC_KEYS='s76P7eJ7nsRrkvaHQKr8Z8uZvsj6e2bLTv8TmISi/bQ='\n", ""},
 		{"AUDIT='required'\nMAX_QUEUED=1\n", "\n[ACTION.a]\nRUN='x'\nONE_AT_A_TIME='wait'\n[ACTION.a]"},
 	} {
 		f.Add(seed[0], seed[1])
@@ -347,7 +348,8 @@ func checkTables(t *testing.T, text string, c Config) {
 		}
 	}
 	for _, k := range c.NamedKeys {
-		if !sectionName.MatchString(k.Name) || k.Name == "default" || (k.SecretFile == "") == (len(k.Secrets) == 0) {
+		hasSecret := (k.SecretFile == "") != (len(k.Secrets) == 0)
+		if !sectionName.MatchString(k.Name) || k.Name == "default" || !hasSecret && (len(k.PublicKeys) == 0 || k.SecretFile != "") {
 			t.Errorf("%q: got the unusable key %+v", text, k)
 		}
 		for _, action := range k.Actions {

@@ -157,6 +157,7 @@ func TestTable_RowsStoreEachField(t *testing.T) {
 	const text = `MAX_QUEUED = 1
 [KEY.k]
 SECRET = "s"
+PUBLIC_KEYS = "s76P7eJ7nsRrkvaHQKr8Z8uZvsj6e2bLTv8TmISi/bQ="
 ACTIONS = ["a"]
 FROM = ["10.0.0.0/8", "unix"]
 EXPIRES = 2027-06-30

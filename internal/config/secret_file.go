@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"dataflux-func-sidecar/internal/policy"
+	"dataflux-func-sidecar/sign"
 )
 
 const (
@@ -164,21 +165,30 @@ func (c *Config) SetFileSecrets(files map[string][][]byte) error {
 	return nil
 }
 
-// equalSecrets returns a fault for each key that has the same secret as another one before it.
+// equalSecrets returns a fault for each key that has the same secret, or public key, as another one
+// before it. A public key is no secret either.
 func (c Config) equalSecrets() (faults tableErrors) {
 	of := map[string]string{}
-	for _, s := range c.Secrets() {
-		other, found := of[string(s.Key)]
+	check := func(text, name, what, row string) {
+		other, found := of[text]
 		if !found {
-			of[string(s.Key)] = s.Name
-			continue
+			of[text] = name
+			return
 		}
-		err := fmt.Errorf("KEY.%s has the same secret as %s: give each key its own", s.Name,
+		err := fmt.Errorf("KEY.%s has the same %s as %s: give each key its own", name, what,
 			settingOfKey(other))
-		if other == s.Name {
-			err = fmt.Errorf("KEY.%s has the same secret twice: leave one out", s.Name)
+		if other == name {
+			err = fmt.Errorf("KEY.%s has the same %s twice: leave one out", name, what)
 		}
-		faults = append(faults, tableError{[]string{"KEY", s.Name, "SECRET"}, err})
+		faults = append(faults, tableError{[]string{"KEY", name, row}, err})
+	}
+	for _, s := range c.Secrets() {
+		check(string(s.Key), s.Name, "secret", "SECRET")
+	}
+	for _, k := range c.NamedKeys {
+		for _, public := range k.PublicKeys {
+			check(sign.KeyID(public), k.Name, "public key", "PUBLIC_KEYS")
+		}
 	}
 	return faults
 }

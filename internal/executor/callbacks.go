@@ -55,6 +55,9 @@ func newCallbackQueue(
 	}
 }
 
+// signs reports whether the key has a secret, which signs callbacks.
+func (q *callbackQueue) signs(key string) bool { return q.deliverer.keys[key] != nil }
+
 // reserve makes room for one more callback. It returns a refusal if there is none.
 func (q *callbackQueue) reserve() error {
 	q.mu.Lock()

@@ -68,6 +68,7 @@ type Options struct {
 	Verifier  *sign.Verifier
 	Commands  Commands
 	Policy    policy.Policy
+	Hosts     policy.Hosts
 	Jobs      Jobs
 	Callbacks Callbacks
 	Limits    message.Limits
@@ -132,7 +133,8 @@ func New(o Options) (*Executor, error) {
 		verifier: o.Verifier, commands: o.Commands, limits: o.Limits, log: o.Log,
 		runner: runner, counters: counters, channels: channels, callbacks: callbacks, jobs: jobs,
 		shell: sh, found: o.Callbacks.Found,
-		server: newServer(o.Verifier, sh, jobs, callbacks, log, maxStreams), maxStreams: maxStreams,
+		server:     newServer(o.Verifier, o.Hosts, sh, jobs, callbacks, log, maxStreams),
+		maxStreams: maxStreams,
 	}
 	if !o.Restored {
 		e.resumeFound(nil)

@@ -252,10 +252,9 @@ func (t *jobTable) revoke() {
 	}
 }
 
-// isSigned reports whether the signature of a job that was not started holds under a secret of its
-// key now.
+// isSigned reports whether the signature of a job that was not started holds under its key now.
 func (t *jobTable) isSigned(j *job) bool {
-	return t.verifier.IsSigned(j.key, signedPart(j.call), j.call.Signature)
+	return isSigned(t.verifier, j.key, j.call)
 }
 
 // wait returns when every admitted job is answered and logged, or the context's error.

@@ -46,6 +46,7 @@ type handler func(call verifiedCall, st *stream) error
 type server struct {
 	verifier     *sign.Verifier
 	policy       policy.Policy
+	hosts        policy.Hosts
 	routes       map[string]map[string]handler // by path and method
 	log          requestLog
 	unauthorized *unauthorizedLog
@@ -58,11 +59,11 @@ type server struct {
 }
 
 func newServer(
-	verifier *sign.Verifier, s *shell, jobs *jobTable, callbacks *callbackQueue, log requestLog,
-	maxRecording int,
+	verifier *sign.Verifier, hosts policy.Hosts, s *shell, jobs *jobTable,
+	callbacks *callbackQueue, log requestLog, maxRecording int,
 ) *server {
 	return &server{
-		verifier: verifier, policy: s.policy, log: log,
+		verifier: verifier, policy: s.policy, hosts: hosts, log: log,
 		unauthorized: &unauthorizedLog{log: log}, gate: jobs.gate,
 		verifying: make(chan struct{}, maxVerifying), maxRecording: int64(maxRecording),
 		routes: map[string]map[string]handler{
@@ -89,9 +90,14 @@ func (s *server) begin(call message.Call, st *stream) {
 	go s.serve(call, cost, st)
 }
 
-// costOf is how much of verifying a request takes, 1 to maxVerifying.
+// costOf is how much of verifying a request takes, 1 to maxVerifying. An HTTP message signature has
+// the cost of one MAC.
 func (s *server) costOf(call message.Call) int {
-	return min(1+len(call.Body)*s.verifier.Secrets()/verifyingUnit, maxVerifying)
+	macs := 1
+	if _, isMessage := messageOf(call); !isMessage {
+		macs = s.verifier.Secrets()
+	}
+	return min(1+len(call.Body)*macs/verifyingUnit, maxVerifying)
 }
 
 func (s *server) acquire(cost int) {
@@ -113,44 +119,59 @@ func (s *server) serve(call message.Call, cost int, st *stream) {
 	defer s.gate.Leave()
 	remote := callerAddress(call.Remote)
 	call.Remote = remote
-	key, err := s.verify(call, cost)
+	verified, err := s.verify(call, cost)
 	if err == nil {
-		st.key = key.Name
-		err = checkUse(key, remote)
+		st.key = verified.key.Name
+		err = checkUse(verified.key, remote)
 	}
 	if err == nil {
-		err = s.route(verifiedCall{Call: call, key: key}, st)
+		err = s.route(verified, st)
 	}
 	if err != nil {
 		s.refuse(remote, st, asRefusal(err))
 	}
 }
 
-// verify returns the key of a request whose signature holds: only then is it looked at any further.
-// While the disk hangs, at most maxRecording requests wait for it. More can only be from
-// callers who hung up and came back.
-func (s *server) verify(call message.Call, cost int) (*policy.Key, error) {
+// verify returns a request whose signature holds: only then is it looked at any further. While the
+// disk hangs, at most maxRecording requests wait for it. More can only be from callers who hung up
+// and came back.
+func (s *server) verify(call message.Call, cost int) (verifiedCall, error) {
 	defer s.recording.Add(-1)
 	if s.recording.Add(1) > s.maxRecording {
 		s.release(cost)
-		return nil, unavailablef(
+		return verifiedCall{}, unavailablef(
 			"the state directory does not take the nonces of requests at present: try again later")
 	}
 	// The semaphore is released before the disk is used, so that the session goes on receiving
 	// while the disk hangs.
 	release := func() { s.release(cost) }
-	name, err := s.verifier.Verify(signedPart(call), call.Signature, release)
+	name, err := s.verifySignature(&call, release)
 	switch {
 	case errors.Is(err, sign.ErrFull), errors.Is(err, sign.ErrLedger):
-		return nil, unavailablef("%v", err)
+		return verifiedCall{}, unavailablef("%v", err)
 	case err != nil:
-		return nil, refusalf(statusUnauthorized, "%v", err)
+		return verifiedCall{}, refusalf(statusUnauthorized, "%v", err)
 	}
 	key, known := s.policy.Key(name)
 	if !known { // a fault of this program
-		return nil, fmt.Errorf("the key %q has no policy", name)
+		return verifiedCall{}, fmt.Errorf("the key %q has no policy", name)
 	}
-	return key, nil
+	return verifiedCall{Call: call, key: key}, nil
+}
+
+// verifySignature returns the name of the key that signed. It sets the timestamp of a call whose
+// HTTP message signature holds.
+func (s *server) verifySignature(call *message.Call, release func()) (name string, err error) {
+	m, isMessage := messageOf(*call)
+	if !isMessage {
+		return s.verifier.Verify(signedPart(*call), call.Signature, release)
+	}
+	h, _ := message.ParseHTTPSignature(call.Signature)
+	isHost := func(authority string) bool {
+		return s.hosts.Accepts(authority, h.Local, call.Remote == unixSocket)
+	}
+	name, call.Timestamp, err = s.verifier.VerifyMessage(m, isHost, release)
+	return name, err
 }
 
 // checkUse returns a refusal if the key has expired or is not accepted from the caller's address.
@@ -167,6 +188,25 @@ func signedPart(call message.Call) sign.Request {
 		Method: call.Method, Path: call.Path, Nonce: call.Nonce, Timestamp: call.Timestamp,
 		Body: call.Body,
 	}
+}
+
+// messageOf returns the signed parts of a request with an HTTP message signature, and whether it
+// has one.
+func messageOf(call message.Call) (sign.Message, bool) {
+	h, isMessage := message.ParseHTTPSignature(call.Signature)
+	return sign.Message{
+		Method: call.Method, Authority: h.Authority, Path: call.Path,
+		Input: h.Input, Signature: h.Signature, Digest: h.Digest, Body: call.Body,
+	}, isMessage
+}
+
+// isSigned reports whether the signature of a request that was verified earlier holds under a key
+// with the name now.
+func isSigned(v *sign.Verifier, key string, call message.Call) bool {
+	if m, isMessage := messageOf(call); isMessage {
+		return v.IsMessageSigned(key, m)
+	}
+	return v.IsSigned(key, signedPart(call), call.Signature)
 }
 
 // route passes the request to the handler for its path and method.

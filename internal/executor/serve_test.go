@@ -65,3 +65,23 @@ func TestServer_CostOfVerifying(t *testing.T) {
 		}
 	}
 }
+
+// An HTTP message signature costs one look-up and one hash of the body, however many secrets there
+// are.
+func TestServer_CostOfMessages(t *testing.T) {
+	var keys []sign.Key
+	for i := range 100 {
+		keys = append(keys, sign.Key{Name: "k", Secret: []byte{byte(i)}})
+	}
+	verifier, err := sign.NewVerifier(keys, time.Minute, time.Now, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := server{verifier: verifier}
+	signature := message.HTTPSignature{Input: "i", Signature: "s", Authority: "a"}.String()
+	for body, want := range map[int]int{0: 1, 1 << 17: 1, 1 << 20: 2, 16 << 20: 17} {
+		if got := s.costOf(message.Call{Signature: signature, Body: make([]byte, body)}); got != want {
+			t.Errorf("%d bytes: got %d, want %d", body, got, want)
+		}
+	}
+}

@@ -53,6 +53,11 @@ func (s *shell) run(call verifiedCall, st *stream) error {
 	if err != nil {
 		return err
 	}
+	if request.callbackURL != nil && !s.jobs.callbacks.signs(call.key.Name) {
+		return refusalf(statusBadRequest, "callbackURL: the key %s has no SECRET, which signs "+
+			"callbacks: write one into [KEY.%[1]s], or send the request without callbackURL and "+
+			"ask for the result with GET /jobs/ID", call.key.Name)
+	}
 	id := request.jobID
 	if id == "" {
 		id = newJobID()

@@ -38,7 +38,7 @@ func readForReload(path string) (r request, err error) {
 	}
 	r = request{
 		Path: path, Config: string(text),
-		Keys: rawKeys(settings.Secrets()), SecretFiles: settings.FileSecrets(),
+		Keys: credentials(settings), SecretFiles: settings.FileSecrets(),
 		Bind: config.Texts(settings.Bind), MetricsBind: config.Texts(settings.MetricsBind),
 	}
 	if settings.TLSCertificate != "" {

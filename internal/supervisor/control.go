@@ -44,7 +44,7 @@ type request struct {
 	// From the text, for a daemon of another release, whose configuration has other keys.
 	Bind        []string
 	MetricsBind []string
-	Keys        [][]byte // all secrets
+	Keys        [][]byte // all secrets, and the texts of public keys
 }
 
 // answer is what `reload` prints. Text may have a hint.

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"maps"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -35,7 +36,7 @@ func newExecutor(version string, r resources, log *journal.Log) (*executor.Execu
 		return nil, err
 	}
 	e, err := executor.New(executor.Options{
-		Verifier: verifier, Policy: policyOf(s),
+		Verifier: verifier, Policy: policyOf(s), Hosts: hostsOf(r),
 		Commands: commandsOf(s, r.principals.Run.Name, r.principals.Run.Home),
 		Jobs: executor.Jobs{
 			Load:       newProcessors(defaultMaxProcs()).setRunning,
@@ -125,19 +126,37 @@ func holdLimits(e *executor.Executor, r resources, noCgroups error, log *journal
 	}
 }
 
-func rawKeys(secrets []config.NamedSecret) [][]byte {
-	var raw [][]byte
-	for _, s := range secrets {
-		raw = append(raw, s.Key)
+// credentials are what may sign requests, for a comparison.
+func credentials(s config.Config) (all [][]byte) {
+	for _, key := range signingKeys(s) {
+		all = append(all, key.Credential())
 	}
-	return raw
+	return all
 }
 
 func signingKeys(s config.Config) (keys []sign.Key) {
 	for _, secret := range s.Secrets() {
 		keys = append(keys, sign.Key{Name: secret.Name, Secret: secret.Key})
 	}
+	for _, named := range s.NamedKeys {
+		for _, public := range named.PublicKeys {
+			keys = append(keys, sign.Key{Name: named.Name, Public: public})
+		}
+	}
 	return keys
+}
+
+// hostsOf are the hosts that requests may be signed for. A reload renews them.
+func hostsOf(r resources) policy.Hosts {
+	sockets, _ := splitSockets(r.sockets)
+	var bound []netip.AddrPort
+	for _, a := range addressesOf(sockets) {
+		if a.Network == "tcp" {
+			bound = append(bound, a.AddrPort)
+		}
+	}
+	name, _ := os.Hostname() // without a name, addresses are left
+	return policy.NewHosts(r.settings.SignedHosts, bound, name)
 }
 
 // callbackKeys are the secrets that sign callbacks: the first of each key.

@@ -151,13 +151,13 @@ func (s *supervisor) revoke(keys [][]byte) (revoked bool) {
 		stay[string(k)] = true
 	}
 	var valid [][]byte
-	secrets := rawKeys(s.settings.Secrets())
-	for _, k := range secrets {
+	present := credentials(s.settings)
+	for _, k := range present {
 		if stay[string(k)] {
 			valid = append(valid, k)
 		}
 	}
-	if len(valid) == len(secrets) {
+	if len(valid) == len(present) {
 		return false
 	}
 	s.executor.Revoke(valid)

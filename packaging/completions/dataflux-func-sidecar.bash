@@ -57,7 +57,7 @@ _dataflux_func_sidecar() {
 		;;
 	--bind | --metrics | --url | --env | --label | --timeout | --callback | --job-id | --since) return ;;
 	--start-within | --grace | --traceparent) return ;;
-	--add-key | --actions | --from | --expires) [[ $current == -* ]] || return ;;
+	--add-key | --actions | --from | --expires | --public-key) [[ $current == -* ]] || return ;;
 	esac
 	local remote='--url --config --key --secret-key-file --ca --quiet --help'
 	local call="$remote --json --label --timeout --callback --job-id --no-wait --follow --cancel-on-interrupt --stdin --start-within --secret-env --traceparent"
@@ -99,9 +99,9 @@ _dataflux_func_sidecar() {
 		_dataflux_func_sidecar_offer -W '--config --config-only --json --monitoring --offline --role-user --state-dir --unit-dir --user --help'
 		;;
 	configure)
-		_dataflux_func_sidecar_offer -W '--actions --add-key --apply --bind --config --drop-key --drop-old-secret --expires --from --jobs --print-summary --rotate-key --secret-key-stdin --unit-dir --help'
+		_dataflux_func_sidecar_offer -W '--actions --add-key --apply --bind --config --drop-key --drop-old-secret --expires --from --jobs --print-summary --public-key --rotate-key --secret-key-stdin --unit-dir --help'
 		;;
-	keys) _dataflux_func_sidecar_offer -W '--config --json --quiet --help' ;;
+	keys) _dataflux_func_sidecar_offer -W '--config --json --quiet --help new' ;;
 	sign) _dataflux_func_sidecar_offer -W '--config --key --secret-key-file --help GET POST DELETE' ;;
 	verify)
 		compopt -o filenames 2>/dev/null

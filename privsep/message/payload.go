@@ -3,6 +3,7 @@ package message
 import (
 	"encoding/binary"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -29,10 +30,34 @@ type Limits struct {
 	Callers         string        // networks from which TCP callers may come, by comma; empty: all
 }
 
-// Call is the payload of Request. Remote is the caller's address as text, empty on a Unix socket.
+// Call is the payload of Request. Remote is the caller's address as text. Signature is the header
+// X-Auth-Signature; of a request with an HTTP message signature it is what HTTPSignature.String
+// returns, and Nonce and Timestamp are empty.
 type Call struct {
 	Method, Path, Nonce, Timestamp, Signature, Remote string
 	Body                                              []byte
+}
+
+// HTTPSignature has the fields of a request with an HTTP message signature (RFC 9421). It travels
+// and is stored as Call.Signature, so that releases that do not know it refuse it as a signature.
+type HTTPSignature struct {
+	Input, Signature, Digest string // Signature-Input, Signature, Content-Digest
+	Authority                string // what the caller addressed: the header Host, normalized
+	Local                    string // address and port that the connection came in at; empty: none
+}
+
+// String returns the fields in lines; none of them has a line feed in it.
+func (h HTTPSignature) String() string {
+	return strings.Join([]string{h.Input, h.Signature, h.Digest, h.Authority, h.Local}, "\n")
+}
+
+// ParseHTTPSignature reverses String. It reports whether the text has its form.
+func ParseHTTPSignature(text string) (h HTTPSignature, ok bool) {
+	lines := strings.Split(text, "\n")
+	if len(lines) != 5 {
+		return h, false
+	}
+	return HTTPSignature{lines[0], lines[1], lines[2], lines[3], lines[4]}, true
 }
 
 // EventStream is the content type of server-sent events.

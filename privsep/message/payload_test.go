@@ -134,3 +134,15 @@ func FuzzPayloads(f *testing.F) {
 }
 
 func second[T any](_ T, err error) error { return err }
+
+func TestHTTPSignature_ThereAndBack(t *testing.T) {
+	want := HTTPSignature{Input: "a", Signature: "b", Digest: "", Authority: "c:1", Local: "127.0.0.1:1"}
+	if got, ok := ParseHTTPSignature(want.String()); !ok || got != want {
+		t.Errorf("got %+v, %v, want %+v", got, ok, want)
+	}
+	for _, text := range []string{"", "BB8B987AD37B2F69418412D7A6659898F9228396", "a\nb\nc\nd", "a\nb\nc\nd\ne\nf"} {
+		if got, ok := ParseHTTPSignature(text); ok {
+			t.Errorf("%q: got %+v, want none", text, got)
+		}
+	}
+}

@@ -215,8 +215,8 @@ func TestKeys_List(t *testing.T) {
 		"ci       deploy       anywhere  never    own   2025-12-01 00:00:00 +0000\n")
 	list("--quiet").want(t, 0, "default\nci\n")
 	s := list("--json")
-	wantAll(t, s.stdout, `{"keys":[{"name":"default","anyCommand":true,"actions":[],"from":[],"expiresAt":null,"expired":false,"jobs":"all","secrets":1,"lastUse":null}`,
-		`"secrets":2,"lastUse":"2025-12-01T00:00:00Z"}]}`)
+	wantAll(t, s.stdout, `{"keys":[{"name":"default","anyCommand":true,"actions":[],"from":[],"expiresAt":null,"expired":false,"jobs":"all","secrets":1,"publicKeys":0,"lastUse":null}`,
+		`"secrets":2,"publicKeys":0,"lastUse":"2025-12-01T00:00:00Z"}]}`)
 	for _, secret := range []string{givenKey, "a-secret-of-ci", "an-old-secret"} {
 		if strings.Contains(s.stdout+list().stdout, secret) {
 			t.Errorf("a secret is shown: %s", s.stdout)

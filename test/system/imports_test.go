@@ -46,7 +46,7 @@ var allowedImports = []importRule{
 	},
 	{
 		"internal/config",
-		[]string{"exec", "internal/policy", "privsep/message"},
+		[]string{"exec", "internal/policy", "privsep/message", "sign"},
 		"parses the configuration and its TLS pair, within the bounds of the channel and of commands",
 	},
 	{
