@@ -40,5 +40,5 @@ func TestArm64_Kernel(t *testing.T) {
 			t.Errorf("%s was not tried, or failed", name)
 		}
 	}
-	wantHost(t, console, arm64Packages)
+	wantHost(t, release+", arm64", console, arm64Packages)
 }
