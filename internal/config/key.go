@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/fips140"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -66,6 +67,9 @@ func NewKey() Key {
 // ParseKey checks a key: 1 to 1024 bytes of UTF-8 without unprintable characters.
 func ParseKey(text string) (Key, error) {
 	switch {
+	case fips140.Enforced(): // HMAC-SHA1 would panic
+		return nil, errors.New("cannot be used: it signs with HMAC-SHA1, which " +
+			"GODEBUG=fips140=only forbids; hint: set GODEBUG=fips140=on")
 	case text == "":
 		return nil, errors.New("is empty: write a long random text, or run dataflux-func-sidecar " +
 			"configure to generate one")

@@ -1,9 +1,8 @@
 #!/bin/sh
-# Makes the files that the machine of host_aarch64_test.go boots from:
-#   arm64.sh tree FOLDER SUITE     FOLDER/kernel, Debian's kernel for arm64, and FOLDER/tree.cpio, a
-#                                  Debian that the kernel unpacks into memory. Does nothing if both
-#                                  exist.
-#   arm64.sh pack ROOT FOLDER TO   that tree, the files of ROOT and the sources, as one archive
+# Makes the files that the machine of host_aarch64_test.go boots from, with what kernel.sh adds:
+#   arm64.sh tree FOLDER SUITE   FOLDER/kernel, Debian's kernel for arm64, and FOLDER/tree.cpio, a
+#                                Debian that the kernel unpacks into memory. Does nothing if both
+#                                exist.
 set -eu
 
 # The tests of the packages use python3 and the others.
@@ -23,7 +22,7 @@ tree() {
 		--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr --include="$PACKAGES" "$2" "$1.new/tree"
 	mv "$1.new/tree"/boot/vmlinuz-* "$1.new/kernel"
 	configure "$1.new/tree"
-	archive "$1.new/tree" >"$1.new/tree.cpio"
+	(cd "$1.new/tree" && find . | cpio --quiet -o -H newc) >"$1.new/tree.cpio"
 	rm -rf "$1.new/tree"
 	mv "$1.new" "$1"
 }
@@ -36,46 +35,9 @@ configure() (
 	cp usr/share/base-passwd/passwd.master etc/passwd
 	cp usr/share/base-passwd/group.master etc/group
 	ln -s mawk usr/bin/awk
-	ln -s usr/lib/systemd/systemd init
 	echo 0123456789abcdef0123456789abcdef >etc/machine-id
 	echo sidecar-host >etc/hostname
 	printf '127.0.0.1 localhost sidecar-host\n::1 localhost\n' >etc/hosts
 )
-
-archive() (cd "$1" && find . | cpio --quiet -o -H newc)
-
-pack() {
-	mkdir -p "$1/selftest/src" "$1/etc/systemd/system/multi-user.target.wants" "$1/usr/local/bin"
-	(cd ../.. && tar -c --exclude=./.git --exclude=./bin --exclude=./dist --exclude=./run .) | tar -x -C "$1/selftest/src"
-	cp arm64_inside.sh "$1/selftest/inside"
-	chmod 755 "$1/selftest/inside"
-	cat >"$1/etc/systemd/system/selftest.service" <<-'TEXT'
-		[Unit]
-		After=multi-user.target
-		SuccessAction=poweroff-force
-		FailureAction=poweroff-force
-		[Service]
-		Type=oneshot
-		ExecStart=/selftest/inside
-		StandardOutput=tty
-		StandardError=tty
-		TTYPath=/dev/ttyAMA0
-	TEXT
-	ln -s ../selftest.service "$1/etc/systemd/system/multi-user.target.wants/"
-	# The programs that tests build are built here.
-	cat >"$1/usr/local/bin/go" <<-'TEXT'
-		#!/bin/sh
-		while [ $# -gt 1 ]; do
-			[ "$1" != -o ] || to=$2
-			shift
-		done
-		exec cp "/selftest/built/${1##*/}" "$to"
-	TEXT
-	chmod 755 "$1/usr/local/bin/go"
-	{
-		cat "$2/tree.cpio"
-		archive "$1"
-	} >"$3"
-}
 
 "$@"

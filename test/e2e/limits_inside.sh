@@ -1,36 +1,10 @@
 #!/bin/sh
-# Runs inside the machine of limits_test.go, as a service, and writes to the console. Each line
-# "RESULT name status" is one outcome.
+# Runs inside the machine of limits_test.go, as a service.
 cd /root || exit 1
-service=dataflux-func-sidecar.service
-configuration=/etc/dataflux-func-sidecar
+# shellcheck source-path=SCRIPTDIR source=inside_functions.sh
+. /selftest/functions
 unit=/sys/fs/cgroup/system.slice/$service
 
-result() { echo "RESULT $1 $2 after $(cut -d. -f1 /proc/uptime) s"; }
-
-# check NAME GOT WANT: WANT is a pattern of the shell.
-check() {
-	# shellcheck disable=SC2254
-	case $2 in
-	$3) result "$1" 0 ;;
-	*)
-		echo "$1: got $2, want $3"
-		result "$1" 1
-		;;
-	esac
-}
-
-call() {
-	dataflux-func-sidecar sign http://127.0.0.1:8099/shell "{\"command\":\"$1\"$2}" | timeout 300 curl -sS --config -
-}
-main_pid() { systemctl show --value -p MainPID $service; }
-journal() { journalctl --no-pager -o cat -u $service; }
-configure() {
-	sed -i '/^LIMIT_\|^TOTAL_/d' $configuration
-	for line; do echo "$line" >>$configuration; done
-}
-
-echo "KERNEL $(uname -r) $(systemctl --version | head -n 1)"
 /root/release/install.sh --bind 127.0.0.1:8099 2>&1
 result install $?
 
