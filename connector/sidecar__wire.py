@@ -208,6 +208,9 @@ class Wire:
                 pieces = _pieces(response, sock, deadline)
                 if response.status > 299:
                     raise _refusal(response, _read_start(pieces), self.url)
+                if response.length is None and not response.chunked:
+                    # http.client takes headers that break off for whole ones, without a body.
+                    raise http.client.IncompleteRead(b'')
                 yield response, pieces
         except (OSError, http.client.HTTPException) as fault:
             raise self._explain(fault, deadline) from None
