@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// ansiblePlay is what both connections run: a command without Python, three modules, and two files
-// up and one down.
+// ansiblePlay is what both connections run: a command without Python, two modules, and a file up and
+// down. Its file has a new name in each run.
 const ansiblePlay = `- hosts: all
   gather_facts: false
   tasks:
@@ -24,23 +24,16 @@ const ansiblePlay = `- hosts: all
     - command: "true"
     - copy:
         src: "{{ playbook_dir }}/file"
-        dest: "{{ scratch }}/{{ inventory_hostname }}-file"
-    - template:
-        src: "{{ playbook_dir }}/template"
-        dest: "{{ scratch }}/{{ inventory_hostname }}-text"
+        dest: "{{ scratch }}/{{ inventory_hostname }}-{{ run }}"
     - fetch:
-        src: "{{ scratch }}/{{ inventory_hostname }}-file"
+        src: "{{ scratch }}/{{ inventory_hostname }}-{{ run }}"
         dest: "{{ playbook_dir }}/fetched-{{ inventory_hostname }}"
         flat: true
-    - file:
-        path: "{{ scratch }}/{{ inventory_hostname }}-{{ item }}"
-        state: absent
-      loop: [file, text]
 `
 
 const (
-	ansibleFile   = 300_000         // bytes of the file that is copied
-	maxAnsibleRun = 5 * time.Minute // one run of the play on a busy machine
+	ansibleFile   = 300_000          // bytes of the file that is copied
+	maxAnsibleRun = 15 * time.Minute // one run of the play on a busy machine
 )
 
 // route is one way in which Ansible reaches the hosts.
@@ -107,7 +100,6 @@ func writePlay(folder string) (string, error) {
 	err = errors.Join(
 		os.WriteFile(filepath.Join(folder, "play.yml"), []byte(ansiblePlay), 0o644),
 		os.WriteFile(filepath.Join(folder, "file"), make([]byte, ansibleFile), 0o644),
-		os.WriteFile(filepath.Join(folder, "template"), []byte("{{ inventory_hostname }}\n"), 0o644),
 		os.Mkdir(scratch, 0o700),
 		os.Chmod(scratch, 0o1777),
 	)
@@ -165,7 +157,8 @@ func (b *bench) playOnce(one *route, folder string, round int) error {
 	ctx, cancel := context.WithTimeout(context.Background(), maxAnsibleRun)
 	defer cancel()
 	c := exec.CommandContext(
-		ctx, "ansible-playbook", "-i", inventory, "--forks", fmt.Sprint(b.ansibleHosts),
+		ctx, "ansible-playbook", "-i", inventory, "-e", "run="+filepath.Base(home),
+		"--forks", fmt.Sprint(b.ansibleHosts),
 		filepath.Join(folder, "play.yml"),
 	)
 	c.Env = []string{
@@ -226,11 +219,11 @@ Written by `+"`make bench-ansible`"+`. [test/bench/ansible.go](../test/bench/ans
 %s.
 %s%s; %s.
 
-One play runs on %d hosts with as many forks: a raw command, modules, two files up, one file down. Each host of the
-connection `+"`sidecar`"+` is a daemon with an address and a key of its own. For SSH they are one OpenSSH server, with a
-connection for each host that its tasks share, as is Ansible's default; each run begins without one. All of them share
-the cores with Ansible, so the processor time of both ends counts. Values are medians over the rounds, in which the ways
-take turns, with the range in brackets.
+One play runs on %d hosts with as many forks: a raw command, `+"`ping`, `command`"+`, and a file of 300 kB up and down.
+Each host of the connection `+"`sidecar`"+` is a daemon with an address and a key of its own. For SSH they are one OpenSSH
+server, with a connection for each host that its tasks share, as is Ansible's default; each run begins without one. All
+of them share the cores with Ansible, so the processor time of both ends counts. Values are medians over the rounds, in
+which the ways take turns, with the range in brackets.
 `, r.measured(host), remark, r.ansible, versions(), n)
 	r.writeFigures(&d)
 	return d.String()
