@@ -7,7 +7,7 @@ MACHINES ?= 6
 # Root cannot be the user that commands run as.
 RUN_USER := $(if $(filter 0,$(shell id -u)),--user nobody)
 
-.PHONY: help build run test test-system e2e matrix lint fuzz faults soak bench bench-fleet dist repo install clean
+.PHONY: help build run test test-system e2e matrix lint fuzz faults soak bench bench-fleet bench-ansible dist repo install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' Makefile
@@ -50,6 +50,9 @@ bench: build ## measure against a bare loop, webhook and OpenSSH; writes docs/be
 
 bench-fleet: build ## measure SidecarFleet of the connector against HOSTS (500) daemons; writes docs/benchmark-fleet.md
 	go run -C test/bench . -fleet $(or $(HOSTS),500)
+
+bench-ansible: build ## measure the Ansible connection against HOSTS (50) daemons, beside SSH; writes docs/benchmark-ansible.md
+	go run -C test/bench . -ansible $(or $(HOSTS),50)
 
 dist: ## write the release folder dist/; PACKAGES=no: without .deb and .rpm; DOWNLOAD_URL=https://…: the default of download.sh; DIST_SIGNING_KEY=FILE: sign it
 	packaging/dist.sh $(if $(filter no,$(PACKAGES)),--no-packages) dist

@@ -35,6 +35,7 @@ type daemon struct {
 	scratch  string // that commands may write to
 	listener net.Listener
 	tls      net.Listener // that the daemon speaks TLS on
+	mounts   string       // a shell command for a mount namespace of the daemon; empty: it has none
 
 	mu      sync.Mutex
 	process *os.Process
@@ -44,10 +45,17 @@ type daemon struct {
 
 func startDaemon(t *testing.T) *daemon {
 	t.Helper()
+	return startDaemonWith(t, "", "")
+}
+
+// startDaemonWith adds lines to the configuration, and runs the daemon with mounts of its own.
+func startDaemonWith(t *testing.T, settings, mounts string) *daemon {
+	t.Helper()
 	d := &daemon{t: t, key: "canary-key-ß-" + strconv.FormatInt(time.Now().UnixNano(), 36), dir: t.TempDir(), scratch: t.TempDir(), ended: make(chan struct{})}
+	d.mounts = mounts
 	d.listener, d.tls = testkit.Listen(t), testkit.Listen(t)
 	// Fewer running commands than by default, so that a test can have them all.
-	text := fmt.Sprintf("SECRET_KEY = %q\nMAX_RUNNING = 4\n%s", d.key, d.certify()) + d.named()
+	text := fmt.Sprintf("SECRET_KEY = %q\nMAX_RUNNING = 4\n%s\n%s", d.key, settings, d.certify()) + d.named()
 	err := errors.Join(os.WriteFile(d.file("config"), []byte(text), 0o600), os.Chmod(d.scratch, 0o777), os.Chmod(filepath.Dir(d.scratch), 0o755))
 	if err != nil {
 		t.Fatal(err)
@@ -88,6 +96,10 @@ func (d *daemon) command(path string, sockets []*os.File) *exec.Cmd {
 		args = append(args, "--user", "nobody", "--role-user", "nobody") // its commands kill the network role
 	}
 	cmd := exec.Command("/bin/sh", args...)
+	if d.mounts != "" {
+		args[1] = d.mounts + " && " + args[1]
+		cmd = exec.Command("unshare", append([]string{"--mount", "/bin/sh"}, args...)...)
+	}
 	cmd.Dir, cmd.ExtraFiles, cmd.Env = "/", sockets, []string{"LISTEN_FDS=2", "PATH=/usr/bin:/bin"}
 	return cmd
 }

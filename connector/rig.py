@@ -124,8 +124,8 @@ class Relay:
     requests.
 
     'pass' relays everything, as for all connections after the plan. 'drop' closes the connection
-    without relaying the request, 'lose' after it with `answer` in place of the daemon's, and 'cut'
-    within the answer.
+    without relaying the request, 'lose' after it with `answer` in place of the daemon's, 'head'
+    within the headers of the answer, and 'cut' at its end.
     """
 
     def __init__(self, *plan, answer=b''):
@@ -155,6 +155,10 @@ class Relay:
         with contextlib.suppress(socket.timeout):
             daemon.recv(1)
         client.sendall(self.answer)
+
+    def _head(self, client, daemon):
+        daemon.settimeout(30)
+        client.sendall(_some(daemon)[:40])
 
     def _cut(self, client, daemon):
         daemon.settimeout(30)

@@ -285,13 +285,16 @@ def _pieces(response: http.client.HTTPResponse, sock: socket.socket,
             deadline: Deadline) -> Iterator[bytes]:
     """Yields the body while it arrives. Raises at the end if it is incomplete."""
     left = None if response.chunked else response.length  # None: the length is not known
+    # http.client takes headers that break off for whole ones, without a length and a body.
+    broken = left is None and not response.chunked
     while left is None or left > 0:
         deadline.bound(sock)
         piece = response.read1(READ_SIZE if left is None else min(READ_SIZE, left))
-        if not piece and left:
+        if not piece and (left or broken):
             raise http.client.IncompleteRead(b'', left)
         if not piece:
             return
+        broken = False
         left = None if left is None else left - len(piece)
         yield piece
 

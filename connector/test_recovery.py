@@ -52,6 +52,14 @@ class BrokenConnections(rig.DaemonCase):
         self.assertEqual((result['data']['stdout'], len(relay.posts())), ('ä' * 150 + '\n', 1))
         self.assertRunOnce(path)
 
+    def test_an_answer_that_was_cut_within_its_headers_is_had_whole(self):
+        path, mark = self.new_marker()
+        with self.relayed('head', 'head', 'pass', 'pass', 'head') as (relay, helper):
+            _, result = helper.shell(mark + '; echo whole')
+        self.assertEqual(result['data']['stdout'], 'whole\n')
+        self.assertEqual(len(relay.posts()), 1)
+        self.assertRunOnce(path)
+
     def test_an_answer_that_was_cut_short_is_had_whole(self):
         path, mark = self.new_marker()
         with self.relayed('cut') as (relay, helper):
@@ -106,6 +114,11 @@ class BrokenConnections(rig.DaemonCase):
             self.assertEqual(helper.job(job_id)['jobId'], job_id)
             self.assertEqual(helper.cancel(job_id)['jobId'], job_id)
         self.assertEqual([line.split()[0] for line in relay.lines()], ['GET'] * 4 + ['DELETE'] * 2)
+
+    def test_output_goes_on_after_headers_that_broke_off(self):
+        job_id = self.run_command('printf whole')['jobId']
+        with self.relayed('head') as (_, helper):
+            self.assertEqual(b''.join(helper.output(job_id)), b'whole')
 
     def test_output_goes_on_where_it_broke(self):
         job_id = self.run_command('yes 0123456789 | head -c 200000')['jobId']

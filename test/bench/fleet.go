@@ -86,7 +86,7 @@ func (b *bench) fleets(folder string) (err error) {
 	if b.docs == "" || b.quick {
 		return nil
 	}
-	return b.report.writeFleet(b.docs)
+	return writeDocument(b.docs, "benchmark-fleet.md", b.report.fleetDocument(thisHost()))
 }
 
 func (b *bench) fleetMemory(f *fleet) {
@@ -312,15 +312,6 @@ func copyFile(from, to string) (err error) {
 	_, err = io.Copy(target, source)
 	if err := errors.Join(err, target.Close()); err != nil {
 		return fmt.Errorf("cannot copy the daemon: %w", err)
-	}
-	return nil
-}
-
-// writeFleet writes benchmark-fleet.md.
-func (r *report) writeFleet(folder string) error {
-	path := filepath.Join(folder, "benchmark-fleet.md")
-	if err := os.WriteFile(path, []byte(r.fleetDocument(thisHost())), 0o644); err != nil {
-		return fmt.Errorf("cannot write the document: %w", err)
 	}
 	return nil
 }

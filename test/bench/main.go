@@ -2,8 +2,9 @@
 // takes about six minutes and writes docs/benchmark.md; `go run -C test/bench . -quick` takes two
 // and writes nothing. With -reload or -keys it measures reloads or the cost of keys only, with
 // -against FILE it compares two builds of the daemon. With -fleet N it measures SidecarFleet of the
-// connector against N daemons and writes docs/benchmark-fleet.md (`make bench-fleet`). The exit
-// status does not depend on the figures.
+// connector against N daemons and writes docs/benchmark-fleet.md (`make bench-fleet`). With -ansible N
+// it measures the Ansible connection and writes docs/benchmark-ansible.md (`make bench-ansible`).
+// The exit status does not depend on the figures.
 //
 // It leaves the host as it was: it starts a daemon with a configuration of its own in a temporary
 // folder, and the peers likewise. It installs nothing.
@@ -64,6 +65,10 @@ func main() {
 	flag.IntVar(
 		&b.hosts, "fleet", 0, "only measure SidecarFleet, against `N` daemons; writes benchmark-fleet.md",
 	)
+	flag.IntVar(
+		&b.ansibleHosts, "ansible", 0,
+		"only measure the Ansible connection, against `N` daemons; writes benchmark-ansible.md",
+	)
 	flag.StringVar(&b.docs, "docs", "docs", "the `FOLDER` to write documents to; empty: none")
 	flag.StringVar(
 		&b.report.remark, "remark", "",
@@ -84,6 +89,7 @@ type bench struct {
 	quick                     bool
 	program, user, tree, docs string
 	hosts                     int // of a fleet, if that is all to measure
+	ansibleHosts              int // of a play, likewise
 
 	report  *report
 	daemon  *daemon
@@ -109,6 +115,8 @@ func (b *bench) run(reloads, keys bool, other string) error {
 	}
 	b.report.begin(b.program)
 	switch {
+	case b.ansibleHosts > 0:
+		return b.ansible(folder)
 	case b.hosts > 0:
 		return b.fleets(folder)
 	case other != "":
@@ -126,7 +134,7 @@ func (b *bench) run(reloads, keys bool, other string) error {
 	if b.docs == "" || b.quick {
 		return nil
 	}
-	return b.report.write(b.docs)
+	return writeDocument(b.docs, "benchmark.md", b.report.document(thisHost(), versions()))
 }
 
 // measureDaemon runs every measurement that uses a running daemon.

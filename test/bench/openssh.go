@@ -20,6 +20,7 @@ import (
 // command waits some 40 ms for a delayed acknowledgement.
 type openssh struct {
 	folder         string
+	address        string
 	server, master *exec.Cmd
 	hold           io.Closer // the master ends when its input does
 }
@@ -33,6 +34,7 @@ UseDNS no
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 MaxSessions 4000
+MaxStartups 4000
 PrintMotd no
 PrintLastLog no
 PidFile none
@@ -67,11 +69,11 @@ func startOpenSSH(user, folder string) (*openssh, error) {
 			)
 		}
 	}
-	s := &openssh{folder: folder}
 	address, err := freeAddress()
 	if err != nil {
 		return nil, err
 	}
+	s := &openssh{folder: folder, address: address}
 	if err := s.configure(address, user); err != nil {
 		return nil, err
 	}

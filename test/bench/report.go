@@ -20,6 +20,7 @@ type report struct {
 	load      [2]string // at the start and at the end
 	remark    string    // -remark
 	python    string    // its version, for -fleet
+	ansible   string    // and for -ansible
 	figures   []figure
 	workloads []*workload
 	large     []*workload
@@ -136,10 +137,9 @@ func versions() string {
 	return strings.Join(found, ", ")
 }
 
-// write writes benchmark.md.
-func (r *report) write(folder string) error {
-	text := r.document(thisHost(), versions())
-	if err := os.WriteFile(filepath.Join(folder, "benchmark.md"), []byte(text), 0o644); err != nil {
+// writeDocument writes a document to the folder of -docs.
+func writeDocument(folder, name, text string) error {
+	if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o644); err != nil {
 		return fmt.Errorf("cannot write the document: %w", err)
 	}
 	return nil

@@ -1,0 +1,1 @@
+../../../../connector/sidecar__helper.py
