@@ -31,8 +31,26 @@ type machine struct {
 // parallel with others: machines mostly wait, and -parallel bounds their number.
 func boot(t *testing.T) *machine {
 	t.Helper()
+	return bootAll(t, 1)[0]
+}
+
+// bootAll is boot for several machines at once.
+func bootAll(t *testing.T, count int) (machines []*machine) {
+	t.Helper()
 	needMachines(t)
 	t.Parallel()
+	for range count {
+		machines = append(machines, powerOn(t))
+	}
+	for _, m := range machines {
+		m.waitUntilUp()
+	}
+	return machines
+}
+
+// powerOn starts a machine and does not wait for it.
+func powerOn(t *testing.T) *machine {
+	t.Helper()
 	m := &machine{t: t, number: int(machineCount.Add(1))}
 	m.name = fmt.Sprintf("dffs-e2e-%d-%d", os.Getpid(), m.number)
 	console, err := os.Create(filepath.Join(t.TempDir(), "console"))
@@ -49,7 +67,6 @@ func boot(t *testing.T) *machine {
 		_ = console.Close()
 		removeCgroups(m.name)
 	})
-	m.waitUntilUp()
 	return m
 }
 

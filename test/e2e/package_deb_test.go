@@ -226,8 +226,20 @@ func TestDebianPackage_InAnImage(t *testing.T) {
 	if _, status := m.try("test", "-e", "/etc/dataflux-func-sidecar"); status == 0 {
 		t.Error("there is a new key")
 	}
+	m.checkAddsAKeyAtItsFirstStart()
 	m.sh("systemctl stop " + service + "; dpkg --purge " + packageName)
 	m.checkPolicyIsAsked(this)
+}
+
+// checkAddsAKeyAtItsFirstStart has settings without a key, as an image or cloud-init writes them.
+func (m *machine) checkAddsAKeyAtItsFirstStart() {
+	m.t.Helper()
+	m.sh("systemctl stop " + service + "; rm -r /var/lib/dataflux-func-sidecar; echo 'NO_SUCH_KEY = 1' > " + configFile +
+		"; chmod 0600 " + configFile + "; systemctl start " + service + " || true")
+	m.awaitEntry("this key or section is unknown") // the reason of the daemon
+	m.sh("echo 'BIND = \"127.0.0.1:8300\"' > " + configFile + "; rm -rf /var/lib/dataflux-func-sidecar; systemctl restart " + service)
+	m.checkAnswers("127.0.0.1:8300")
+	m.checkRefuses(defaultAddress)
 }
 
 func (m *machine) checkPolicyIsAsked(this string) {
