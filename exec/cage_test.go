@@ -96,6 +96,11 @@ func inCage(t *testing.T, way string, environment ...string) bool {
 	if !strings.Contains(out, "--- PASS: "+t.Name()) {
 		t.Errorf("in the cage:\n%s", out)
 	}
+	for line := range strings.Lines(out) {
+		if strings.Contains(line, "_test.go:") {
+			t.Log(strings.TrimSpace(line))
+		}
+	}
 	return false
 }
 

@@ -761,7 +761,11 @@ func endReload(report reloadReport, r *Runner, all []*Process) (err error) {
 		c.Marks = p.MarksAfter(-1, -1, maxMarks)
 		p.Stdout().Release()
 		p.Stderr().Release()
-		c.Left = len(p.Left())
+		mayLeave := result.Ended == Exited && !p.endWithShell || c.StillRunning
+		await(func() bool { // killed processes may need a moment to end
+			c.Left = len(p.Left())
+			return c.Left == 0 || mayLeave
+		})
 	}
 	if report.OpenFiles[1], err = outputOf(r, "ulimit -Sn"); err != nil {
 		return err
