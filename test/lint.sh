@@ -44,7 +44,7 @@ for arch in amd64 arm64; do
     CGO_ENABLED=0 GOARCH=$arch go vet -C test/bench ./...
 done
 CGO_ENABLED=0 go vet -tags matrix ./test/e2e
-CGO_ENABLED=0 go vet -tags cages ./exec
+CGO_ENABLED=0 go vet -tags cages,controllers ./exec
 CGO_ENABLED=0 go run "$staticcheck" ./...
 (cd test/bench && CGO_ENABLED=0 go run "$staticcheck" ./...)
 
