@@ -1,6 +1,8 @@
 package executor
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -246,4 +248,36 @@ func (v jobView) marksAfter(stdout, stderr int64, most int) (marks []exec.Mark) 
 		}
 	}
 	return marks
+}
+
+// eventRequest is the body of GET /jobs/ID/events.
+type eventRequest struct {
+	after  eventPosition
+	follow bool // wait for more until the job has ended
+}
+
+func decodeEvents(body []byte) (eventRequest, error) {
+	r := eventRequest{follow: true}
+	if text := bytes.TrimSpace(body); len(text) == 0 || string(text) == "null" {
+		return r, nil
+	}
+	o, err := decodeBody(body)
+	if err == nil {
+		err = decodeMembers(o, &r, eventMembers)
+	}
+	return r, err
+}
+
+var eventMembers = []member[eventRequest]{
+	{"after", func(r *eventRequest) decoder { return r.decodeAfter }},
+	{"follow", func(r *eventRequest) decoder { return decodeTo(&r.follow, "true or false") }},
+}
+
+func (r *eventRequest) decodeAfter(raw json.RawMessage) error {
+	var text string
+	err := decodeTo(&text, "a string")(raw)
+	if err == nil {
+		r.after, err = parsePosition(text)
+	}
+	return err
 }
