@@ -114,18 +114,10 @@ func (t *jobTable) sendEvents(w *frameWriter, st *stream, j *job, r eventRequest
 			return nil
 		}
 		events.idle()
-		if err := w.Flush(); err != nil {
+		rest := &waiting{kind: waitsForEvents, job: j, events: events.position}
+		if err := t.awaitMore(w, st, rest); err != nil {
 			return err
 		}
-		r.after = events.position
-		st.waitFor(&waiting{kind: waitsForEvents, job: j, events: r.after})
-		t.gate.Leave()
-		select {
-		case <-j.ended:
-		case <-time.After(followPause):
-		}
-		t.gate.Enter()
-		st.waitFor(nil)
 	}
 	return nil
 }

@@ -78,7 +78,7 @@ func decodeOffset(to *int64) decoder {
 // maxEndTries bounds how often a request looks for the end of an output that moves on.
 const maxEndTries = 10
 
-// followPause is how often GET /jobs/ID/output looks for more output.
+// followPause is how often a request that follows a job looks for more output.
 const followPause = 100 * time.Millisecond
 
 // streamOutput answers GET /jobs/ID/output with the raw bytes of one stream, as they are written.
@@ -126,18 +126,32 @@ func (t *jobTable) copyPieces(w *frameWriter, st *stream, j *job, r outputReques
 		if last {
 			return nil
 		}
-		if err := w.Flush(); err != nil {
+		rest := &waiting{kind: waitsForOutput, job: j, output: r}
+		if err := t.awaitMore(w, st, rest); err != nil {
 			return err
 		}
-		st.waitFor(&waiting{kind: waitsForOutput, job: j, output: r})
-		t.gate.Leave()
-		select {
-		case <-j.ended:
-		case <-time.After(followPause):
-		}
-		t.gate.Enter()
-		st.waitFor(nil)
 	}
+}
+
+// awaitMore sends what is buffered, and waits outside of the gate until a job may have gone on. It
+// returns an error if the reader has gone.
+func (t *jobTable) awaitMore(w *frameWriter, st *stream, rest *waiting) error {
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	st.waitFor(rest)
+	t.gate.Leave()
+	select {
+	case <-rest.job.ended:
+	case <-st.gone:
+	case <-time.After(followPause):
+	}
+	t.gate.Enter()
+	st.waitFor(nil)
+	if isClosed(st.gone) {
+		return errReaderGone
+	}
+	return nil
 }
 
 // readNext reads what is kept at the offset of a request, 0 bytes if nothing is. The offset of a

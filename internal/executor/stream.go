@@ -172,6 +172,7 @@ func goneStream(c *channel) *stream {
 // full. Close sends the rest.
 type frameWriter struct {
 	buffer []byte
+	begun  bool // a piece was sent
 	send   func(piece []byte, last bool) error
 }
 
@@ -193,13 +194,18 @@ func (w *frameWriter) Write(p []byte) (int, error) {
 // Close sends the last piece.
 func (w *frameWriter) Close() error { return w.flush(true) }
 
-// Flush sends what is buffered. An empty piece is sent too: its error tells that the reader has
-// gone.
-func (w *frameWriter) Flush() error { return w.flush(false) }
+// Flush sends what is buffered. The first piece is sent even if it is empty, as the head of an
+// answer is in it.
+func (w *frameWriter) Flush() error {
+	if w.begun && len(w.buffer) == 0 {
+		return nil
+	}
+	return w.flush(false)
+}
 
 func (w *frameWriter) flush(last bool) error {
 	err := w.send(w.buffer, last)
-	w.buffer = w.buffer[:0]
+	w.buffer, w.begun = w.buffer[:0], true
 	return err
 }
 
@@ -207,11 +213,10 @@ func (w *frameWriter) flush(last bool) error {
 // length; the length of a larger one is not known when its first bytes are sent. Only requests on
 // the addresses of BIND are counted.
 func answerBody(st *stream, head message.Head, counted bool) *frameWriter {
-	begun := false
-	return &frameWriter{send: func(piece []byte, last bool) error {
+	w := &frameWriter{}
+	w.send = func(piece []byte, last bool) error {
 		f := message.Frame{Kind: message.Data, Last: last, Payload: piece}
-		if !begun {
-			begun = true
+		if !w.begun {
 			if counted {
 				st.count(head.Status)
 			}
@@ -222,7 +227,8 @@ func answerBody(st *stream, head message.Head, counted bool) *frameWriter {
 			f.Kind, f.Payload = message.Answer, head.Encode()
 		}
 		return st.send(f, len(piece))
-	}}
+	}
+	return w
 }
 
 // count counts an answer before it is sent, so that a caller who has it finds it counted.

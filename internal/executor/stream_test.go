@@ -2,11 +2,14 @@ package executor
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 
+	"dataflux-func-sidecar/internal/policy"
 	"dataflux-func-sidecar/privsep/message"
 )
 
@@ -127,5 +130,41 @@ func TestStream_EndWhileHeldFramesAreSent(t *testing.T) {
 				t.Errorf("got %d streams, want none", n)
 			}
 		})
+	}
+}
+
+// An answer that has nothing to say sends its head once, and nothing after it.
+func TestFrameWriter_Flush(t *testing.T) {
+	var pieces []string
+	w := &frameWriter{send: func(piece []byte, last bool) error {
+		pieces = append(pieces, fmt.Sprintf("%s %t", piece, last))
+		return nil
+	}}
+	for _, text := range []string{"", "", "a", "", ""} {
+		_, _ = io.WriteString(w, text)
+		if err := w.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = w.Close()
+	if want := []string{" false", "a false", " true"}; !slices.Equal(pieces, want) {
+		t.Errorf("got %q, want %q", pieces, want)
+	}
+}
+
+// A caller who follows a silent job and hangs up is forgotten, although nothing is sent to it.
+func TestFollower_HangsUp(t *testing.T) {
+	for _, path := range []string{"output", "events"} {
+		r := newRig(t, nil)
+		r.shell(`{"command":"sleep 60","wait":false,"jobId":"silent"}`)
+		j := mustFind(r.executor.jobs.find(new(policy.Default()), "silent"))
+		defer j.release()
+		before := j.readers.Load()
+		r.send(r.callFrame("GET", "/jobs/silent/"+path, ""))
+		if f := r.receive(); f.Kind != message.Answer {
+			t.Fatalf("%s: got %s, want Answer", path, f.Kind)
+		}
+		r.send(message.Frame{Kind: message.Hangup, ID: r.last})
+		waitFor(t, func() bool { return j.readers.Load() == before })
 	}
 }
