@@ -9,12 +9,19 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf16"
 	"unicode/utf8"
 )
 
 // maxDepth is how deep objects and lists may lie within each other. The deepest valid body has 2.
 const maxDepth = 4
+
+// hasNoKeys reports whether a body says nothing: it is empty, or null.
+func hasNoKeys(body []byte) bool {
+	text := bytes.TrimSpace(body)
+	return len(text) == 0 || string(text) == "null"
+}
 
 // decodeBody decodes the one JSON object that a body must be. encoding/json alone would accept
 // repeated keys, keys in another case, invalid UTF-8 and unpaired surrogates.
@@ -100,6 +107,22 @@ func decodeTo[T any](to *T, want string) decoder {
 		if json.Unmarshal(raw, to) != nil {
 			return fmt.Errorf("must be %s", want)
 		}
+		return nil
+	}
+}
+
+// decodeSeconds decodes a time of least to most. The error says what leaving the key out is for.
+func decodeSeconds(to *time.Duration, least, most time.Duration, leftOut string) decoder {
+	return func(raw json.RawMessage) error {
+		var seconds float64
+		if err := decodeTo(&seconds, "a number of seconds")(raw); err != nil {
+			return err
+		}
+		if seconds < least.Seconds() || seconds > most.Seconds() {
+			return fmt.Errorf("must be %g to %.0f seconds; leave it out %s", least.Seconds(),
+				most.Seconds(), leftOut)
+		}
+		*to = time.Duration(seconds * float64(time.Second))
 		return nil
 	}
 }

@@ -1,7 +1,6 @@
 package executor
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -250,7 +249,7 @@ type eventRequest struct {
 
 func decodeEvents(body []byte) (eventRequest, error) {
 	r := eventRequest{follow: true}
-	if text := bytes.TrimSpace(body); len(text) == 0 || string(text) == "null" {
+	if hasNoKeys(body) {
 		return r, nil
 	}
 	o, err := decodeBody(body)

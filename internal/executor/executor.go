@@ -16,6 +16,7 @@
 //	action.go     actions, and what a key may run
 //	input.go      stdin and scripts: what a body has, the bound of all, what is told of them
 //	listing.go    GET and DELETE /jobs…
+//	output.go     GET /jobs/ID/output
 //	events.go     GET /jobs/ID/events
 //	job_table.go  the table of all jobs: admission, look-up, the end of all
 //	job.go        the state machine of one job
@@ -32,7 +33,9 @@
 //	log.go        journal entries about requests and commands
 //	report.go     the end of a job as a callback tells it
 //	shorten.go    that report, shortened for a receiver that takes no more
-//	request.go    decoding of bodies
+//	request.go    the body of POST /shell
+//	callback_url.go  which URLs can be called
+//	body.go       strict JSON: no key twice, none that is not known
 //	signal.go     what ends a command, and POST /jobs/ID/signal
 //	secret.go     variables whose values are masked
 //	trace.go      the traceparent of a request

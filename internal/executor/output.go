@@ -1,7 +1,6 @@
 package executor
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -25,7 +24,7 @@ const defaultEnd = 64 << 10
 
 func decodeOutput(body []byte) (outputRequest, error) {
 	r := outputRequest{stream: "stdout", offset: -1, follow: true}
-	if text := bytes.TrimSpace(body); len(text) == 0 || string(text) == "null" {
+	if hasNoKeys(body) {
 		r.offset = 0
 		return r, nil
 	}

@@ -16,6 +16,7 @@ import (
 )
 
 const (
+	minTime       = time.Millisecond // the least that a request can state
 	maxTimeout    = 7 * 24 * time.Hour
 	maxProcessors = 1024
 	maxJobID      = 64 // characters
@@ -84,12 +85,16 @@ var shellMembers = []member[shellRequest]{
 	{"workdir", func(r *shellRequest) decoder { return decodeTo(&r.workdir, "a string") }},
 	{"envs", func(r *shellRequest) decoder { return r.decodeEnvs }},
 	{"callbackURL", func(r *shellRequest) decoder { return r.decodeCallbackURL }},
-	{"timeout", func(r *shellRequest) decoder { return r.decodeTimeout }},
+	{"timeout", func(r *shellRequest) decoder {
+		return decodeSeconds(&r.timeout, minTime, maxTimeout, "for the default")
+	}},
 	{"jobId", func(r *shellRequest) decoder { return r.decodeJobID }},
 	{"limits", func(r *shellRequest) decoder { return r.decodeLimits }},
 	{"secretEnvs", func(r *shellRequest) decoder { return r.decodeSecretEnvs }},
 	{"traceparent", func(r *shellRequest) decoder { return r.traceparent.decode }},
-	{"startWithin", func(r *shellRequest) decoder { return r.decodeStartWithin }},
+	{"startWithin", func(r *shellRequest) decoder {
+		return decodeSeconds(&r.startWithin, minTime, maxTimeout, "to wait as long as it takes")
+	}},
 	{"signal", func(r *shellRequest) decoder { return decodeSignal(&r.signal, endSignals) }},
 	{"grace", func(r *shellRequest) decoder { return r.decodeGrace }},
 }
@@ -144,19 +149,6 @@ func (r *shellRequest) decodeEnvList(raw json.RawMessage) error {
 		}
 		r.envs = append(r.envs, exec.Variable{Name: name, Value: value})
 	}
-	return nil
-}
-
-func (r *shellRequest) decodeTimeout(raw json.RawMessage) error {
-	var seconds float64
-	if err := decodeTo(&seconds, "a number of seconds")(raw); err != nil {
-		return err
-	}
-	if !(seconds >= 0.001 && seconds <= maxTimeout.Seconds()) {
-		return fmt.Errorf("must be 0.001 to %.0f seconds; leave it out for the default",
-			maxTimeout.Seconds())
-	}
-	r.timeout = time.Duration(seconds * float64(time.Second))
 	return nil
 }
 
@@ -225,19 +217,3 @@ func decodeCPUs(l *exec.Limits) decoder {
 		return nil
 	}
 }
-
-func (r *shellRequest) decodeStartWithin(raw json.RawMessage) error {
-	var seconds float64
-	if err := decodeTo(&seconds, "a number of seconds")(raw); err != nil {
-		return err
-	}
-	if !(seconds >= minSeconds && seconds <= maxTimeout.Seconds()) {
-		return fmt.Errorf("must be %g to %.0f seconds; leave it out to wait as long as it takes",
-			minSeconds, maxTimeout.Seconds())
-	}
-	r.startWithin = time.Duration(seconds * float64(time.Second))
-	return nil
-}
-
-// minSeconds is the least time that a request can state.
-const minSeconds = 0.001
