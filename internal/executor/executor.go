@@ -28,7 +28,9 @@
 //	origin.go     who asked for a job, as what
 //	callbacks.go  what is owed to callbacks
 //	owed.go       GET /callbacks, and what operators do about one
-//	delivery.go   the attempts of one delivery, and what follows each answer
+//	delivery.go   one delivery: its attempts, the pauses between them, its end
+//	attempt.go    one attempt: its slots, its signature
+//	receiver.go   what the answer of a receiver means
 //	limiter.go    how many attempts to one receiver are under way at once
 //	log.go        journal entries about requests and commands
 //	report.go     the end of a job as a callback tells it
