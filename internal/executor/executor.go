@@ -9,7 +9,8 @@
 //	executor.go   makes the parts; what the supervisor calls
 //	rest.go       brings all of it to rest for a reload, and keeps removed keys out
 //	handover.go   what a successor is told
-//	restore.go    how the successor goes on with that
+//	restore.go    what the successor makes of that
+//	resume.go     how it goes on from there
 //	session.go    the frames of one network role
 //	serve.go      verify and route
 //	shell.go      POST /shell: from the body to the answer
