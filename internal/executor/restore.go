@@ -217,33 +217,10 @@ func (r *restoring) enter(j *job, s jobRecord) {
 
 func (r *restoring) restoreStreams([]io.ReadWriteCloser) error {
 	for i, session := range r.sessions {
-		for _, s := range r.state.Sessions[i].Streams {
-			st := newStream(session.channel, s.ID)
-			st.credit, st.key = s.Credit, cmp.Or(s.Key, policy.DefaultKey)
-			after, err := parsePosition(s.After)
-			if s.Wait == waitsForEvents && err == nil && len(s.Held) > 0 {
-				s.Held = s.Held[:len(s.Held)-1] // an Abort, for earlier releases
-			}
-			for _, f := range s.Held {
-				kind, known := message.ParseKind(f.Kind)
-				payload, err := r.reader.Bytes(f.Payload)
-				if err != nil || !known {
-					return errors.Join(err, errors.New("cannot take an answer over"))
-				}
-				st.held = append(st.held, heldFrame{kind, f.Last, payload, f.Bytes})
-			}
-			if s.Wait != "" {
-				if s.Job < 0 || s.Job >= len(r.jobs) {
-					return errors.New("cannot take an answer over: its job is missing")
-				}
-				st.wait = &waiting{
-					kind: s.Wait, job: r.jobs[s.Job], result: s.Result,
-					output: outputRequest{
-						stream: s.Output.Stream, offset: s.Output.Offset, follow: true,
-					},
-					events: after,
-				}
-				st.wait.job.readers.Add(1) // until finishStream
+		for _, state := range r.state.Sessions[i].Streams {
+			st, err := r.stream(session.channel, state)
+			if err != nil {
+				return fmt.Errorf("cannot take an answer over: %w", err)
 			}
 			session.channel.streams[st.id] = st
 			r.streams = append(r.streams, st)
@@ -255,6 +232,39 @@ func (r *restoring) restoreStreams([]io.ReadWriteCloser) error {
 		}
 	}
 	return nil
+}
+
+// stream takes a reference to the job that the stream waits for, until finishStream.
+func (r *restoring) stream(c *channel, s streamState) (*stream, error) {
+	st := newStream(c, s.ID)
+	st.credit, st.key = s.Credit, cmp.Or(s.Key, policy.DefaultKey)
+	after, err := parsePosition(s.After)
+	if s.Wait == waitsForEvents && err == nil && len(s.Held) > 0 {
+		s.Held = s.Held[:len(s.Held)-1] // an Abort, for earlier releases
+	}
+	for _, f := range s.Held {
+		kind, known := message.ParseKind(f.Kind)
+		payload, err := r.reader.Bytes(f.Payload)
+		switch {
+		case err != nil:
+			return nil, err
+		case !known:
+			return nil, fmt.Errorf("there is no kind %q", f.Kind)
+		}
+		st.held = append(st.held, heldFrame{kind, f.Last, payload, f.Bytes})
+	}
+	switch {
+	case s.Wait == "":
+		return st, nil
+	case s.Job < 0 || s.Job >= len(r.jobs):
+		return nil, errors.New("its job is missing")
+	}
+	output := outputRequest{stream: s.Output.Stream, offset: s.Output.Offset, follow: true}
+	st.wait = &waiting{
+		kind: s.Wait, job: r.jobs[s.Job], result: s.Result, output: output, events: after,
+	}
+	st.wait.job.readers.Add(1)
+	return st, nil
 }
 
 func (r *restoring) restoreDeliveries([]io.ReadWriteCloser) error {
