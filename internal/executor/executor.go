@@ -104,7 +104,7 @@ type Executor struct {
 	shell      *shell
 	server     *server
 	found      state.FoundDeliveries
-	maxStreams int
+	maxAnswers int         // of one channel at once: a connection has one
 	probing    atomic.Bool // a command that does nothing is being started
 }
 
@@ -119,9 +119,9 @@ func New(o Options) (*Executor, error) {
 		return nil, err
 	}
 	runner.LimitStopGrace(o.Commands.Grace)
-	maxStreams := int(o.Limits.MaxConnections) + o.Callbacks.MaxPending
+	maxAnswers := int(o.Limits.MaxConnections)
 	if o.Limits.MetricsSockets > 0 {
-		maxStreams += message.MaxScrapes
+		maxAnswers += message.MaxScrapes
 	}
 	counters, channels := newCounters(o.Version, configuredOf(o)), newChannelRef()
 	records := &jobRecords{
@@ -139,8 +139,8 @@ func New(o Options) (*Executor, error) {
 		verifier: o.Verifier, commands: o.Commands, limits: o.Limits, log: o.Log,
 		runner: runner, counters: counters, channels: channels, callbacks: callbacks, jobs: jobs,
 		shell: sh, found: o.Callbacks.Found,
-		server:     newServer(o.Verifier, o.Hosts, sh, jobs, callbacks, log, maxStreams),
-		maxStreams: maxStreams,
+		server:     newServer(o.Verifier, o.Hosts, sh, jobs, callbacks, log, maxAnswers),
+		maxAnswers: maxAnswers,
 	}
 	if !o.Restored {
 		e.resumeFound(nil)
@@ -255,7 +255,7 @@ func (e *Executor) HoldLimits(
 // Connect starts a conversation over conn.
 func (e *Executor) Connect(conn *message.Conn) *Session {
 	e.counters.roleStarts.add(1)
-	return e.newSession(newChannel(conn, e.maxStreams, e.counters), e.limits)
+	return e.newSession(newChannel(conn, e.maxAnswers, e.counters), e.limits)
 }
 
 func (e *Executor) newSession(c *channel, limits message.Limits) *Session {

@@ -222,7 +222,7 @@ func (r *restoring) restoreStreams([]io.ReadWriteCloser) error {
 			if err != nil {
 				return fmt.Errorf("cannot take an answer over: %w", err)
 			}
-			session.channel.streams[st.id] = st
+			session.channel.add(st)
 			r.streams = append(r.streams, st)
 		}
 	}

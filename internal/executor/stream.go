@@ -24,7 +24,7 @@ type stream struct {
 
 	// held are frames that were sent since the channel holds frames back, in order.
 	held        []heldFrame
-	sendingHeld bool     // sendHeld sends one that is not in held any more
+	sendingHeld bool     // a goroutine is in sendHeld, perhaps with one that is not in held any more
 	aborted     bool     // an Abort is held back, and nothing comes after it
 	wait        *waiting // what the stream waits for before its next frame; nil: for nothing
 }
@@ -80,7 +80,7 @@ func (st *stream) hasHeld() bool { return st.sendingHeld || len(st.held) > 0 }
 func (st *stream) spend(n int, last bool) {
 	st.credit -= n
 	if last {
-		delete(st.channel.streams, st.id)
+		st.channel.remove(st)
 	}
 }
 
@@ -100,11 +100,20 @@ func (st *stream) holdAbort() {
 	st.aborted, st.wait = true, nil
 }
 
-// sendHeld sends the frames that were held back, until the channel holds frames back again.
+// sendHeld sends the frames that were held back, until the channel holds frames back again. It does
+// nothing if another goroutine is at it, as after a second reload that was refused.
 func (st *stream) sendHeld() {
 	c := st.channel
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if st.sendingHeld {
+		return
+	}
+	st.sendingHeld = true
+	defer func() {
+		st.sendingHeld = false
+		st.changed.Broadcast()
+	}()
 	for {
 		for len(st.held) > 0 && !c.holding && st.credit < st.held[0].Bytes && !isClosed(st.gone) {
 			st.changed.Wait()
@@ -115,13 +124,10 @@ func (st *stream) sendHeld() {
 		next := st.held[0]
 		st.held = st.held[1:] // now, as close and holdAbort may replace it meanwhile
 		st.spend(next.Bytes, next.Last)
-		st.sendingHeld = true
 		c.mu.Unlock()
 		f := message.Frame{Kind: next.Kind, Last: next.Last, ID: st.id, Payload: next.Payload}
 		err := c.conn.Send(f)
 		c.mu.Lock()
-		st.sendingHeld = false
-		st.changed.Broadcast()
 		if err != nil {
 			return
 		}
@@ -148,7 +154,7 @@ func (st *stream) abort() {
 
 // close needs channel.mu. It ends a stream that stays incomplete.
 func (st *stream) close() {
-	delete(st.channel.streams, st.id)
+	st.channel.remove(st)
 	close(st.gone)
 	st.held = nil
 	st.changed.Broadcast()

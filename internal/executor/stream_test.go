@@ -168,3 +168,50 @@ func TestFollower_HangsUp(t *testing.T) {
 		waitFor(t, func() bool { return j.readers.Load() == before })
 	}
 }
+
+// After a second reload that was refused before it held frames back, those of the first are sent
+// once and in order.
+func TestStream_HeldFramesAreSentOnce(t *testing.T) {
+	c, st, network := testChannel(t)
+	c.hold()
+	const frames = 100
+	for i := range frames {
+		if err := st.send(message.Frame{Kind: message.Data, Payload: []byte{byte(i)}}, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 {
+		c.sendHeld(noGate{})
+	}
+	go func() { _ = st.send(message.Frame{Kind: message.Data, Last: true, Payload: []byte{frames}}, 1) }()
+	for i := range frames + 1 {
+		f, err := network.Receive()
+		if err != nil || len(f.Payload) != 1 || f.Payload[0] != byte(i) || f.Last != (i == frames) {
+			t.Fatalf("frame %d: got %v, last %t, %v", i, f.Payload, f.Last, err)
+		}
+	}
+}
+
+// Attempts of callbacks, of which a smaller MAX_CALLBACKS may leave any number, take no room from
+// requests, and an answer that is complete gives its room back.
+func TestChannel_CallbacksTakeNoRoomFromAnswers(t *testing.T) {
+	c, st, network := testChannel(t)
+	for range 5 {
+		c.openPost()
+	}
+	if _, err := c.openAnswer(2); !errors.Is(err, message.ErrProtocol) {
+		t.Errorf("a second answer at once: got %v, want %v", err, message.ErrProtocol)
+	}
+	go func() { _ = st.send(message.Frame{Kind: message.Data, Last: true}, 0) }()
+	if _, err := network.Receive(); err != nil {
+		t.Fatal(err)
+	}
+	for id := range uint64(5) {
+		if _, err := c.openAnswer(3 + id); err != nil {
+			t.Errorf("answer %d: got %v, want a stream", 3+id, err)
+		}
+		if err := c.hangUp(3 + id); err != nil {
+			t.Error(err)
+		}
+	}
+}
