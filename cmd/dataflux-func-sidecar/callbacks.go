@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -36,18 +35,11 @@ func parseCallbacks(args []string, t terminal) (o callbacksOptions, err error) {
 		return o, err
 	}
 	o.action, o.ids = arguments[0], arguments[1:]
-	switch {
-	case o.action != "retry" && o.action != "drop":
+	if o.action != "retry" && o.action != "drop" {
 		return o, fmt.Errorf("%q is neither retry nor drop; hint: without it, all are listed",
 			o.action)
-	case len(o.ids) == 0:
-		return o, errors.New("give the ID of a job; " +
-			"hint: `dataflux-func-sidecar callbacks` lists them")
 	}
-	for _, id := range o.ids {
-		err = errors.Join(err, checkJobID(id))
-	}
-	return o, err
+	return o, checkJobIDs(o.ids, "callbacks")
 }
 
 func runCallbacks(args []string, t terminal) int {

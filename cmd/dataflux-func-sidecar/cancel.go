@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"dataflux-func-sidecar/internal/client"
@@ -28,13 +27,7 @@ func parseCancel(args []string, t terminal) (o cancelOptions, err error) {
 	if o.ids, err = t.parseArguments(flags, args); err != nil {
 		return o, err
 	}
-	if len(o.ids) == 0 {
-		return o, errors.New("give the ID of a job; hint: `dataflux-func-sidecar jobs` lists them")
-	}
-	for _, id := range o.ids {
-		err = errors.Join(err, checkJobID(id))
-	}
-	return o, err
+	return o, checkJobIDs(o.ids, "jobs")
 }
 
 // runCancel asks for the end of every job, also after a failure with another one.

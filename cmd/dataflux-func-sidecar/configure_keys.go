@@ -353,11 +353,11 @@ func (c *configurer) warnOfKeys() {
 			what = "a secret of [KEY." + secret.Name + "]"
 		}
 		if len(secret.Key) < config.ShortKey {
-			c.note("warning: %s has fewer than %d bytes: a longer one is harder to guess", what,
+			c.warn("%s has fewer than %d bytes: a longer one is harder to guess", what,
 				config.ShortKey)
 		}
 		if doubt := secret.Key.Doubt(); doubt != "" {
-			c.note("warning: %s %s: compare it with the one in DataFlux Func", what, doubt)
+			c.warn("%s %s: compare it with the one in DataFlux Func", what, doubt)
 		}
 	}
 }

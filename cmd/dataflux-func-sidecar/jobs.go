@@ -72,6 +72,17 @@ func checkJobID(id string) error {
 		"KEY:ID is a job of another key", id)
 }
 
+// checkJobIDs refuses a list without IDs, too. The command list shows which there are.
+func checkJobIDs(ids []string, list string) (err error) {
+	if len(ids) == 0 {
+		return fmt.Errorf("give the ID of a job; hint: `dataflux-func-sidecar %s` lists them", list)
+	}
+	for _, id := range ids {
+		err = errors.Join(err, checkJobID(id))
+	}
+	return err
+}
+
 func runJobs(args []string, t terminal) int {
 	o, err := parseJobs(args, t)
 	misused, failed := followStatuses(o.follow || slices.Contains(args, "--follow"))

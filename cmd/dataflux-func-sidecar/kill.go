@@ -3,11 +3,8 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"flag"
 	"fmt"
 	"strings"
-	"time"
 )
 
 const killUsage = `kill [OPTIONS] ID...
@@ -63,14 +60,7 @@ func parseKill(args []string, t terminal) (o killOptions, err error) {
 		return o, err
 	}
 	o.request.Group = !shellOnly
-	if len(o.ids) == 0 {
-		return o, errors.New("give the ID of a job; hint: `dataflux-func-sidecar jobs --running` " +
-			"lists them")
-	}
-	for _, id := range o.ids {
-		err = errors.Join(err, checkJobID(id))
-	}
-	return o, err
+	return o, checkJobIDs(o.ids, "jobs --running")
 }
 
 // runKill sends the signal to every job, also after a failure with another one.
@@ -91,38 +81,4 @@ func runKill(args []string, t terminal) int {
 	return t.changeEach(o.ids, source, o.json, send, func(id string, _ json.RawMessage) string {
 		return fmt.Sprintf("%s: was sent %s", id, o.request.Signal)
 	})
-}
-
-func (o *callOptions) registerStartWithin(flags *flag.FlagSet) {
-	flags.Func("start-within", "`DURATION` after which the command is not started any more, if it "+
-		"still waits for its turn (default: it waits)", func(text string) error {
-		d, err := parseDuration(text)
-		o.command.StartWithin = d.Seconds()
-		return err
-	})
-}
-
-// registerEnd registers what ends a command. An action is ended as its author expects.
-func (o *callOptions) registerEnd(flags *flag.FlagSet) {
-	flags.Func("signal", "`NAME` of the signal that ends the command at its timeout or when it is "+
-		"cancelled: "+strings.Join(endSignals, ", ")+" (default: TERM)",
-		setSignal(&o.command.Signal, endSignals))
-	flags.Func("grace", "`DURATION` from the signal that ends the command to KILL, 0 to 10m "+
-		"(default: KILL_GRACE of the Sidecar)", o.setGrace)
-}
-
-const maxGrace = 10 * time.Minute
-
-func (o *callOptions) setGrace(text string) error {
-	var d time.Duration
-	var err error
-	if text != "0" && text != "0s" {
-		d, err = parseDuration(text)
-	}
-	if err == nil && d > maxGrace {
-		err = errors.New("it is at most 10m")
-	}
-	seconds := d.Seconds()
-	o.command.Grace = &seconds
-	return err
 }

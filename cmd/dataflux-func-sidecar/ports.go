@@ -1,12 +1,6 @@
 package main
 
 import (
-	"errors"
-	"fmt"
-	"io"
-	"os"
-
-	"dataflux-func-sidecar/internal/config"
 	"dataflux-func-sidecar/internal/host"
 	"dataflux-func-sidecar/units"
 )
@@ -39,30 +33,4 @@ func runPorts(args []string, t terminal) int {
 		return statusError
 	}
 	return 0
-}
-
-// futureBind is the BIND that configure would write.
-func futureBind(path, bind string, bindGiven bool) ([]config.Address, error) {
-	if bindGiven {
-		addresses, err := config.ParseBind(bind)
-		if err != nil {
-			return nil, fmt.Errorf("--bind: %w", err)
-		}
-		return addresses, nil
-	}
-	data, _, err := config.Read(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return firstBind()
-	}
-	if err != nil {
-		return nil, err
-	}
-	c := configurer{configureOptions: configureOptions{path: path}, out: io.Discard}
-	if data, err = c.convertOriginal(data); err == nil {
-		_, err = c.amend(data)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return c.result.Bind, nil
 }

@@ -17,7 +17,7 @@ var errRoleGone = errors.New("the network role ended meanwhile")
 type channel struct {
 	conn       *message.Conn
 	counters   *counters
-	maxStreams int
+	maxAnswers int // that are open at once
 	closed     chan struct{}
 	refusals   atomic.Int64 // being sent
 
@@ -25,6 +25,7 @@ type channel struct {
 	lastRequest uint64
 	lastPost    uint64
 	streams     map[uint64]*stream // by id; those of callbacks with PostFlag
+	answers     int                // those of streams that are no callbacks
 	posts       map[uint64]*post   // whose outcomes have not come
 	holding     bool               // frames of streams are held back
 	heldBytes   int64              // of payloads, since holding began
@@ -34,9 +35,9 @@ type channel struct {
 // over, for each channel.
 const maxHeld = 256 << 20
 
-func newChannel(conn *message.Conn, maxStreams int, counters *counters) *channel {
+func newChannel(conn *message.Conn, maxAnswers int, counters *counters) *channel {
 	return &channel{
-		conn: conn, counters: counters, maxStreams: maxStreams, closed: make(chan struct{}),
+		conn: conn, counters: counters, maxAnswers: maxAnswers, closed: make(chan struct{}),
 		streams: map[uint64]*stream{}, posts: map[uint64]*post{},
 	}
 }
@@ -50,12 +51,28 @@ func (c *channel) openAnswer(id uint64) (*stream, error) {
 			message.ErrProtocol, id, c.lastRequest)
 	}
 	c.lastRequest = id
-	if len(c.streams) >= c.maxStreams {
+	if c.answers >= c.maxAnswers {
 		return nil, fmt.Errorf("%w: more requests at once than connections", message.ErrProtocol)
 	}
 	st := newStream(c, id)
-	c.streams[id] = st
+	c.add(st)
 	return st, nil
+}
+
+// add needs mu, or that nothing else uses the channel yet.
+func (c *channel) add(st *stream) {
+	c.streams[st.id] = st
+	if st.id&message.PostFlag == 0 {
+		c.answers++
+	}
+}
+
+// remove needs mu.
+func (c *channel) remove(st *stream) {
+	if c.streams[st.id] == st && st.id&message.PostFlag == 0 {
+		c.answers--
+	}
+	delete(c.streams, st.id)
 }
 
 // post is one attempt to deliver a callback that the role has begun.
@@ -117,7 +134,7 @@ func (c *channel) openPost() (*post, *stream) {
 	c.lastPost++
 	p := &post{channel: c, id: c.lastPost, done: make(chan struct{})}
 	st := newStream(c, p.id|message.PostFlag)
-	c.streams[st.id] = st
+	c.add(st)
 	c.posts[p.id] = p
 	return p, st
 }
@@ -243,7 +260,7 @@ func (c *channel) trackRefusal(send func()) {
 // tooManyRefusals reports a role that sends requests which are refused and does not read the
 // refusals. It needs no signature for that, and each Hangup makes room for the next request. A
 // working role is never that far behind.
-func (c *channel) tooManyRefusals() bool { return c.refusals.Load() > int64(4*c.maxStreams) }
+func (c *channel) tooManyRefusals() bool { return c.refusals.Load() > int64(4*c.maxAnswers) }
 
 // channelRef holds the channel to the network role that accepts callers, if there is one.
 type channelRef struct {

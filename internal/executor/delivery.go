@@ -2,11 +2,8 @@ package executor
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	mathrand "math/rand/v2"
 	"net/url"
 	"sync"
@@ -14,7 +11,6 @@ import (
 
 	"dataflux-func-sidecar/internal/journal"
 	"dataflux-func-sidecar/privsep/message"
-	"dataflux-func-sidecar/sign"
 )
 
 const (
@@ -142,24 +138,19 @@ func (v *deliverer) judge(d *delivery, outcome message.Outcome, err error) (done
 		v.counters.callbackFailures.add(1)
 	}
 	cause := failureOf(outcome, err)
-	if answer == answerRaised {
+	switch {
+	case answer == answerRaised:
 		return v.lose(d, "Callback to %s ended: %s", d.host(), cause)
-	}
-	now := time.Now()
-	if answer == answerTooLarge {
-		if d.shorten(cause) {
-			v.logf(journal.CallbackFailed(), d, "Callback to %s failed: %s; the next attempt, at "+
-				"once, has the start and the end of each stream only", d.host(), cause)
-			return false
-		}
+	case answer == answerTooLarge && d.shorten(cause):
+		v.logf(journal.CallbackFailed(), d, "Callback to %s failed: %s; the next attempt, at "+
+			"once, has the start and the end of each stream only", d.host(), cause)
+		return false
+	case answer == answerTooLarge:
 		answer = answerRefused
 	}
+	now := time.Now()
 	d.noteFailure(cause, answer, now)
-	until, bound := d.expires, fmt.Sprintf("CALLBACK_EXPIRY (%s)", v.expiry)
-	refused := d.refusedSince.Add(v.maxRefuse)
-	if !d.refusedSince.IsZero() && refused.Before(until) {
-		until, bound = refused, fmt.Sprintf("%s of refusals", v.maxRefuse)
-	}
+	until, bound := v.lastAttempt(d)
 	left := until.Sub(now)
 	if left <= 0 {
 		return v.lose(d, "Callback to %s given up after %s: %s", d.host(), bound, cause)
@@ -173,6 +164,15 @@ func (v *deliverer) judge(d *delivery, outcome message.Outcome, err error) (done
 			d.host(), cause, pause.Round(time.Millisecond))
 	}
 	return false
+}
+
+// lastAttempt is when the last attempt is made, and the bound that says so.
+func (v *deliverer) lastAttempt(d *delivery) (at time.Time, bound string) {
+	refused := d.refusedSince.Add(v.maxRefuse)
+	if !d.refusedSince.IsZero() && refused.Before(d.expires) {
+		return refused, fmt.Sprintf("%s of refusals", v.maxRefuse)
+	}
+	return d.expires, fmt.Sprintf("CALLBACK_EXPIRY (%s)", v.expiry)
 }
 
 // noteFailure notes why an attempt failed, and since when there were refusals only. A failure of
@@ -270,197 +270,4 @@ func (v *deliverer) logf(e journal.Event, d *delivery, format string, args ...an
 func retryPause(first time.Duration, attempt int) time.Duration {
 	pause := min(first<<min(attempt-1, 20), maxRetry)
 	return time.Duration(float64(pause) * (0.8 + 0.4*mathrand.Float64()))
-}
-
-// answer is what an attempt says about the ones after it.
-type answer int
-
-const (
-	answerNone     answer = iota // the receiver was not asked
-	answerAccepted               // 2xx
-	answerRefused                // the same attempt will hardly succeed later
-	answerTooLarge               // the same attempt will not succeed, a shorter one may
-	answerRaised                 // Func's function ran, and failed
-	answerOther                  // none of these: the same attempt may succeed later
-)
-
-const (
-	statusRequestTimeout  = 408
-	statusTooLarge        = 413
-	statusTooEarly        = 425
-	statusTooManyRequests = 429
-	statusRaised          = 599 // of Func: its function raised an exception, or ran too long
-)
-
-func answerOf(outcome message.Outcome, err error) answer {
-	switch status := outcome.Status; {
-	case err != nil:
-		return answerNone
-	case status >= 200 && status < 300:
-		return answerAccepted
-	case status == statusRaised:
-		return answerRaised
-	case status == statusRequestTimeout, status == statusTooEarly, status == statusTooManyRequests:
-		return answerOther
-	case status == statusTooLarge:
-		return answerTooLarge
-	case status >= 400 && status < 500:
-		return answerRefused
-	}
-	return answerOther
-}
-
-// failure is why an attempt failed; the text is empty if none did.
-type failure struct {
-	Text    string
-	Foreign bool // it is from the network role
-}
-
-// String is for the journal, in which foreign text is quoted.
-func (f failure) String() string {
-	if f.Foreign {
-		return journal.Quote(f.Text, maxForeign)
-	}
-	return f.Text
-}
-
-// maxForeign bounds foreign text in an entry, in bytes.
-const maxForeign = 300
-
-func failureOf(outcome message.Outcome, err error) failure {
-	switch {
-	case err != nil:
-		return failure{Text: err.Error()}
-	case outcome.Error != "":
-		return failure{outcome.Error, true}
-	case outcome.Status >= 300 && outcome.Status < 400:
-		return failure{Text: fmt.Sprintf("the receiver redirects (HTTP %d), which is not "+
-			"followed: give the final URL", outcome.Status)}
-	case outcome.Status == statusRaised:
-		return failure{Text: fmt.Sprintf("the receiver answered HTTP %d: Func ran the function, "+
-			"which raised an exception or took too long, and it is not run again; the task "+
-			"records of the API in Func say why", outcome.Status)}
-	}
-	return failure{Text: fmt.Sprintf("the receiver answered HTTP %d", outcome.Status)}
-}
-
-// attempt makes one attempt as soon as its URL and its host have a slot and a network role accepts,
-// or goes on with the one that is under way since before a reload, which needs no slot.
-func (v *deliverer) attempt(d *delivery) (message.Outcome, error) {
-	if d.post == nil {
-		release, err := v.awaitSlots(d)
-		if err != nil {
-			return message.Outcome{}, err
-		}
-		defer release()
-		if err := v.startPost(d); err != nil {
-			return message.Outcome{}, err
-		}
-	}
-	outcome, err := d.post.await(d.context, v.gate)
-	d.post = nil
-	if errors.Is(err, context.Canceled) {
-		err = errStopping
-	}
-	return outcome, err
-}
-
-// startPost waits outside of the gate for a network role, and begins an attempt there.
-func (v *deliverer) startPost(d *delivery) error {
-	v.gate.Leave()
-	channel, err := v.channels.wait(d.context)
-	v.gate.Enter()
-	if err != nil {
-		return errStopping
-	}
-	d.mu.Lock()
-	d.attempts++
-	d.mu.Unlock()
-	report := d.report
-	if d.short {
-		report, _ = report.shortened()
-	}
-	callback, err := newCallback(d, report, v.keys[d.key])
-	if err != nil {
-		return err
-	}
-	d.post, err = channel.startPost(v.gate, callback, report.writeBody)
-	return err
-}
-
-// awaitSlots waits for the slots of an attempt, outside of the gate, until the delivery expires; a
-// first attempt waits for as long as it takes. Free slots are used even if the time is up, as the
-// last attempt is made then.
-func (v *deliverer) awaitSlots(d *delivery) (release func(), err error) {
-	var late <-chan time.Time
-	if d.attempts > 0 {
-		late = time.After(time.Until(d.expires))
-	}
-	leaveURL, err := v.functions.enter(d.context, d.function(), late, v.gate)
-	if err != nil {
-		return nil, err
-	}
-	leaveHost, err := v.hosts.enter(d.context, d.host(), late, v.gate)
-	if err != nil {
-		leaveURL()
-		return nil, err
-	}
-	return func() { leaveHost(); leaveURL() }, nil
-}
-
-// newCallback signs one attempt to deliver r, in our own form and in that of Standard Webhooks.
-// Each has a fresh timestamp and nonce, or the receiver would refuse it as a replay. The body is
-// written once for its length and signatures and again when it is sent, so that it is never held as
-// a whole. An attempt for a job whose key was removed has no signature: key is nil.
-func newCallback(d *delivery, r report, key []byte) (message.Callback, error) {
-	var nonce [16]byte
-	_, _ = rand.Read(nonce[:]) // crypto/rand never fails: it ends the process instead
-	request := sign.Request{
-		Method: "POST", Path: signedPath(d.url),
-		Nonce: hex.EncodeToString(nonce[:]), Timestamp: fmt.Sprint(time.Now().Unix()),
-	}
-	var length byteCounter
-	webhook := sign.NewWebhook(key, d.address(), request.Timestamp)
-	signature, err := sign.SignatureOf(key, request, func(w io.Writer) error {
-		return r.writeBody(io.MultiWriter(w, webhook, &length))
-	})
-	if err != nil {
-		return message.Callback{}, fmt.Errorf("cannot sign the callback: %w", err)
-	}
-	headers := []string{
-		"Content-Type", jsonType,
-		"X-Sidecar-Job-Id", d.id,
-		"X-Sidecar-Key", d.key,
-		"X-Sidecar-Attempt", fmt.Sprint(d.attempts),
-	}
-	if key != nil {
-		headers = append(headers,
-			"X-Auth-Nonce", request.Nonce,
-			"X-Auth-Timestamp", request.Timestamp,
-			"X-Auth-Signature", signature,
-			"Webhook-Id", d.address(),
-			"Webhook-Timestamp", request.Timestamp,
-			"Webhook-Signature", webhook.Signature(),
-		)
-	}
-	headers = append(headers, r.headers...)
-	return message.Callback{
-		URL: d.url.String(), Headers: headers, Length: int64(length),
-		Resolver: resolverLines(resolverFile),
-	}, nil
-}
-
-// signedPath is the path as net/http sends it, without the query.
-func signedPath(u *url.URL) string {
-	if path := u.EscapedPath(); path != "" {
-		return path
-	}
-	return "/"
-}
-
-type byteCounter int64
-
-func (c *byteCounter) Write(p []byte) (int, error) {
-	*c += byteCounter(len(p))
-	return len(p), nil
 }

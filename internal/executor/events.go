@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -112,18 +113,10 @@ func (t *jobTable) sendEvents(w *frameWriter, st *stream, j *job, r eventRequest
 			return nil
 		}
 		events.idle()
-		if err := w.Flush(); err != nil {
+		rest := &waiting{kind: waitsForEvents, job: j, events: events.position}
+		if err := t.awaitMore(w, st, rest); err != nil {
 			return err
 		}
-		r.after = events.position
-		st.waitFor(&waiting{kind: waitsForEvents, job: j, events: r.after})
-		t.gate.Leave()
-		select {
-		case <-j.ended:
-		case <-time.After(followPause):
-		}
-		t.gate.Enter()
-		st.waitFor(nil)
 	}
 	return nil
 }
@@ -246,4 +239,36 @@ func (v jobView) marksAfter(stdout, stderr int64, most int) (marks []exec.Mark) 
 		}
 	}
 	return marks
+}
+
+// eventRequest is the body of GET /jobs/ID/events.
+type eventRequest struct {
+	after  eventPosition
+	follow bool // wait for more until the job has ended
+}
+
+func decodeEvents(body []byte) (eventRequest, error) {
+	r := eventRequest{follow: true}
+	if hasNoKeys(body) {
+		return r, nil
+	}
+	o, err := decodeBody(body)
+	if err == nil {
+		err = decodeMembers(o, &r, eventMembers)
+	}
+	return r, err
+}
+
+var eventMembers = []member[eventRequest]{
+	{"after", func(r *eventRequest) decoder { return r.decodeAfter }},
+	{"follow", func(r *eventRequest) decoder { return decodeTo(&r.follow, "true or false") }},
+}
+
+func (r *eventRequest) decodeAfter(raw json.RawMessage) error {
+	var text string
+	err := decodeTo(&text, "a string")(raw)
+	if err == nil {
+		r.after, err = parsePosition(text)
+	}
+	return err
 }

@@ -9,13 +9,15 @@
 //	executor.go   makes the parts; what the supervisor calls
 //	rest.go       brings all of it to rest for a reload, and keeps removed keys out
 //	handover.go   what a successor is told
-//	restore.go    how the successor goes on with that
+//	restore.go    what the successor makes of that
+//	resume.go     how it goes on from there
 //	session.go    the frames of one network role
 //	serve.go      verify and route
 //	shell.go      POST /shell: from the body to the answer
 //	action.go     actions, and what a key may run
 //	input.go      stdin and scripts: what a body has, the bound of all, what is told of them
 //	listing.go    GET and DELETE /jobs…
+//	output.go     GET /jobs/ID/output
 //	events.go     GET /jobs/ID/events
 //	job_table.go  the table of all jobs: admission, look-up, the end of all
 //	job.go        the state machine of one job
@@ -27,12 +29,16 @@
 //	origin.go     who asked for a job, as what
 //	callbacks.go  what is owed to callbacks
 //	owed.go       GET /callbacks, and what operators do about one
-//	delivery.go   the attempts of one delivery, and what follows each answer
+//	delivery.go   one delivery: its attempts, the pauses between them, its end
+//	attempt.go    one attempt: its slots, its signature
+//	receiver.go   what the answer of a receiver means
 //	limiter.go    how many attempts to one receiver are under way at once
 //	log.go        journal entries about requests and commands
 //	report.go     the end of a job as a callback tells it
 //	shorten.go    that report, shortened for a receiver that takes no more
-//	request.go    decoding of bodies
+//	request.go    the body of POST /shell
+//	callback_url.go  which URLs can be called
+//	body.go       strict JSON: no key twice, none that is not known
 //	signal.go     what ends a command, and POST /jobs/ID/signal
 //	secret.go     variables whose values are masked
 //	trace.go      the traceparent of a request
@@ -98,7 +104,7 @@ type Executor struct {
 	shell      *shell
 	server     *server
 	found      state.FoundDeliveries
-	maxStreams int
+	maxAnswers int         // of one channel at once: a connection has one
 	probing    atomic.Bool // a command that does nothing is being started
 }
 
@@ -113,9 +119,9 @@ func New(o Options) (*Executor, error) {
 		return nil, err
 	}
 	runner.LimitStopGrace(o.Commands.Grace)
-	maxStreams := int(o.Limits.MaxConnections) + o.Callbacks.MaxPending
+	maxAnswers := int(o.Limits.MaxConnections)
 	if o.Limits.MetricsSockets > 0 {
-		maxStreams += message.MaxScrapes
+		maxAnswers += message.MaxScrapes
 	}
 	counters, channels := newCounters(o.Version, configuredOf(o)), newChannelRef()
 	records := &jobRecords{
@@ -133,8 +139,8 @@ func New(o Options) (*Executor, error) {
 		verifier: o.Verifier, commands: o.Commands, limits: o.Limits, log: o.Log,
 		runner: runner, counters: counters, channels: channels, callbacks: callbacks, jobs: jobs,
 		shell: sh, found: o.Callbacks.Found,
-		server:     newServer(o.Verifier, o.Hosts, sh, jobs, callbacks, log, maxStreams),
-		maxStreams: maxStreams,
+		server:     newServer(o.Verifier, o.Hosts, sh, jobs, callbacks, log, maxAnswers),
+		maxAnswers: maxAnswers,
 	}
 	if !o.Restored {
 		e.resumeFound(nil)
@@ -249,7 +255,7 @@ func (e *Executor) HoldLimits(
 // Connect starts a conversation over conn.
 func (e *Executor) Connect(conn *message.Conn) *Session {
 	e.counters.roleStarts.add(1)
-	return e.newSession(newChannel(conn, e.maxStreams, e.counters), e.limits)
+	return e.newSession(newChannel(conn, e.maxAnswers, e.counters), e.limits)
 }
 
 func (e *Executor) newSession(c *channel, limits message.Limits) *Session {

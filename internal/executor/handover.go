@@ -29,8 +29,8 @@ type executorState struct {
 type sessionState struct {
 	Conn        message.ConnState
 	Limits      []byte // as Setup has them
-	MaxStreams  int
-	Current     bool // it accepts callers
+	MaxStreams  int    // see channel.maxAnswers
+	Current     bool   // it accepts callers
 	Ready       bool
 	Draining    bool
 	Drained     bool
@@ -218,7 +218,7 @@ func (h *handing) session(s *Session, channels *channelRef) (sessionState, error
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	state := sessionState{
-		Conn: c.conn.State(), Limits: s.limits.Encode(), MaxStreams: c.maxStreams,
+		Conn: c.conn.State(), Limits: s.limits.Encode(), MaxStreams: c.maxAnswers,
 		Current: channels.isCurrent(c), Ready: isClosed(s.ready), Draining: s.draining.Load(),
 		Drained: isClosed(s.drained), Ended: isClosed(c.closed), LastPing: s.lastPing.Load(),
 		LastRequest: c.lastRequest,

@@ -2,20 +2,11 @@ package executor
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"dataflux-func-sidecar/exec"
-	"dataflux-func-sidecar/privsep/message"
 )
-
-// maxEndTries bounds how often a request looks for the end of an output that moves on.
-const maxEndTries = 10
-
-// followPause is how often GET /jobs/ID/output looks for more output.
-const followPause = 100 * time.Millisecond
 
 // list answers GET /jobs: the jobs that the key sees and that are queued, run or are remembered,
 // the latest first.
@@ -134,101 +125,3 @@ func startKeys(started time.Time, pid int) string {
 const timeFormat = "2006-01-02T15:04:05.000Z"
 
 func quoteTime(t time.Time) string { return quoteJSON(t.UTC().Format(timeFormat)) }
-
-// streamOutput answers GET /jobs/ID/output with the raw bytes of one stream, as they are written.
-func (t *jobTable) streamOutput(call verifiedCall, st *stream) error {
-	request, err := decodeOutput(call.Body)
-	if err != nil {
-		return refusalf(statusBadRequest, "%v", err)
-	}
-	j, err := t.findReadable(call)
-	if err != nil {
-		return err
-	}
-	defer j.release()
-	head := message.Head{Status: statusOK, ContentType: "application/octet-stream"}
-	t.copyOutput(answerBody(st, head, true), st, j, request)
-	return nil
-}
-
-// copyOutput copies the kept bytes from the offset on, and closes the answer. With follow it goes
-// on until the job has ended. It copies nothing from behind missing bytes: the next ones that are
-// kept must not look as if they followed.
-func (t *jobTable) copyOutput(w *frameWriter, st *stream, j *job, request outputRequest) {
-	if t.copyPieces(w, st, j, request) != nil {
-		st.abort()
-		return
-	}
-	_ = w.Close()
-}
-
-func (t *jobTable) copyPieces(w *frameWriter, st *stream, j *job, r outputRequest) error {
-	buffer := make([]byte, 32<<10)
-	for {
-		last := !r.follow || isClosed(j.ended) // before the read, which then sees all output
-		n, err := readNext(j.view(), &r, buffer)
-		if err != nil {
-			return err // of the disk; the answer must not look complete
-		}
-		if n > 0 {
-			r.offset += int64(n)
-			if _, err := w.Write(buffer[:n]); err != nil {
-				return err
-			}
-			continue
-		}
-		if last {
-			return nil
-		}
-		if err := w.Flush(); err != nil {
-			return err
-		}
-		st.waitFor(&waiting{kind: waitsForOutput, job: j, output: r})
-		t.gate.Leave()
-		select {
-		case <-j.ended:
-		case <-time.After(followPause):
-		}
-		t.gate.Enter()
-		st.waitFor(nil)
-	}
-}
-
-// readNext reads what is kept at the offset of a request, 0 bytes if nothing is. The offset of a
-// request from the end becomes one from the start.
-func readNext(v jobView, r *outputRequest, buffer []byte) (n int, err error) {
-	stdout, stderr := v.outputs()
-	output := stdout
-	if r.stream == "stderr" {
-		output = stderr
-	}
-	before, fromEnd := r.offset, r.fromEnd
-	if r.fromEnd = false; output == nil {
-		if fromEnd {
-			r.offset = 0
-		}
-		return 0, nil
-	}
-	for range maxEndTries {
-		if fromEnd {
-			r.offset = endOffset(output, before)
-		}
-		n, err = output.ReadAt(buffer, r.offset)
-		if n > 0 || !fromEnd || !errors.Is(err, exec.ErrNotKept) {
-			break
-		}
-	}
-	if errors.Is(err, io.EOF) || errors.Is(err, exec.ErrNotKept) {
-		err = nil
-	}
-	return n, err
-}
-
-// endOffset is the offset of the last n bytes of an output, or of those that are kept.
-func endOffset(o capturedOutput, n int64) int64 {
-	start, end, total := o.Extent()
-	if start == total {
-		end = total
-	}
-	return total - min(n, end)
-}

@@ -217,35 +217,12 @@ func (r *restoring) enter(j *job, s jobRecord) {
 
 func (r *restoring) restoreStreams([]io.ReadWriteCloser) error {
 	for i, session := range r.sessions {
-		for _, s := range r.state.Sessions[i].Streams {
-			st := newStream(session.channel, s.ID)
-			st.credit, st.key = s.Credit, cmp.Or(s.Key, policy.DefaultKey)
-			after, err := parsePosition(s.After)
-			if s.Wait == waitsForEvents && err == nil && len(s.Held) > 0 {
-				s.Held = s.Held[:len(s.Held)-1] // an Abort, for earlier releases
+		for _, state := range r.state.Sessions[i].Streams {
+			st, err := r.stream(session.channel, state)
+			if err != nil {
+				return fmt.Errorf("cannot take an answer over: %w", err)
 			}
-			for _, f := range s.Held {
-				kind, known := message.ParseKind(f.Kind)
-				payload, err := r.reader.Bytes(f.Payload)
-				if err != nil || !known {
-					return errors.Join(err, errors.New("cannot take an answer over"))
-				}
-				st.held = append(st.held, heldFrame{kind, f.Last, payload, f.Bytes})
-			}
-			if s.Wait != "" {
-				if s.Job < 0 || s.Job >= len(r.jobs) {
-					return errors.New("cannot take an answer over: its job is missing")
-				}
-				st.wait = &waiting{
-					kind: s.Wait, job: r.jobs[s.Job], result: s.Result,
-					output: outputRequest{
-						stream: s.Output.Stream, offset: s.Output.Offset, follow: true,
-					},
-					events: after,
-				}
-				st.wait.job.readers.Add(1) // until finishStream
-			}
-			session.channel.streams[st.id] = st
+			session.channel.add(st)
 			r.streams = append(r.streams, st)
 		}
 	}
@@ -255,6 +232,39 @@ func (r *restoring) restoreStreams([]io.ReadWriteCloser) error {
 		}
 	}
 	return nil
+}
+
+// stream takes a reference to the job that the stream waits for, until finishStream.
+func (r *restoring) stream(c *channel, s streamState) (*stream, error) {
+	st := newStream(c, s.ID)
+	st.credit, st.key = s.Credit, cmp.Or(s.Key, policy.DefaultKey)
+	after, err := parsePosition(s.After)
+	if s.Wait == waitsForEvents && err == nil && len(s.Held) > 0 {
+		s.Held = s.Held[:len(s.Held)-1] // an Abort, for earlier releases
+	}
+	for _, f := range s.Held {
+		kind, known := message.ParseKind(f.Kind)
+		payload, err := r.reader.Bytes(f.Payload)
+		switch {
+		case err != nil:
+			return nil, err
+		case !known:
+			return nil, fmt.Errorf("there is no kind %q", f.Kind)
+		}
+		st.held = append(st.held, heldFrame{kind, f.Last, payload, f.Bytes})
+	}
+	switch {
+	case s.Wait == "":
+		return st, nil
+	case s.Job < 0 || s.Job >= len(r.jobs):
+		return nil, errors.New("its job is missing")
+	}
+	output := outputRequest{stream: s.Output.Stream, offset: s.Output.Offset, follow: true}
+	st.wait = &waiting{
+		kind: s.Wait, job: r.jobs[s.Job], result: s.Result, output: output, events: after,
+	}
+	st.wait.job.readers.Add(1)
+	return st, nil
 }
 
 func (r *restoring) restoreDeliveries([]io.ReadWriteCloser) error {
@@ -328,91 +338,4 @@ func (r *restoring) report(recordID string, s reportState) (report, error) {
 		*[]*capturedOutput{&loaded.stdout, &loaded.stderr}[i] = output
 	}
 	return loaded, nil
-}
-
-// start lets everything go on.
-func (r *restoring) start() {
-	for _, st := range r.streams {
-		if st.wait != nil && st.wait.kind == waitsForResult {
-			r.callers[st.wait.job] = st
-		}
-	}
-	for _, j := range r.jobs {
-		r.goOn(j)
-	}
-	for _, st := range r.streams {
-		w := st.wait
-		r.runner.Go(func() { r.finishStream(st, w) })
-	}
-}
-
-// goOn executes a job from where it was.
-func (r *restoring) goOn(j *job) {
-	st := r.callers[j]
-	if st == nil {
-		st = goneStream(newChannel(nil, 0, r.counters))
-	}
-	switch j.state {
-	case jobQueued, jobStarting:
-		r.runner.Go(func() {
-			if err := r.shell.runRestored(j, st); err != nil {
-				st.job, st.key, st.trace = j.id, j.key, j.trace
-				r.server.refuse(j.remote, st, asRefusal(err))
-			}
-		})
-	case jobRunning:
-		process := j.process
-		r.runner.Go(func() {
-			process.Then(func() { r.shell.complete(j, process, st) })
-		})
-	}
-}
-
-// finishStream sends the frames that were held back, and then what the stream waits for.
-func (r *restoring) finishStream(st *stream, w *waiting) {
-	st.sendHeld()
-	if w == nil {
-		return
-	}
-	defer w.job.release()
-	follows := w.kind == waitsForOutput || w.kind == waitsForEvents
-	if key, _ := r.shell.policy.Key(st.key); follows && !key.Sees(w.job.key) { // not any more
-		st.abort()
-		return
-	}
-	var err error
-	switch w.kind {
-	case waitsToJoin:
-		err = r.Executor.jobs.join(w.job, w.result, st)
-	case waitsForOutput:
-		r.Executor.jobs.copyOutput(restOfBody(st), st, w.job, w.output)
-	case waitsForEvents:
-		r.Executor.jobs.copyEvents(restOfBody(st), st, w.job, eventRequest{w.events, true})
-	}
-	if err != nil {
-		st.job, st.key, st.trace = w.job.id, w.job.key, w.job.trace
-		r.server.refuse(w.job.remote, st, asRefusal(err))
-	}
-}
-
-// runRestored is execute for a job that was queued or about to start, under the present keys and
-// configuration.
-func (s *shell) runRestored(j *job, st *stream) error {
-	key, _ := s.policy.Key(j.key)
-	request, command, err := s.decode(j.call.Body, key)
-	switch {
-	case err != nil:
-	case request.action != j.action: // the name of an action is a command now, or the reverse
-		err = refusalf(statusConflict, "the command was not started, as what the key %s may run "+
-			"was changed meanwhile, and the request has another meaning now: send it again", j.key)
-	default:
-		err = checkUse(key, j.remote)
-	}
-	if !s.jobs.isSigned(j) {
-		err = errKeyRemoved()
-	}
-	if err != nil {
-		j.forbid(err)
-	}
-	return s.runGranted(j, command, j.isAccepted(), st)
 }

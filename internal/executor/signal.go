@@ -61,17 +61,8 @@ func decodeSignal(to *syscall.Signal, among []syscall.Signal) decoder {
 }
 
 func (r *shellRequest) decodeGrace(raw json.RawMessage) error {
-	var seconds float64
-	if err := decodeTo(&seconds, "a number of seconds")(raw); err != nil {
-		return err
-	}
-	if !(seconds >= 0 && seconds <= maxGrace.Seconds()) {
-		return fmt.Errorf("must be 0 to %.0f seconds; leave it out for KILL_GRACE",
-			maxGrace.Seconds())
-	}
-	grace := time.Duration(seconds * float64(time.Second))
-	r.grace = &grace
-	return nil
+	r.grace = new(time.Duration)
+	return decodeSeconds(r.grace, 0, maxGrace, "for KILL_GRACE")(raw)
 }
 
 // signalRequest is the body of POST /jobs/ID/signal.

@@ -24,7 +24,7 @@ type stream struct {
 
 	// held are frames that were sent since the channel holds frames back, in order.
 	held        []heldFrame
-	sendingHeld bool     // sendHeld sends one that is not in held any more
+	sendingHeld bool     // a goroutine is in sendHeld, perhaps with one that is not in held any more
 	aborted     bool     // an Abort is held back, and nothing comes after it
 	wait        *waiting // what the stream waits for before its next frame; nil: for nothing
 }
@@ -80,7 +80,7 @@ func (st *stream) hasHeld() bool { return st.sendingHeld || len(st.held) > 0 }
 func (st *stream) spend(n int, last bool) {
 	st.credit -= n
 	if last {
-		delete(st.channel.streams, st.id)
+		st.channel.remove(st)
 	}
 }
 
@@ -100,11 +100,20 @@ func (st *stream) holdAbort() {
 	st.aborted, st.wait = true, nil
 }
 
-// sendHeld sends the frames that were held back, until the channel holds frames back again.
+// sendHeld sends the frames that were held back, until the channel holds frames back again. It does
+// nothing if another goroutine is at it, as after a second reload that was refused.
 func (st *stream) sendHeld() {
 	c := st.channel
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if st.sendingHeld {
+		return
+	}
+	st.sendingHeld = true
+	defer func() {
+		st.sendingHeld = false
+		st.changed.Broadcast()
+	}()
 	for {
 		for len(st.held) > 0 && !c.holding && st.credit < st.held[0].Bytes && !isClosed(st.gone) {
 			st.changed.Wait()
@@ -115,13 +124,10 @@ func (st *stream) sendHeld() {
 		next := st.held[0]
 		st.held = st.held[1:] // now, as close and holdAbort may replace it meanwhile
 		st.spend(next.Bytes, next.Last)
-		st.sendingHeld = true
 		c.mu.Unlock()
 		f := message.Frame{Kind: next.Kind, Last: next.Last, ID: st.id, Payload: next.Payload}
 		err := c.conn.Send(f)
 		c.mu.Lock()
-		st.sendingHeld = false
-		st.changed.Broadcast()
 		if err != nil {
 			return
 		}
@@ -148,7 +154,7 @@ func (st *stream) abort() {
 
 // close needs channel.mu. It ends a stream that stays incomplete.
 func (st *stream) close() {
-	delete(st.channel.streams, st.id)
+	st.channel.remove(st)
 	close(st.gone)
 	st.held = nil
 	st.changed.Broadcast()
@@ -172,6 +178,7 @@ func goneStream(c *channel) *stream {
 // full. Close sends the rest.
 type frameWriter struct {
 	buffer []byte
+	begun  bool // a piece was sent
 	send   func(piece []byte, last bool) error
 }
 
@@ -193,13 +200,18 @@ func (w *frameWriter) Write(p []byte) (int, error) {
 // Close sends the last piece.
 func (w *frameWriter) Close() error { return w.flush(true) }
 
-// Flush sends what is buffered. An empty piece is sent too: its error tells that the reader has
-// gone.
-func (w *frameWriter) Flush() error { return w.flush(false) }
+// Flush sends what is buffered. The first piece is sent even if it is empty, as the head of an
+// answer is in it.
+func (w *frameWriter) Flush() error {
+	if w.begun && len(w.buffer) == 0 {
+		return nil
+	}
+	return w.flush(false)
+}
 
 func (w *frameWriter) flush(last bool) error {
 	err := w.send(w.buffer, last)
-	w.buffer = w.buffer[:0]
+	w.buffer, w.begun = w.buffer[:0], true
 	return err
 }
 
@@ -207,11 +219,10 @@ func (w *frameWriter) flush(last bool) error {
 // length; the length of a larger one is not known when its first bytes are sent. Only requests on
 // the addresses of BIND are counted.
 func answerBody(st *stream, head message.Head, counted bool) *frameWriter {
-	begun := false
-	return &frameWriter{send: func(piece []byte, last bool) error {
+	w := &frameWriter{}
+	w.send = func(piece []byte, last bool) error {
 		f := message.Frame{Kind: message.Data, Last: last, Payload: piece}
-		if !begun {
-			begun = true
+		if !w.begun {
 			if counted {
 				st.count(head.Status)
 			}
@@ -222,7 +233,8 @@ func answerBody(st *stream, head message.Head, counted bool) *frameWriter {
 			f.Kind, f.Payload = message.Answer, head.Encode()
 		}
 		return st.send(f, len(piece))
-	}}
+	}
+	return w
 }
 
 // count counts an answer before it is sent, so that a caller who has it finds it counted.

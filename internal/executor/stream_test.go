@@ -2,11 +2,14 @@ package executor
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 
+	"dataflux-func-sidecar/internal/policy"
 	"dataflux-func-sidecar/privsep/message"
 )
 
@@ -127,5 +130,88 @@ func TestStream_EndWhileHeldFramesAreSent(t *testing.T) {
 				t.Errorf("got %d streams, want none", n)
 			}
 		})
+	}
+}
+
+// An answer that has nothing to say sends its head once, and nothing after it.
+func TestFrameWriter_Flush(t *testing.T) {
+	var pieces []string
+	w := &frameWriter{send: func(piece []byte, last bool) error {
+		pieces = append(pieces, fmt.Sprintf("%s %t", piece, last))
+		return nil
+	}}
+	for _, text := range []string{"", "", "a", "", ""} {
+		_, _ = io.WriteString(w, text)
+		if err := w.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = w.Close()
+	if want := []string{" false", "a false", " true"}; !slices.Equal(pieces, want) {
+		t.Errorf("got %q, want %q", pieces, want)
+	}
+}
+
+// A caller who follows a silent job and hangs up is forgotten, although nothing is sent to it.
+func TestFollower_HangsUp(t *testing.T) {
+	for _, path := range []string{"output", "events"} {
+		r := newRig(t, nil)
+		r.shell(`{"command":"sleep 60","wait":false,"jobId":"silent"}`)
+		j := mustFind(r.executor.jobs.find(new(policy.Default()), "silent"))
+		defer j.release()
+		before := j.readers.Load()
+		r.send(r.callFrame("GET", "/jobs/silent/"+path, ""))
+		if f := r.receive(); f.Kind != message.Answer {
+			t.Fatalf("%s: got %s, want Answer", path, f.Kind)
+		}
+		r.send(message.Frame{Kind: message.Hangup, ID: r.last})
+		waitFor(t, func() bool { return j.readers.Load() == before })
+	}
+}
+
+// After a second reload that was refused before it held frames back, those of the first are sent
+// once and in order.
+func TestStream_HeldFramesAreSentOnce(t *testing.T) {
+	c, st, network := testChannel(t)
+	c.hold()
+	const frames = 100
+	for i := range frames {
+		if err := st.send(message.Frame{Kind: message.Data, Payload: []byte{byte(i)}}, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 {
+		c.sendHeld(noGate{})
+	}
+	go func() { _ = st.send(message.Frame{Kind: message.Data, Last: true, Payload: []byte{frames}}, 1) }()
+	for i := range frames + 1 {
+		f, err := network.Receive()
+		if err != nil || len(f.Payload) != 1 || f.Payload[0] != byte(i) || f.Last != (i == frames) {
+			t.Fatalf("frame %d: got %v, last %t, %v", i, f.Payload, f.Last, err)
+		}
+	}
+}
+
+// Attempts of callbacks, of which a smaller MAX_CALLBACKS may leave any number, take no room from
+// requests, and an answer that is complete gives its room back.
+func TestChannel_CallbacksTakeNoRoomFromAnswers(t *testing.T) {
+	c, st, network := testChannel(t)
+	for range 5 {
+		c.openPost()
+	}
+	if _, err := c.openAnswer(2); !errors.Is(err, message.ErrProtocol) {
+		t.Errorf("a second answer at once: got %v, want %v", err, message.ErrProtocol)
+	}
+	go func() { _ = st.send(message.Frame{Kind: message.Data, Last: true}, 0) }()
+	if _, err := network.Receive(); err != nil {
+		t.Fatal(err)
+	}
+	for id := range uint64(5) {
+		if _, err := c.openAnswer(3 + id); err != nil {
+			t.Errorf("answer %d: got %v, want a stream", 3+id, err)
+		}
+		if err := c.hangUp(3 + id); err != nil {
+			t.Error(err)
+		}
 	}
 }

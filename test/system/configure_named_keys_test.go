@@ -59,7 +59,7 @@ func TestConfigure_NamedKey(t *testing.T) {
 	said += stderr
 
 	stdout, stderr = p.configure(0, "", "--drop-key", "deploy")
-	if got := p.read(p.path); stdout != "" || got != before+"\n" {
+	if got := p.read(p.path); stdout != "" || got != before {
 		t.Errorf("after --drop-key: got %q and\n%s", stdout, got)
 	}
 	wantAll(t, stderr, "KEY.deploy: removed")
