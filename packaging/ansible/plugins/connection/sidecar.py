@@ -102,7 +102,8 @@ options:
 MAX_KEY = 4096  # bytes of a key file
 # Bytes of a file in one call. In base64 they fit MAX_BODY of the host, 1 MiB by default, and where
 # that is lower they are halved.
-MAX_PUT, MIN_PUT = 720 << 10, 4 << 10
+MAX_PUT = 720 << 10
+MIN_PUT = 4 << 10
 MAX_FETCH = 4 << 20  # bytes; MAX_OUTPUT of the host is 8 MiB by default, and may be lower
 ANSWER = 10.0  # seconds to wait for an answer that needs no command to end
 PAUSE = 1.0  # seconds between attempts to reach a host again
