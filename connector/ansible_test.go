@@ -175,6 +175,7 @@ func TestAnsible_Refusals(t *testing.T) {
 	a.add("wrongkey", plainURL(d), "canary-of-no-host")
 	a.add("actions", plainURL(d), d.secret("deploy"))
 	a.add("closed", "http://"+closed.Addr().String(), d.key)
+	a.add("gone", "http://"+vanishing(t, d.listener.Addr().String()), d.key, "ansible_sidecar_reconnect_timeout=1")
 	a.add("foreign", "https://"+d.tls.Addr().String(), d.key)
 	a.add("badurl", "ftp://"+d.listener.Addr().String(), d.key)
 	a.add("open", plainURL(d), d.key)
@@ -193,6 +194,7 @@ func TestAnsible_Refusals(t *testing.T) {
 		"wrongkey": {"UNREACHABLE", "401"},
 		"actions":  {"UNREACHABLE", "403", "deploy"},
 		"closed":   {"UNREACHABLE", "cannot connect"},
+		"gone":     {"UNREACHABLE", "not known whether", "(job "},
 		"foreign":  {"UNREACHABLE", "certificate"},
 		"badurl":   {"FAILED", "must be of the form"},
 		"open":     {"FAILED", "0644", "chmod 600"},
@@ -236,6 +238,20 @@ func TestAnsible_BrokenConnections(t *testing.T) {
 	checkContent(t, a.file("fetched"), large)
 }
 
+// vanishing is a host that is out of reach once it has a request.
+func vanishing(t *testing.T, to string) string {
+	t.Helper()
+	listener := testkit.Listen(t)
+	go func() {
+		conn, err := listener.Accept()
+		_ = listener.Close()
+		if err == nil {
+			relay(conn.(*net.TCPConn), to, cutAnswer)
+		}
+	}()
+	return listener.Addr().String()
+}
+
 // cutter relays connections to an address. Of each seven it closes one before it relays the request, and one
 // within the answer.
 func cutter(t *testing.T, to string) string {
@@ -253,9 +269,15 @@ func cutter(t *testing.T, to string) string {
 	return listener.Addr().String()
 }
 
+// What relay does to a connection. It passes all others.
+const (
+	dropRequest = 0
+	cutAnswer   = 3
+)
+
 func relay(client *net.TCPConn, to string, treatment int) {
 	defer func() { _ = client.Close() }()
-	if treatment == 0 {
+	if treatment == dropRequest {
 		return
 	}
 	server, err := net.Dial("tcp", to)
@@ -266,7 +288,7 @@ func relay(client *net.TCPConn, to string, treatment int) {
 	go func() {
 		_, _ = server.(*net.TCPConn).ReadFrom(client) // until either side closes
 	}()
-	if treatment == 3 {
+	if treatment == cutAnswer {
 		answer := make([]byte, 64<<10)
 		n, _ := server.Read(answer)
 		_, _ = client.Write(answer[:max(n-5, 0)])
