@@ -22,7 +22,7 @@ SCRIPTS="install.sh packaging/download.sh"
 FILES="units/$NAME.service units/$NAME.socket units/$NAME-ports.service units/$NAME-metrics.socket
 	units/$NAME-reload.path units/$NAME-reload.service
 	units/$NAME.catalog packaging/man/$NAME.8 packaging/man/$NAME.5"
-DOCUMENTS="README.md CHANGELOG.md SECURITY.md CONTRIBUTING.md LICENSE docs connector packaging/completions packaging/monitoring"
+DOCUMENTS="README.md CHANGELOG.md SECURITY.md CONTRIBUTING.md LICENSE docs connector packaging/completions packaging/monitoring packaging/ansible"
 
 fail() {
 	printf 'dist.sh: %s\n' "$*" >&2
@@ -151,7 +151,9 @@ write_documents() {
 	install -m 0644 connector/README.md connector/sidecar__*.py "$NEW/connector"
 	install -m 0644 packaging/completions/* "$NEW/completions"
 	install -m 0644 packaging/monitoring/* "$NEW/monitoring"
-	chmod -R u=rwX,go=rX "$NEW/docs"
+	# The links to connector/ become files.
+	cp -RL packaging/ansible "$NEW/ansible"
+	chmod -R u=rwX,go=rX "$NEW/docs" "$NEW/ansible"
 }
 
 # For DataFlux Func: a ZIP for Script Set Import, and the same tree for a Script Market.
@@ -202,7 +204,7 @@ write_provenance() {
 # paths, and needs neither. Each of these lists is in sha256sums.
 write_sums() {
 	sum_files "$NEW/func" sha256sums
-	documents='\./\([A-Z].*\|docs/.*\|connector/.*\|completions/.*\|monitoring/.*\)'
+	documents='\./\([A-Z].*\|docs/.*\|connector/.*\|completions/.*\|monitoring/.*\|ansible/.*\)'
 	sum_files "$NEW" documents.sha256sums -regex "$documents"
 	write_provenance
 	sum_files "$NEW" sha256sums '(' ! -path './func/*' -o -path ./func/sha256sums ')' \

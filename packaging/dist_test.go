@@ -37,6 +37,17 @@ func TestDist_FilesThatInstallersLookFor(t *testing.T) {
 	for _, folder := range []string{"docs", "docs/zh-CN", "connector", "completions", "monitoring"} {
 		modes[folder] = "drwxr-xr-x"
 	}
+	// Links are files in a release.
+	err := filepath.WalkDir("ansible", func(path string, entry fs.DirEntry, err error) error {
+		modes[path] = "-rw-r--r--"
+		if err == nil && entry.IsDir() {
+			modes[path] = "drwxr-xr-x"
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, file := range documents(t) {
 		modes[file] = "-rw-r--r--"
 	}

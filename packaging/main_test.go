@@ -1,6 +1,7 @@
 package packaging
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -40,6 +41,9 @@ func copySource(from, to string) error {
 			return filepath.SkipDir
 		case entry.IsDir():
 			return os.MkdirAll(filepath.Join(to, inside), 0o755)
+		case entry.Type() == fs.ModeSymlink:
+			target, err := os.Readlink(path)
+			return errors.Join(err, os.Symlink(target, filepath.Join(to, inside)))
 		case !entry.Type().IsRegular():
 			return nil
 		}

@@ -213,6 +213,9 @@ func startPlain(program, user, folder, address string) (*daemon, error) {
 	if err != nil {
 		return nil, err
 	}
+	// As a service has one: the kernel shares processors by session (autogroup), and sshd gives each
+	// command a session.
+	attr.Setsid = true
 	d := &daemon{address: address, key: rand.Text(), log: filepath.Join(folder, "log")}
 	config := filepath.Join(folder, "config")
 	text := fmt.Sprintf("BIND = %q\nSECRET_KEY = %q\n", address, d.key)

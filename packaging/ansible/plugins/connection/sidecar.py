@@ -22,7 +22,7 @@ from ansible_collections.dataflux_func.sidecar.plugins.plugin_utils import sidec
 
 # The scripts of the connector import each other by these names, as DataFlux Func has them.
 sys.modules.setdefault('sidecar__wire', sidecar__wire)
-from ansible_collections.dataflux_func.sidecar.plugins.plugin_utils import sidecar__helper  # noqa: E402
+from ansible_collections.dataflux_func.sidecar.plugins.plugin_utils import sidecar__helper
 
 DOCUMENTATION = r"""
 name: sidecar
@@ -102,7 +102,8 @@ options:
 MAX_KEY = 4096  # bytes of a key file
 # Bytes of a file in one call. In base64 they fit MAX_BODY of the host, 1 MiB by default, and where
 # that is lower they are halved.
-MAX_PUT, MIN_PUT = 720 << 10, 4 << 10
+MAX_PUT = 720 << 10
+MIN_PUT = 4 << 10
 MAX_FETCH = 4 << 20  # bytes; MAX_OUTPUT of the host is 8 MiB by default, and may be lower
 ANSWER = 10.0  # seconds to wait for an answer that needs no command to end
 PAUSE = 1.0  # seconds between attempts to reach a host again
@@ -275,7 +276,8 @@ class Connection(ConnectionBase):
         end = sidecar__helper.output_bytes(data, stream + 'Tail')
         missing = data[stream + 'Bytes'] - len(start) - len(end)
         display.warning('%s: %d bytes of the %s of a command are missing, as it has more than '
-                        'MAX_OUTPUT of the host' % (self._play_context.remote_addr, missing, stream))
+                        'MAX_OUTPUT of the host'
+                        % (self._play_context.remote_addr, missing, stream))
         return start + b'\n[dataflux-func-sidecar: %d bytes left out]\n' % missing + end
 
 
@@ -317,8 +319,8 @@ def explained(error):
     if error.status in (401, 403):
         return AnsibleAuthenticationFailure(str(error))
     if error.status == 413:
-        return TooLarge('%s\nhint: raise MAX_BODY of the host; a large module can be sent as a file '
-                        'too (ansible_pipelining=false)' % error)
+        return TooLarge('%s\nhint: raise MAX_BODY of the host; a large module can be sent as a '
+                        'file instead (ansible_pipelining=false)' % error)
     if isinstance(error, sidecar__helper.SidecarBusy) or not isinstance(error, (
             sidecar__helper.SidecarRefused, sidecar__helper.SidecarUnreadable)):
         return AnsibleConnectionFailure(str(error))
@@ -333,7 +335,8 @@ def exit_status(data):
             'the Sidecar of the host was stopped while the command ran (%s, job %s): it is not run '
             'again' % (ended, data['jobId']))
     if ended != 'exited':
-        raise AnsibleError('the command did not end by itself: %s (job %s)' % (ended, data['jobId']))
+        raise AnsibleError('the command did not end by itself: %s (job %s)'
+                           % (ended, data['jobId']))
     if data['exitCode'] is not None:
         return data['exitCode']
     return 128 + getattr(signal, str(data['signal']), signal.SIGKILL)
