@@ -1,10 +1,11 @@
 // Command bench measures what a call to the daemon costs and compares it with targets. `make bench`
-// takes about six minutes and writes docs/benchmark.md; `go run -C test/bench . -quick` takes two
-// and writes nothing. With -reload or -keys it measures reloads or the cost of keys only, with
-// -against FILE it compares two builds of the daemon. With -fleet N it measures SidecarFleet of the
-// connector against N daemons and writes docs/benchmark-fleet.md (`make bench-fleet`). With -ansible N
-// it measures the Ansible connection and writes docs/benchmark-ansible.md (`make bench-ansible`).
-// The exit status does not depend on the figures.
+// takes about six minutes and writes docs/benchmark.md and its plot, benchmark.svg; `go run -C
+// test/bench . -quick` takes two and writes nothing. With -plot it only draws the plot again. With
+// -reload or -keys it measures reloads or the cost of keys only, with -against FILE it compares two
+// builds of the daemon. With -fleet N it measures SidecarFleet of the connector against N daemons
+// and writes docs/benchmark-fleet.md (`make bench-fleet`). With -ansible N it measures the Ansible
+// connection and writes docs/benchmark-ansible.md (`make bench-ansible`). The exit status does not
+// depend on the figures.
 //
 // It leaves the host as it was: it starts a daemon with a configuration of its own in a temporary
 // folder, and the peers likewise. It installs nothing.
@@ -70,13 +71,18 @@ func main() {
 		"only measure the Ansible connection, against `N` daemons; writes benchmark-ansible.md",
 	)
 	flag.StringVar(&b.docs, "docs", "docs", "the `FOLDER` to write documents to; empty: none")
+	plotOnly := flag.Bool("plot", false, "only draw benchmark.svg again, from benchmark.md")
 	flag.StringVar(
 		&b.report.remark, "remark", "",
 		"a `SENTENCE` for the document, such as what else the machine did",
 	)
 	flag.Parse()
 	err := os.Chdir(*root)
-	if err == nil {
+	switch {
+	case err != nil:
+	case *plotOnly:
+		err = redraw(b.docs)
+	default:
 		err = b.run(*only, *keys, *other)
 	}
 	if err != nil {
@@ -134,7 +140,11 @@ func (b *bench) run(reloads, keys bool, other string) error {
 	if b.docs == "" || b.quick {
 		return nil
 	}
-	return writeDocument(b.docs, "benchmark.md", b.report.document(thisHost(), versions()))
+	text := b.report.document(thisHost(), versions())
+	if err := writeDocument(b.docs, "benchmark.md", text); err != nil {
+		return err
+	}
+	return redraw(b.docs)
 }
 
 // measureDaemon runs every measurement that uses a running daemon.
