@@ -41,7 +41,7 @@ func plotRows(document string) (rows []plotRow) {
 	return rows
 }
 
-// redraw writes benchmark.svg from benchmark.md of the folder.
+// redraw writes benchmark.svg, and the figures in why-not.md, from benchmark.md of the folder.
 func redraw(folder string) error {
 	document, err := os.ReadFile(filepath.Join(folder, "benchmark.md"))
 	if err != nil {
@@ -54,7 +54,7 @@ func redraw(folder string) error {
 	if err := os.WriteFile(filepath.Join(folder, "benchmark.svg"), []byte(picture), 0o644); err != nil {
 		return fmt.Errorf("cannot draw the figures: %w", err)
 	}
-	return nil
+	return rewriteFigures(folder, string(document))
 }
 
 // Pixels of the plot.

@@ -46,3 +46,28 @@ func TestPlot_RatiosToTheLoop(t *testing.T) {
 		}
 	}
 }
+
+// Every table of the page is between the marks of one that a command writes, and its figures are
+// those of the committed benchmark.md.
+func TestWhyNot_TablesAreMeasured(t *testing.T) {
+	page, err := os.ReadFile("../../docs/" + whyNot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	document, err := os.ReadFile("../../docs/benchmark.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := figuresTable(string(document))
+	if strings.Contains(want, "not measured") || !strings.Contains(string(page), "<!-- figures -->\n\n"+want+"\n<!-- end") {
+		t.Errorf("docs/why-not.md has other figures than docs/benchmark.md; run: go run -C test/bench . -plot; want\n%s", want)
+	}
+	written := ""
+	for line := range strings.Lines(string(page)) {
+		if strings.HasPrefix(line, "<!-- ") {
+			written = strings.Trim(line, "<!-> \n")
+		} else if strings.HasPrefix(line, "|") && written != "facts" && written != "figures" {
+			t.Errorf("docs/why-not.md has a row that no command writes: %s", line)
+		}
+	}
+}
