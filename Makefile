@@ -7,7 +7,7 @@ MACHINES ?= 6
 # Root cannot be the user that commands run as.
 RUN_USER := $(if $(filter 0,$(shell id -u)),--user nobody)
 
-.PHONY: help build run test test-system e2e matrix lint fuzz faults soak bench bench-fleet bench-ansible dist repo install clean
+.PHONY: help build run test test-system e2e matrix lint fuzz faults soak bench bench-facts bench-fleet bench-ansible cast dist repo install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' Makefile
@@ -45,14 +45,20 @@ faults: ## the fault suite with 500 rounds instead of 50, and the state package 
 soak: ## hostile and ordinary commands together in a booted machine, for SOAK (30m)
 	SIDECAR_SOAK=$(or $(SOAK),30m) go test -count=1 -timeout 90m -v -run '^TestAttack_Soak$$' ./test/e2e
 
-bench: build ## measure against a bare loop, webhook and OpenSSH; writes docs/benchmark.md
+bench: build ## measure against a bare loop, webhook and OpenSSH; writes docs/benchmark.md, .svg and why-not.md
 	go run -C test/bench .
+
+bench-facts: build ## try replays, broken connections and keys on the daemon, webhook and OpenSSH; writes docs/why-not.md
+	go run -C test/bench . -facts
 
 bench-fleet: build ## measure SidecarFleet of the connector against HOSTS (500) daemons; writes docs/benchmark-fleet.md
 	go run -C test/bench . -fleet $(or $(HOSTS),500)
 
 bench-ansible: build ## measure the Ansible connection against HOSTS (50) daemons, beside SSH; writes docs/benchmark-ansible.md
 	go run -C test/bench . -ansible $(or $(HOSTS),50)
+
+cast: ## record the terminal session of README.md in a booted machine; writes docs/first-steps.svg
+	SIDECAR_CAST=1 go test -count=1 -run '^TestCast_FirstSteps$$' ./test/e2e
 
 dist: ## write the release folder dist/; PACKAGES=no: without .deb and .rpm; DOWNLOAD_URL=https://…: the default of download.sh; DIST_SIGNING_KEY=FILE: sign it
 	packaging/dist.sh $(if $(filter no,$(PACKAGES)),--no-packages) dist

@@ -56,7 +56,7 @@ func (b *bench) ansible(folder string) (err error) {
 	if err != nil {
 		return err
 	}
-	server, err := startOpenSSH(b.user, peer)
+	server, err := startOpenSSH(b.user, peer, "ERROR")
 	if err != nil {
 		return fmt.Errorf("cannot start OpenSSH: %w", err)
 	}

@@ -67,7 +67,7 @@ func signAll(t task) ([][]byte, error) {
 	requests := make([][]byte, t.Commands)
 	for i := range requests {
 		if t.Hook {
-			requests[i] = signHook([]byte(t.Key), body)
+			requests[i] = signHook("run", []byte(t.Key), body)
 			continue
 		}
 		requests[i] = signOne([]byte(t.Key), body)

@@ -1,10 +1,12 @@
 // Command bench measures what a call to the daemon costs and compares it with targets. `make bench`
-// takes about six minutes and writes docs/benchmark.md; `go run -C test/bench . -quick` takes two
-// and writes nothing. With -reload or -keys it measures reloads or the cost of keys only, with
-// -against FILE it compares two builds of the daemon. With -fleet N it measures SidecarFleet of the
-// connector against N daemons and writes docs/benchmark-fleet.md (`make bench-fleet`). With -ansible N
-// it measures the Ansible connection and writes docs/benchmark-ansible.md (`make bench-ansible`).
-// The exit status does not depend on the figures.
+// takes about six minutes and writes docs/benchmark.md and its plot, benchmark.svg; `go run -C
+// test/bench . -quick` takes two and writes nothing. With -plot it only draws the plot again. With
+// -reload or -keys it measures reloads or the cost of keys only, with -against FILE it compares two
+// builds of the daemon. With -facts it tries what the daemon and its peers do with replays, broken
+// connections and keys, and writes the table of docs/why-not.md (`make bench-facts`). With -fleet N
+// it measures SidecarFleet of the connector against N daemons and writes docs/benchmark-fleet.md
+// (`make bench-fleet`). With -ansible N it measures the Ansible connection and writes
+// docs/benchmark-ansible.md (`make bench-ansible`). The exit status does not depend on the figures.
 //
 // It leaves the host as it was: it starts a daemon with a configuration of its own in a temporary
 // folder, and the peers likewise. It installs nothing.
@@ -58,6 +60,9 @@ func main() {
 		"a Debian tree `FOLDER` with systemd to boot for the cold start (default: that of the end-to-end tests)",
 	)
 	only := flag.Bool("reload", false, "measure reloads only; writes no document")
+	compare := flag.Bool(
+		"facts", false, "only try what the peers do with replays, broken connections and keys; writes the table of why-not.md",
+	)
 	keys := flag.Bool("keys", false, "measure the cost of many keys only; writes no document")
 	other := flag.String(
 		"against", "", "only compare the daemon with another build of it, this `FILE`",
@@ -70,14 +75,19 @@ func main() {
 		"only measure the Ansible connection, against `N` daemons; writes benchmark-ansible.md",
 	)
 	flag.StringVar(&b.docs, "docs", "docs", "the `FOLDER` to write documents to; empty: none")
+	plotOnly := flag.Bool("plot", false, "only draw benchmark.svg again, from benchmark.md")
 	flag.StringVar(
 		&b.report.remark, "remark", "",
 		"a `SENTENCE` for the document, such as what else the machine did",
 	)
 	flag.Parse()
 	err := os.Chdir(*root)
-	if err == nil {
-		err = b.run(*only, *keys, *other)
+	switch {
+	case err != nil:
+	case *plotOnly:
+		err = redraw(b.docs)
+	default:
+		err = b.run(*only, *keys, *compare, *other)
 	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
@@ -101,7 +111,7 @@ type bench struct {
 }
 
 // run measures all, or only reloads, keys, another build, or a fleet.
-func (b *bench) run(reloads, keys bool, other string) error {
+func (b *bench) run(reloads, keys, compare bool, other string) error {
 	if _, err := os.Stat(b.program); err != nil {
 		return fmt.Errorf("cannot find the daemon: %w\nhint: make build", err)
 	}
@@ -121,6 +131,8 @@ func (b *bench) run(reloads, keys bool, other string) error {
 		return b.fleets(folder)
 	case other != "":
 		return b.against(other, folder)
+	case compare:
+		return b.factsOnly(folder)
 	case reloads:
 		return b.reloads(folder)
 	case keys:
@@ -134,7 +146,11 @@ func (b *bench) run(reloads, keys bool, other string) error {
 	if b.docs == "" || b.quick {
 		return nil
 	}
-	return writeDocument(b.docs, "benchmark.md", b.report.document(thisHost(), versions()))
+	text := b.report.document(thisHost(), versions())
+	if err := writeDocument(b.docs, "benchmark.md", text); err != nil {
+		return err
+	}
+	return redraw(b.docs)
 }
 
 // measureDaemon runs every measurement that uses a running daemon.
@@ -237,7 +253,7 @@ func (b *bench) addOpenSSH(folder string) error {
 	if err != nil {
 		return err
 	}
-	if b.openssh, err = startOpenSSH(b.user, folder); err != nil {
+	if b.openssh, err = startOpenSSH(b.user, folder, "ERROR"); err != nil {
 		return err
 	}
 	w, err := b.startWorker(prefixWorker, "")

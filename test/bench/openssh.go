@@ -27,7 +27,7 @@ type openssh struct {
 
 const serverConfig = `ListenAddress %[1]s
 HostKey %[2]s/host
-AuthorizedKeysFile %[2]s/user.pub
+AuthorizedKeysFile %[2]s/user.pub %[2]s/authorized
 StrictModes no
 UsePAM no
 UseDNS no
@@ -38,7 +38,7 @@ MaxStartups 4000
 PrintMotd no
 PrintLastLog no
 PidFile none
-LogLevel ERROR
+LogLevel %[3]s
 `
 
 const clientConfig = `Host bench
@@ -58,7 +58,7 @@ LogLevel ERROR
 // namespace.
 const serverScript = `mount -t tmpfs none /run && mkdir /run/sshd && mount --bind "$1/passwd" /etc/passwd && exec /usr/sbin/sshd -D -e -f "$1/sshd_config"`
 
-func startOpenSSH(user, folder string) (*openssh, error) {
+func startOpenSSH(user, folder, logLevel string) (*openssh, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("its server needs root to run commands as another user")
 	}
@@ -74,18 +74,18 @@ func startOpenSSH(user, folder string) (*openssh, error) {
 		return nil, err
 	}
 	s := &openssh{folder: folder, address: address}
-	if err := s.configure(address, user); err != nil {
+	if err := s.configure(user, logLevel); err != nil {
 		return nil, err
 	}
-	if err := s.start(address); err != nil {
+	if err := s.start(); err != nil {
 		s.stop()
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *openssh) configure(address, user string) error {
-	for _, name := range []string{"host", "user"} {
+func (s *openssh) configure(user, logLevel string) error {
+	for _, name := range []string{"host", "user", "limited"} {
 		if out, err := exec.Command(
 			"ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f",
 			filepath.Join(s.folder, name),
@@ -97,15 +97,20 @@ func (s *openssh) configure(address, user string) error {
 	if err != nil {
 		return fmt.Errorf("cannot configure it: %w", err)
 	}
+	limited, err := os.ReadFile(filepath.Join(s.folder, "limited.pub"))
+	if err != nil {
+		return fmt.Errorf("cannot configure it: %w", err)
+	}
 	accounts, err := os.ReadFile("/etc/passwd")
 	if err != nil {
 		return fmt.Errorf("cannot configure it: %w", err)
 	}
-	host, port, _ := net.SplitHostPort(address)
+	host, port, _ := net.SplitHostPort(s.address)
 	for name, text := range map[string]string{
-		"sshd_config": fmt.Sprintf(serverConfig, address, s.folder),
+		"sshd_config": fmt.Sprintf(serverConfig, s.address, s.folder, logLevel),
 		"ssh_config":  fmt.Sprintf(clientConfig, port, s.folder, user),
 		"known":       fmt.Sprintf("[%s]:%s %s", host, port, public),
+		"authorized":  `restrict,command="echo \"hello $SSH_ORIGINAL_COMMAND\"" ` + string(limited), // for the facts
 		"passwd":      withShell(string(accounts), user),
 	} {
 		if err := os.WriteFile(filepath.Join(s.folder, name), []byte(text), 0o644); err != nil {
@@ -128,13 +133,19 @@ func withShell(accounts, user string) string {
 	return strings.Join(lines, "\n")
 }
 
-func (s *openssh) start(address string) (err error) {
+func (s *openssh) start() (err error) {
+	log, err := os.Create(filepath.Join(s.folder, "log"))
+	if err != nil {
+		return fmt.Errorf("cannot keep its log: %w", err)
+	}
+	defer func() { _ = log.Close() }()
 	s.server = exec.Command("unshare", "--mount", "sh", "-c", serverScript, "sh", s.folder)
+	s.server.Stderr = log
 	s.server.SysProcAttr, _ = childAttributes("")
 	if err := s.server.Start(); err != nil {
 		return fmt.Errorf("cannot start its server: %w", err)
 	}
-	if err := awaitListening(address); err != nil {
+	if err := awaitListening(s.address); err != nil {
 		return err
 	}
 	s.master = exec.Command(

@@ -18,29 +18,31 @@ import (
 // nonces, so a request can be replayed, and writes no journal, which saves it work.
 type webhook struct {
 	address, key string
+	log          string // a file
 	command      *exec.Cmd
 }
 
 // signHook signs the body alone, as webhook wants it.
-func signHook(key, body []byte) []byte {
+func signHook(hook string, key, body []byte) []byte {
 	mac := hmac.New(sha256.New, key)
 	mac.Write(body)
 	return fmt.Appendf(
 		nil,
-		"POST /hooks/run HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"+
+		"POST /hooks/%s HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"+
 			"X-Hub-Signature: sha256=%x\r\nContent-Length: %d\r\n\r\n%s",
+		hook,
 		mac.Sum(nil),
 		len(body),
 		body,
 	)
 }
 
-func startWebhook(user, folder string) (*webhook, error) {
+func startWebhook(user, folder string, arguments ...string) (*webhook, error) {
 	program, err := exec.LookPath("webhook")
 	if err != nil {
 		return nil, errors.New("it is not installed: apt-get install webhook")
 	}
-	w := &webhook{key: rand.Text()}
+	w := &webhook{key: rand.Text(), log: filepath.Join(folder, "log")}
 	if w.address, err = freeAddress(); err != nil {
 		return nil, err
 	}
@@ -49,7 +51,13 @@ func startWebhook(user, folder string) (*webhook, error) {
 		return nil, err
 	}
 	_, port, _ := net.SplitHostPort(w.address)
-	w.command = exec.Command(program, "-hooks", hooks, "-ip", "127.0.0.1", "-port", port)
+	log, err := os.Create(w.log)
+	if err != nil {
+		return nil, fmt.Errorf("cannot keep its log: %w", err)
+	}
+	defer func() { _ = log.Close() }()
+	w.command = exec.Command(program, append(arguments, "-hooks", hooks, "-ip", "127.0.0.1", "-port", port)...)
+	w.command.Stdout, w.command.Stderr = log, log
 	w.command.Dir, w.command.Env = "/", workerEnvironment(user)
 	if w.command.SysProcAttr, err = childAttributes(user); err != nil {
 		return nil, err
@@ -66,6 +74,10 @@ func startWebhook(user, folder string) (*webhook, error) {
 
 func (w *webhook) writeHooks(path string) error {
 	type values map[string]any
+	signed := values{"match": values{
+		"type": "payload-hmac-sha256", "secret": w.key,
+		"parameter": values{"source": "header", "name": "X-Hub-Signature"},
+	}}
 	hooks, err := json.Marshal([]values{
 		{
 			"id":                                 "run",
@@ -75,10 +87,19 @@ func (w *webhook) writeHooks(path string) error {
 			"pass-arguments-to-command": []values{
 				{"source": "string", "name": "-c"}, {"source": "payload", "name": "command"},
 			},
-			"trigger-rule": values{"match": values{
-				"type": "payload-hmac-sha256", "secret": w.key,
-				"parameter": values{"source": "header", "name": "X-Hub-Signature"},
-			}},
+			"trigger-rule": signed,
+		},
+		{ // for the facts: one command, and a pattern for its value
+			"id": "hello", "execute-command": "/bin/echo", "http-methods": []string{"POST"},
+			"include-command-output-in-response":       true,
+			"trigger-rule-mismatch-http-response-code": 403,
+			"pass-arguments-to-command": []values{
+				{"source": "string", "name": "hello"}, {"source": "payload", "name": "version"},
+			},
+			"trigger-rule": values{"and": []values{signed, {"match": values{
+				"type": "regex", "regex": "^v[0-9.]+$",
+				"parameter": values{"source": "payload", "name": "version"},
+			}}}},
 		},
 	})
 	if err != nil {
