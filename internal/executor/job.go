@@ -194,7 +194,7 @@ func errKeyRemoved() error {
 		"the command was not started, as the key that signed the request was removed meanwhile")
 }
 
-// cancelledBy completes an entry by who cancelled the job, if anybody did.
+// cancelledBy is the end of a journal entry: who cancelled the job. It is empty if no caller did.
 func (j *job) cancelledBy() string {
 	j.table.mu.Lock()
 	defer j.table.mu.Unlock()
