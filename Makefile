@@ -21,6 +21,7 @@ run: build ## serve without systemd on 127.0.0.1:8099, the next free port or BIN
 test: ## run the unit tests, with the race detector; needs no root
 	go test -race $$(go list ./... | grep -vE '/(test|packaging|connector)(/|$$)')
 	go test -C test/bench .
+	go test -C test/interop .
 
 test-system: ## test the built program, the connector and the release on this host; as root it tests more
 	go test -timeout 20m ./test/system ./connector ./packaging

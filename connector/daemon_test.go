@@ -1,6 +1,10 @@
 package connector_test
 
 import (
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
@@ -154,6 +158,19 @@ var namedKeys = map[string]string{
 	"past":    "EXPIRES = 2026-01-31",
 }
 
+// privateKey is the one private key of the key fleet of all daemons, in PEM, and its public key.
+var privateKey = sync.OnceValues(func() (text []byte, public string) {
+	key, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		panic(err)
+	}
+	encoded, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		panic(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded}), base64.StdEncoding.EncodeToString(key)
+})
+
 const actions = `
 [ACTION.deploy]
 RUN = 'printf "%s to %s\n" "$VERSION" "$TARGET"; exit "${#TARGET}"'
@@ -188,7 +205,8 @@ func (d *daemon) named() string {
 	for name, rules := range namedKeys {
 		text += fmt.Sprintf("\n[KEY.%s]\nSECRET = %q\n%s\n", name, d.secret(name), rules)
 	}
-	return text
+	_, public := privateKey()
+	return text + fmt.Sprintf("\n[KEY.fleet]\nPUBLIC_KEYS = %q\n", public)
 }
 
 // describe lays down what the tests read: the keys and the certificates to trust.
@@ -196,6 +214,8 @@ func (d *daemon) describe(folder string) {
 	d.t.Helper()
 	roots, err := os.ReadFile(d.file("ca.pem"))
 	err = errors.Join(err, os.WriteFile(filepath.Join(folder, "key"), []byte(d.key), 0o600), os.WriteFile(filepath.Join(folder, "ca.pem"), roots, 0o644))
+	private, _ := privateKey()
+	err = errors.Join(err, os.WriteFile(filepath.Join(folder, "private.pem"), private, 0o600))
 	for name := range namedKeys {
 		err = errors.Join(err, os.WriteFile(filepath.Join(folder, "key-"+name), []byte(d.secret(name)), 0o600))
 	}

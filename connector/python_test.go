@@ -34,6 +34,17 @@ func pythons(t *testing.T) []python {
 	return found
 }
 
+// The tests of private keys ran, in one Python at least: only there is the package cryptography.
+func TestPython_HasCryptography(t *testing.T) {
+	for _, p := range pythons(t) {
+		args := append(p.arguments(t.TempDir()), "-c", "import cryptography")
+		if exec.Command(args[0], args[1:]...).Run() == nil {
+			return
+		}
+	}
+	skip(t, "no Python has the package cryptography")
+}
+
 func candidates() [][]string {
 	all := [][]string{{"python3"}}
 	for minor := 8; minor <= 14; minor++ {

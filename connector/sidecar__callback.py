@@ -83,6 +83,9 @@ def _keys(secret_key: Any) -> List[sidecar__wire.SigningKey]:
 def _check(keys: List[sidecar__wire.SigningKey]) -> None:
     for key in keys:
         key.check()
+        if not key.usable:
+            raise ValueError('a private key verifies no callback: they are signed with the SECRET '
+                             'of the key')
 
 
 def _lower(headers: Mapping[str, str]) -> Dict[str, str]:

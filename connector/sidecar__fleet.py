@@ -187,7 +187,8 @@ class SidecarFleet:
     @classmethod
     def from_urls(cls, urls: Any, secret_key: Any, ca_file: Any = None) -> 'SidecarFleet':
         """Makes a fleet of {'web1': 'http://192.0.2.1:8099', …}, or of a list of URLs, which are
-        the names too. `secret_key` is one for all, or {'web1': key, …}; `ca_file` likewise.
+        the names too. `secret_key` is one for all, or {'web1': key, …}; `ca_file` likewise. One
+        for all should be a private key, as the text of its PEM file: see SidecarHelper.
         """
         if isinstance(secret_key, Mapping):
             secret_key = {name: sidecar__wire.SigningKey.of(key)

@@ -72,30 +72,41 @@ class SidecarFailed(SidecarError):
 class SidecarHelper:
     """A client for one Sidecar, with a connection for each request. Threads may share it."""
 
-    def __init__(self, host: str, port: Union[int, str], secret_key: str, protocol: str = 'http',
-                 ca_file: TrustSource = None) -> None:
+    def __init__(self, host: str, port: Union[int, str], secret_key: Optional[str] = None,
+                 protocol: str = 'http', ca_file: TrustSource = None, *,
+                 private_key: Optional[str] = None) -> None:
         """`ca_file` is a PEM file of certificates to trust for https; default: this machine's.
         sidecar__wire.trust() loads one for many helpers.
+
+        `private_key`, in place of a secret key, is the text of an Ed25519 private key in PEM, for
+        hosts with its PUBLIC_KEYS; it needs the package cryptography. `host` and `port` are signed
+        then: they must be a name or an address of its own of that host (SIGNED_HOSTS).
         """
-        secret_key = sidecar__wire.SigningKey.of(secret_key)
+        secret_key = private_key = sidecar__wire.SigningKey.of(secret_key, private_key)
         self._wire = sidecar__wire.Wire(host, port, secret_key, protocol, ca_file)
 
     @classmethod
-    def from_connector(cls, connector: Any, ca_file: TrustSource = None) -> 'SidecarHelper':
-        """Makes a helper with address and key of a connector, such as DFF.CONN('sidecar')."""
+    def from_connector(cls, connector: Any, ca_file: TrustSource = None, *,
+                       private_key: Optional[str] = None) -> 'SidecarHelper':
+        """Makes a helper with address and key of a connector, such as DFF.CONN('sidecar').
+        `private_key` is in place of its key.
+        """
+        private_key = private_key and sidecar__wire.SigningKey.of(None, private_key)
         if not sidecar__wire.is_connector(connector):
             del connector  # it may be the key by mistake
             raise ValueError("pass the object that DFF.CONN('sidecar') returns, of a connector of "
                              "the type DataFlux Func Sidecar")
         setting = sidecar__wire.setting
         return cls(setting(connector, 'host', DEFAULT_HOST),
-                   setting(connector, 'port', DEFAULT_PORT), sidecar__wire.SigningKey.of(connector),
+                   setting(connector, 'port', DEFAULT_PORT),
+                   sidecar__wire.SigningKey.of(connector, private_key),
                    setting(connector, 'protocol', 'http'), ca_file)
 
     @classmethod
-    def from_url(cls, url: str, secret_key: str, ca_file: TrustSource = None) -> 'SidecarHelper':
+    def from_url(cls, url: str, secret_key: Optional[str] = None, ca_file: TrustSource = None, *,
+                 private_key: Optional[str] = None) -> 'SidecarHelper':
         """Makes a helper from a URL such as http://172.17.0.1:8099; without a port it is 8099."""
-        secret_key = sidecar__wire.SigningKey.of(secret_key)
+        secret_key = private_key = sidecar__wire.SigningKey.of(secret_key, private_key)
         if url is None:
             raise ValueError('the URL is None: the environment variable does not exist in Func')
         form = re.match(

@@ -2,7 +2,8 @@
 
 sidecar__helper and sidecar__callback use it. It handles requests, answers and deadlines, and does
 not interpret them. It never stores, prints or raises the secret key: the key becomes the state of
-an HMAC at once, from which it cannot be recovered.
+an HMAC at once, from which it cannot be recovered. A private key becomes an object of the package
+cryptography, which only private keys need.
 """
 import base64
 import contextlib
@@ -29,6 +30,7 @@ MAX_DEPTH = 100  # levels of lists and objects in an answer; the Sidecar's own h
 MAX_DIGITS = 400  # of an integer
 FORBIDDEN = ('. The request was not carried out. What this key may do is in its [KEY.…] of '
              '/etc/dataflux-func-sidecar on the host: let an operator change it, or use another key')
+PEM_START = '-----BEGIN '
 NOT_KNOWN = 'it is not known whether the request was carried out'
 
 
@@ -87,11 +89,19 @@ class SigningKey:
         self._is_none = secret_key is None
 
     @classmethod
-    def of(cls, source: Any) -> 'SigningKey':
-        """`source` is a key, a SigningKey, or the object that DFF.CONN('sidecar') returns."""
-        if isinstance(source, cls):
+    def of(cls, source: Any, private_key: Any = None) -> Union['SigningKey', 'PrivateKey']:
+        """`source` is a key, the text of a private key, what this function returned, or the object
+        that DFF.CONN('sidecar') returns; `private_key` replaces it.
+        """
+        if isinstance(private_key, PrivateKey):
+            return private_key
+        if private_key is not None:
+            return PrivateKey(private_key)
+        if isinstance(source, (cls, PrivateKey)):
             return source
-        return cls(setting(source, 'secretKey') if is_connector(source) else source)
+        text = setting(source, 'secretKey') if is_connector(source) else source
+        is_pem = isinstance(text, str) and text.startswith(PEM_START)
+        return PrivateKey(text) if is_pem else cls(text)
 
     @property
     def usable(self) -> bool:
@@ -113,6 +123,13 @@ class SigningKey:
         mac.update(head.encode('utf-8') + body)
         return mac.hexdigest().upper()
 
+    def headers(self, method: str, _authority: str, path: str, body: bytes,
+                timestamp: str) -> Dict[str, str]:
+        """Returns the headers that sign a request."""
+        nonce = uuid.uuid4().hex
+        return {'X-Auth-Nonce': nonce, 'X-Auth-Timestamp': timestamp,
+                'X-Auth-Signature': self.sign(method, path, nonce, timestamp, body)}
+
     def sign_webhook(self, message_id: str, timestamp: str, body: bytes) -> str:
         """Returns the signature of a callback as Standard Webhooks defines it. It does not cover
         the path.
@@ -120,6 +137,59 @@ class SigningKey:
         mac = self._webhook_mac.copy()
         mac.update(('%s.%s.' % (message_id, timestamp)).encode('utf-8') + body)
         return 'v1,' + base64.b64encode(mac.digest()).decode('ascii')
+
+
+class PrivateKey:
+    """Signs with an Ed25519 private key: HTTP message signatures of docs/protocol.md."""
+
+    usable = False  # callbacks are signed with a secret
+
+    def __init__(self, private_key: Any) -> None:
+        # It never raises, as SigningKey. An error of cryptography is not passed on: it may quote.
+        self._sign, self._key_id, self._fault = None, '', ''
+        try:
+            from cryptography.hazmat.primitives import serialization
+            from cryptography.hazmat.primitives.asymmetric import ed25519
+        except ImportError:
+            self._fault = ('a private key needs the Python package cryptography, which is not '
+                           'installed here: install it (pip install cryptography, or Debian\'s '
+                           'python3-cryptography), or use a secret key')
+            return
+        key = None
+        with contextlib.suppress(Exception):
+            raw = private_key.encode('ascii') if isinstance(private_key, str) else private_key
+            key = serialization.load_pem_private_key(raw, None)
+        if not isinstance(key, ed25519.Ed25519PrivateKey):
+            self._fault = ('the private key must be the text of an Ed25519 private key in PEM '
+                           '(PKCS#8), not encrypted, as `dataflux-func-sidecar keys new` makes it')
+            return
+        public = key.public_key().public_bytes(
+            serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+        self._sign, self._key_id = key.sign, base64.b64encode(public).decode('ascii')
+
+    def check(self) -> None:
+        """Raises a ValueError if the key cannot sign."""
+        if self._fault:
+            raise ValueError(self._fault)
+
+    def headers(self, method: str, authority: str, path: str, body: bytes,
+                timestamp: str) -> Dict[str, str]:
+        """Returns the headers that sign a request. `authority` is the header Host, normalized."""
+        covered = [('@method', method), ('@authority', authority),
+                   ('@path', path.partition('?')[0]), ('@query', '?')]
+        headers = {}
+        if body:
+            digest = base64.b64encode(hashlib.sha256(body).digest()).decode('ascii')
+            headers['Content-Digest'] = 'sha-256=:%s:' % digest
+            covered.append(('content-digest', headers['Content-Digest']))
+        params = '(%s);created=%s;nonce="%s";keyid="%s";alg="ed25519"' % (
+            ' '.join('"%s"' % name for name, _ in covered), timestamp, uuid.uuid4().hex,
+            self._key_id)
+        lines = ['"%s": %s' % line for line in covered + [('@signature-params', params)]]
+        signature = base64.b64encode(self._sign('\n'.join(lines).encode('ascii'))).decode('ascii')
+        headers['Signature-Input'] = 'sidecar=' + params
+        headers['Signature'] = 'sidecar=:%s:' % signature
+        return headers
 
 
 def is_connector(source: Any) -> bool:
@@ -160,8 +230,8 @@ class Deadline:
 class Wire:
     """Sends requests to one Sidecar. Threads may share it."""
 
-    def __init__(self, host: str, port: Union[int, str], key: SigningKey, protocol: str,
-                 ca_file: Union[str, ssl.SSLContext, None]) -> None:
+    def __init__(self, host: str, port: Union[int, str], key: Union[SigningKey, PrivateKey],
+                 protocol: str, ca_file: Union[str, ssl.SSLContext, None]) -> None:
         # No error contains an argument: in the wrong order, one of them is the key.
         port = int(port) if str(port).isdecimal() else 0
         key.check()
@@ -174,6 +244,10 @@ class Wire:
         self._host, self._port, self._key = host, port, key
         self._tls = trust(ca_file) if protocol == 'https' else None
         self.url = '%s://%s:%d' % (protocol, '[%s]' % host if ':' in host else host, port)
+        # As http.client sends the header Host, in lower case.
+        self._authority = self.url.partition('://')[2].lower()
+        if port == (443 if self._tls else 80):
+            self._authority = self._authority.rpartition(':')[0]
 
     def exchange(self, method: str, path: str, body: Any, deadline: Deadline,
                  stamp: Optional[float] = None,
@@ -195,7 +269,9 @@ class Wire:
         if not re.match(r'/[!-~]*\Z', path):
             raise ValueError('the path must begin with / and be printable ASCII without blanks')
         raw = b'' if body is None else json.dumps(body).encode('ascii')
-        headers = self._signed(method, path, raw, time.time() if stamp is None else stamp)
+        timestamp = str(int(time.time() if stamp is None else stamp))
+        headers = self._key.headers(method, self._authority, path, raw, timestamp)
+        headers['Content-Type'] = 'application/json'
         connection = self._connect(deadline)
         try:
             # A refusal can arrive before the body is sent.
@@ -213,12 +289,6 @@ class Wire:
             raise self._explain(fault, deadline) from None
         finally:
             connection.close()
-
-    def _signed(self, method: str, path: str, body: bytes, stamp: float) -> Dict[str, str]:
-        nonce, timestamp = uuid.uuid4().hex, str(int(stamp))
-        return {'Content-Type': 'application/json',
-                'X-Auth-Nonce': nonce, 'X-Auth-Timestamp': timestamp,
-                'X-Auth-Signature': self._key.sign(method, path, nonce, timestamp, body)}
 
     def _connect(self, deadline: Deadline) -> http.client.HTTPConnection:
         wait = max(min(deadline.left(), CONNECT_TIMEOUT), 0.001)

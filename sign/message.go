@@ -112,18 +112,25 @@ func (in *messageInput) parseParameter(text string) (name, rest string, err erro
 			ErrMalformed)
 	}
 	name = name[1:]
-	if ok {
-		return name, rest, nil
+	if !ok {
+		return "", "", fmt.Errorf("%w: %s of Signature-Input must be %s", ErrMalformed, name,
+			formOf(name))
 	}
-	want := map[string]string{
-		"created": fmt.Sprintf("Unix seconds of 1 to %d digits, without leading zeros", MaxTimestamp),
-		"nonce": fmt.Sprintf(`%d to %d letters, digits, '-' or '_' in double quotes`, MinNonce,
-			MaxNonce),
-		"keyid": "the public key as PUBLIC_KEYS has it, 44 characters of base64 in double quotes",
-		"alg":   `"ed25519"`,
+	return name, rest, nil
+}
+
+// formOf says what the value of a parameter must be.
+func formOf(parameter string) string {
+	switch parameter {
+	case "nonce":
+		return fmt.Sprintf(`%d to %d letters, digits, '-' or '_' in double quotes`, MinNonce,
+			MaxNonce)
+	case "keyid":
+		return "the public key as PUBLIC_KEYS has it, 44 characters of base64 in double quotes"
+	case "alg":
+		return `"ed25519"`
 	}
-	want["expires"] = want["created"]
-	return "", "", fmt.Errorf("%w: %s of Signature-Input must be %s", ErrMalformed, name, want[name])
+	return fmt.Sprintf("Unix seconds of 1 to %d digits, without leading zeros", MaxTimestamp)
 }
 
 // cutValue splits text before the first semicolon. No value of the accepted shape has one.
@@ -181,8 +188,8 @@ func (m Message) parse() (in messageInput, signature []byte, err error) {
 		problem = fmt.Sprintf("the Host header must have 1 to %d printable characters in ASCII",
 			MaxAuthority)
 	case in.coversDigest != (m.Digest != ""):
-		problem = `"content-digest" must be covered if there is a Content-Digest header, and only ` +
-			"then"
+		problem = `"content-digest" must be covered if there is a Content-Digest header, and ` +
+			"only then"
 	case m.Digest == "" && len(m.Body) > 0:
 		problem = "a request with a body needs Content-Digest"
 	case m.Digest != "" && !isDigest(m.Digest):

@@ -42,11 +42,14 @@ for arch in amd64 arm64; do
     step "vet and staticcheck, $arch"
     CGO_ENABLED=0 GOARCH=$arch go vet ./... "./$attack"
     CGO_ENABLED=0 GOARCH=$arch go vet -C test/bench ./...
+    CGO_ENABLED=0 GOARCH=$arch go vet -C test/interop ./...
 done
 CGO_ENABLED=0 go vet -tags matrix ./test/e2e
 CGO_ENABLED=0 go vet -tags cages,controllers ./exec
 CGO_ENABLED=0 go run "$staticcheck" ./...
-(cd test/bench && CGO_ENABLED=0 go run "$staticcheck" ./...)
+for module in test/bench test/interop; do
+    (cd "$module" && CGO_ENABLED=0 go run "$staticcheck" ./...)
+done
 
 step shellcheck
 git ls-files -z '*.sh' '*.bash' .ci/run | xargs -0 shellcheck

@@ -39,7 +39,7 @@ type listedKey struct {
 	ExpiresAt  *time.Time `json:"expiresAt"`
 	Expired    bool       `json:"expired"`
 	Jobs       string     `json:"jobs"`    // own or all
-	Secrets    int        `json:"secrets"` // 2 during a rotation; 0: none, or they could not be read
+	Secrets    int        `json:"secrets"` // 2 during a rotation; 0: none, or not readable
 	PublicKeys int        `json:"publicKeys"`
 	LastUse    *time.Time `json:"lastUse"` // nil: not known
 }

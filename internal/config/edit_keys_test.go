@@ -25,6 +25,7 @@ func TestAddNamedKey(t *testing.T) {
 		{"[KEY.old]\nSECRET='o' # c\n# end", NamedKeyText{}, "[KEY.old]\nSECRET='o' # c\n# end\n\n" + header},
 		{"KEY.old.SECRET='o'\n", NamedKeyText{}, "KEY.old.SECRET='o'\n\n" + header},
 		{"", NamedKeyText{Actions: []string{}}, header + "ACTIONS = []\n"},
+		{"", NamedKeyText{Public: "p"}, header + "PUBLIC_KEYS = \"p\"\n"},
 		{"[ACTION.a]\n[ACTION.b]\n\n", NamedKeyText{
 			Actions: []string{"a", "b"}, From: []string{"10.0.0.0/8", "unix"}, Expires: "2027-06-30", Jobs: "all",
 		}, "[ACTION.a]\n[ACTION.b]\n\n" + header + "ACTIONS = [\"a\", \"b\"]\nFROM = [\"10.0.0.0/8\", \"unix\"]\nEXPIRES = 2027-06-30\nJOBS = \"all\"\n"},
@@ -212,6 +213,40 @@ func equalButOneBlankLine(got, want []byte) bool {
 	return bytes.Equal(got, want)
 }
 
+func TestRotatePublicKey(t *testing.T) {
+	const a, b = "[KEY.a]\n", "[KEY.b]\nSECRET = 'o'\n"
+	for _, test := range []struct{ before, rotated, ended string }{
+		{a + "PUBLIC_KEYS = '1' # c\n" + b, a + "PUBLIC_KEYS = [\"2\", '1'] # c\n" + b, a + "PUBLIC_KEYS = [\"2\"] # c\n" + b},
+		{a + "PUBLIC_KEYS=['1']\nSECRET='s'\n", a + "PUBLIC_KEYS=[\"2\", '1']\nSECRET='s'\n", a + "PUBLIC_KEYS=[\"2\"]\nSECRET='s'\n"},
+		{ // both are rotated
+			a + "SECRET=['n', 'o']\nPUBLIC_KEYS='1'\n", a + "SECRET=['n', 'o']\nPUBLIC_KEYS=[\"2\", '1']\n",
+			a + "SECRET=['n']\nPUBLIC_KEYS=[\"2\"]\n",
+		},
+	} {
+		got, err := RotatePublicKey("f", []byte(test.before), "a", "2")
+		if err != nil || string(got) != test.rotated {
+			t.Errorf("%q: got %q, %v, want %q", test.before, got, err, test.rotated)
+		}
+		if got, err = DropOldSecret("f", got, "a"); err != nil || string(got) != test.ended {
+			t.Errorf("%q, end: got %q, %v, want %q", test.before, got, err, test.ended)
+		}
+	}
+	for _, test := range []struct {
+		before string
+		edit   func(data []byte) ([]byte, error)
+		want   string
+	}{
+		{b, func(data []byte) ([]byte, error) { return RotatePublicKey("f", data, "b", "2") }, "the key b has no PUBLIC_KEYS; hint: write that line"},
+		{a + "PUBLIC_KEYS=['2','1']\n", func(data []byte) ([]byte, error) { return RotatePublicKey("f", data, "a", "3") }, "the key a has two public keys already"},
+		{a + "PUBLIC_KEYS='1'\n", func(data []byte) ([]byte, error) { return RotateNamedKey("f", data, "a", Key("s")) }, "the key a has no SECRET; hint: give the next one of its PUBLIC_KEYS"},
+		{a + "PUBLIC_KEYS=['1']\n", func(data []byte) ([]byte, error) { return DropOldSecret("f", data, "a") }, "the key a has no SECRET"},
+	} {
+		if got, err := test.edit([]byte(test.before)); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%q: got %q, %v, want %s", test.before, got, err, test.want)
+		}
+	}
+}
+
 // Every edit keeps every byte that is not of the key.
 func TestNamedKey_EditsKeepEveryOtherByte(t *testing.T) {
 	for seed := range uint64(3000) {
@@ -251,16 +286,18 @@ func FuzzNamedKey_Edits(f *testing.F) {
 	}
 	f.Add([]byte("KEY={a={SECRET='o'}}\n"))
 	f.Add([]byte("[KEY]\na.SECRET='o'\n[[KEY.b]]\n"))
+	f.Add([]byte("[KEY.a]\nPUBLIC_KEYS=['o', 'p']\nSECRET=['o', 'p']\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		before, err := decode("f", data)
 		if err != nil {
 			return
 		}
 		for name, edit := range map[string]func() ([]byte, error){
-			"add":      func() ([]byte, error) { return AddNamedKey("f", data, "a", NamedKeyText{Secret: Key("s")}) },
-			"rotate":   func() ([]byte, error) { return RotateNamedKey("f", data, "a", Key("s")) },
-			"drop old": func() ([]byte, error) { return DropOldSecret("f", data, "a") },
-			"drop":     func() ([]byte, error) { return DropNamedKey("f", data, "a") },
+			"add":           func() ([]byte, error) { return AddNamedKey("f", data, "a", NamedKeyText{Secret: Key("s")}) },
+			"rotate":        func() ([]byte, error) { return RotateNamedKey("f", data, "a", Key("s")) },
+			"rotate public": func() ([]byte, error) { return RotatePublicKey("f", data, "a", "p") },
+			"drop old":      func() ([]byte, error) { return DropOldSecret("f", data, "a") },
+			"drop":          func() ([]byte, error) { return DropNamedKey("f", data, "a") },
 		} {
 			got, err := edit()
 			if err != nil {

@@ -70,6 +70,71 @@ func TestConfigure_NamedKey(t *testing.T) {
 	}
 }
 
+// Key pairs: the private key is in a file of its own, and the configuration has the public key alone.
+func TestConfigure_PublicKeys(t *testing.T) {
+	p := newPlace(t)
+	p.write("SECRET_KEY='" + givenKey + "'\n" + actionLines)
+	folder := sharedDir(t)
+	makeKey := func(name string) (file, public string) {
+		file = filepath.Join(folder, name)
+		s := invoke(t, invocation{args: []string{"keys", "new", file}})
+		public, found := strings.CutPrefix(s.stdout, "PUBLIC_KEYS = \"")
+		public = strings.TrimSuffix(public, "\"\n")
+		info, err := os.Stat(file)
+		if s.status != 0 || !found || len(public) != 44 || err != nil || info.Mode().Perm() != 0o600 {
+			t.Fatalf("got %+v, %v, want a file of mode 0600 and its public key", s, err)
+		}
+		return file, public
+	}
+	first, one := makeKey("first.pem")
+	_, two := makeKey("second.pem")
+	if s := invoke(t, invocation{args: []string{"keys", "new", first}}); s.status != 1 || s.stdout != "" || !strings.Contains(s.stderr, "is there already") {
+		t.Errorf("a file that is there: got %+v, want it to be refused", s)
+	}
+	if s := invoke(t, invocation{args: []string{"keys", "new", "--quiet", filepath.Join(folder, "third.pem")}}); s.status != 0 || len(s.stdout) != 45 || s.stderr != "" {
+		t.Errorf("--quiet: got %+v, want the public key alone", s)
+	}
+	for _, args := range [][]string{{"new"}, {"new", "a", "b"}, {"new", "a", "--json"}, {"old"}} {
+		if s := invoke(t, invocation{args: append([]string{"keys"}, args...)}); s.status != 2 {
+			t.Errorf("keys %q: got %+v, want wrong usage", args, s)
+		}
+	}
+
+	stdout, stderr := p.configure(0, "", "--add-key", "fleet", "--actions", "deploy", "--public-key", one)
+	wantAll(t, stderr, "KEY.fleet: added, with the given public key\n", "SIGNED_HOSTS")
+	if got := p.read(p.path); stdout != "" || !strings.HasSuffix(got, "\n[KEY.fleet]\nPUBLIC_KEYS = \""+one+"\"\nACTIONS = [\"deploy\"]\n") {
+		t.Errorf("got %q and\n%s", stdout, got)
+	}
+	_, stderr = p.configure(0, "", "--rotate-key", "fleet", "--public-key", two)
+	wantAll(t, stderr, "added the given public key before the one that it has", "--drop-old-secret fleet")
+	wantAll(t, p.read(p.path), `PUBLIC_KEYS = ["`+two+`", "`+one+`"]`)
+	p.configure(0, "", "--drop-old-secret", "fleet")
+	wantAll(t, p.read(p.path), `PUBLIC_KEYS = ["`+two+`"]`)
+	wantAll(t, invoke(t, invocation{args: []string{"keys", "--config", p.path, "--json"}}).stdout, `"name":"fleet"`, `"secrets":0,"publicKeys":1`)
+	s := invoke(t, invocation{args: []string{"actions", "--config", p.path, "--key", "fleet"}})
+	wantAll(t, s.stderr, "no secret of that key, but PUBLIC_KEYS", "hint: give the private key with --secret-key-file")
+
+	const failed, wrongUse = 1, 2
+	for _, test := range []struct {
+		status int
+		args   []string
+		stdin  string
+		want   string
+	}{
+		{wrongUse, []string{"--public-key", one}, "", "--public-key is for a new key or a rotation"},
+		{wrongUse, []string{"--add-key", "x", "--public-key", givenKey}, "", "--public-key must be the base64 of 32 bytes"},
+		{wrongUse, []string{"--drop-key", "fleet", "--public-key", one}, "", "--public-key is for a new key or a rotation"},
+		{failed, []string{"--add-key", "x", "--public-key", two}, "", "KEY.x has the same public key as KEY.fleet"},
+		{failed, []string{"--add-key", "x", "--secret-key-stdin"}, p.read(first), "is a private key, which belongs to its caller alone\nhint: give its public key"},
+	} {
+		_, stderr := p.configure(test.status, test.stdin, test.args...)
+		wantAll(t, stderr, test.want)
+		if strings.Contains(stderr, givenKey) {
+			t.Errorf("%q: standard error shows the text: %s", test.args, stderr)
+		}
+	}
+}
+
 // The least lines, with a secret of the caller, which is not shown.
 func TestConfigure_NamedKeyGiven(t *testing.T) {
 	p := newPlace(t)

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -345,6 +347,46 @@ func TestMessage_WithoutAnySecret(t *testing.T) {
 		t.Errorf("got %d %s, want 200", a.status, a.body)
 	}
 	d.try200(fields{"command": "true"}).wantRefusal(t, 401, "does not match")
+}
+
+// The command line signs with a private key wherever it takes a secret: over TCP and over a Unix
+// socket, and for curl.
+func TestCommandLine_PrivateKey(t *testing.T) {
+	t.Parallel()
+	folder := sharedDir(t)
+	file, socket := filepath.Join(folder, "fleet.pem"), filepath.Join(folder, "sidecar.sock")
+	made := invoke(t, invocation{args: []string{"keys", "new", "--quiet", file}})
+	d := newDaemon(t, strconv.Quote(testKey), "[KEY.fleet]", `PUBLIC_KEYS = "`+strings.TrimSpace(made.stdout)+`"`)
+	d.address += "," + socket
+	d.start()
+	tcp, _, _ := strings.Cut(d.address, ",")
+	private, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, i := range map[string]invocation{
+		"file":           {args: []string{"--secret-key-file", file, "--url", "http://" + tcp}},
+		"Unix socket":    {args: []string{"--secret-key-file", file, "--url", "unix:" + socket}},
+		"standard input": {args: []string{"--secret-key-file", "-", "--url", "http://" + tcp}, stdin: string(private)},
+		"environment":    {args: []string{"--url", "http://" + tcp}, env: keyVariable(string(private))},
+	} {
+		i.args = append([]string{"shell", "echo in"}, i.args...)
+		if s := invoke(t, i); s.status != 0 || s.stdout != "in\n" {
+			t.Errorf("%s: got %+v, want the output", name, s)
+		}
+	}
+	signed := invoke(t, invocation{args: []string{"sign", "--secret-key-file", file, "http://" + tcp + "/shell", `{"command":"echo \"by curl\""}`}})
+	for _, want := range []string{"by curl", "nonce was used before"} {
+		curl := exec.Command("curl", "--config", "-")
+		curl.Stdin = strings.NewReader(signed.stdout)
+		if out, err := curl.CombinedOutput(); err != nil || !strings.Contains(string(out), want) {
+			t.Errorf("curl: got %s, %v, want %q", out, err, want)
+		}
+	}
+	body := private[28:60]
+	if strings.Contains(d.log(), string(body)) {
+		t.Error("the log shows the private key")
+	}
 }
 
 // The headers of the document are those that are sent, with and without a body.
