@@ -98,6 +98,7 @@ func (st *stream) hold(f message.Frame, n int) error {
 func (st *stream) holdAbort() {
 	st.held = []heldFrame{{Kind: message.Abort, Last: true}}
 	st.aborted, st.wait = true, nil
+	st.changed.Broadcast() // it needs no credit
 }
 
 // sendHeld sends the frames that were held back, until the channel holds frames back again. It does
