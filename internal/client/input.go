@@ -24,7 +24,7 @@ type Input struct {
 	Args        []string `json:"args,omitempty"` // of the script
 }
 
-// SetStdin makes data the standard input. Empty data is as good as none.
+// SetStdin makes data the standard input. Empty data counts as none.
 func (in *Input) SetStdin(data []byte) { in.Stdin, in.StdinBytes = shorter(data) }
 
 // SetScript makes text what is run. A first line such as "#!/usr/bin/python3 -I" names the

@@ -13,6 +13,7 @@ import (
 
 	"dataflux-func-sidecar/privsep/message"
 	"dataflux-func-sidecar/sign"
+	"dataflux-func-sidecar/test/testkit"
 )
 
 // posted is one callback attempt as the network role got it.
@@ -143,7 +144,7 @@ func TestCallback_UndeliveredAtAStopIsKept(t *testing.T) {
 	r.request(`{"command":"echo x","wait":false,"callbackURL":"http://h:1/"}`)
 	r.outcome(r.receivePost(), message.Outcome{Error: "connection refused", RetryAfter: 30})
 	waitFor(t, func() bool { return strings.Contains(r.log.String(), "next attempt in") })
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), testkit.Patience)
 	defer cancel()
 	r.executor.AbandonCallbacks(ctx)
 	if !strings.Contains(r.log.String(), "is kept for the next start") || r.owed() != 0 {

@@ -87,10 +87,7 @@ func TestScrape_CallerHungUp(t *testing.T) {
 	r := newRigWithMetrics(t)
 	id := r.request(`{"command":"sleep 0.2"}`)
 	r.send(message.Frame{Kind: message.Hangup, ID: id})
-	for deadline := time.Now().Add(20 * time.Second); r.finished() == 0 &&
-		time.Now().Before(deadline); {
-		time.Sleep(time.Millisecond)
-	}
+	waitFor(t, func() bool { return r.finished() > 0 })
 	_ = r.executor.Wait(t.Context())
 	wantLines(t, r.scrape(), `requests_total{status="none"} 1`, `requests_total{status="200"} 0`,
 		`commands_total{result="succeeded"} 1`)

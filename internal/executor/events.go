@@ -149,7 +149,7 @@ func (e *eventWriter) event(name, data string) {
 	e.write("id: " + e.position.String() + "\nevent: " + name + "\ndata: " + data + "\n\n")
 }
 
-// pieces sends output behind the position, and reports whether there was any.
+// pieces sends output after the position, and reports whether there was any.
 func (e *eventWriter) pieces(v jobView) (more bool, err error) {
 	stdout, stderr := v.outputs()
 	if stdout == nil {
@@ -209,7 +209,7 @@ func (e *eventWriter) text(stream int, from, end int64, piece []byte, at time.Ti
 	e.event(streamNames()[stream], data.String()+"}")
 }
 
-// result sends what GET /jobs tells of a job that has ended, and the message of its answer.
+// result sends the job as GET /jobs shows it after its end, and the message of its answer.
 func (e *eventWriter) result(j *job, v jobView) {
 	e.position.ended = true
 	notice := ""

@@ -37,7 +37,7 @@
 //	report.go     the end of a job as a callback tells it
 //	shorten.go    that report, shortened for a receiver that takes no more
 //	request.go    the body of POST /shell
-//	callback_url.go  which URLs can be called
+//	url.go        which URLs can be called
 //	body.go       strict JSON: no key twice, none that is not known
 //	signal.go     what ends a command, and POST /jobs/ID/signal
 //	secret.go     variables whose values are masked

@@ -21,13 +21,14 @@ import (
 	"dataflux-func-sidecar/internal/state"
 	"dataflux-func-sidecar/privsep/message"
 	"dataflux-func-sidecar/sign"
+	"dataflux-func-sidecar/test/testkit"
 )
 
 // reload brings the executor to rest and continues with another one in this process, which is the
 // parent of the commands as well. The first one stays at rest for ever.
 func (r *rig) reload(change func(*Options)) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), testkit.Patience)
 	defer cancel()
 	sessions := []*Session{r.session}
 	if err := r.executor.Rest(ctx, sessions); err != nil {
@@ -104,15 +105,15 @@ func TestHandOver_JobsAndCallers(t *testing.T) {
 		t.Fatalf("got an answer to %d, want one to %d", id, forgets)
 	}
 	queued := r.request(body("echo queued", "queued", ""))
-	r.awaitJobs(func() bool { return r.queued() == 1 })
+	waitFor(t, func() bool { return r.queued() == 1 })
 	joins := r.request(body("echo before; "+await+"; echo after; exit 4", "waits", ""))
-	r.awaitJobs(func() bool {
+	waitFor(t, func() bool {
 		r.executor.jobs.mu.Lock()
 		defer r.executor.jobs.mu.Unlock()
 		return r.executor.jobs.byRef[ofDefault("waits").jobRef].readers.Load() == 3
 	})
 
-	r.awaitJobs(func() bool { return strings.Count(r.jobs(), `"state":"running"`) == 3 })
+	waitFor(t, func() bool { return strings.Count(r.jobs(), `"state":"running"`) == 3 })
 
 	before := r.jobs()
 	for range 3 {
@@ -145,18 +146,6 @@ func TestHandOver_JobsAndCallers(t *testing.T) {
 func (r *rig) queued() int {
 	_, n, _, _ := r.executor.Counts()
 	return n
-}
-
-func (r *rig) awaitJobs(done func() bool) {
-	r.t.Helper()
-	for until := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		if done() {
-			return
-		}
-		if time.Now().After(until) {
-			r.t.Fatal("the jobs did not come that far")
-		}
-	}
 }
 
 // withoutCounts cuts what an answer tells of output so far.
@@ -295,9 +284,9 @@ func TestHandOver_FollowerOfAForgottenJob(t *testing.T) {
 func TestRevoke_QueuedAndRunning(t *testing.T) {
 	r := newRig(t, func(o *Options) { o.Jobs.MaxRunning, o.Jobs.MaxQueued = 1, 10 })
 	running := r.request(`{"command":"sleep 0.5; echo ran"}`)
-	r.awaitJobs(func() bool { return r.running() == 1 })
+	waitFor(t, func() bool { return r.running() == 1 })
 	queued := r.request(`{"command":"echo no"}`)
-	r.awaitJobs(func() bool { return r.queued() == 1 })
+	waitFor(t, func() bool { return r.queued() == 1 })
 	r.executor.Revoke([][]byte{[]byte("another")})
 	late := r.request(`{"command":"echo no"}`)
 	answers := r.answersUnordered(3)
@@ -344,7 +333,7 @@ func TestHandOver_SessionThatHasEnded(t *testing.T) {
 	r.reload(nil)
 	select {
 	case <-r.session.Ended():
-	case <-time.After(20 * time.Second):
+	case <-time.After(testkit.Patience):
 		t.Error("the session goes on, want its end")
 	}
 }
@@ -353,10 +342,10 @@ func TestHandOver_SessionThatHasEnded(t *testing.T) {
 func TestRest_Resumed(t *testing.T) {
 	r := newRig(t, nil)
 	id := r.request(`{"command":"sleep 0.2; echo on"}`)
-	r.awaitJobs(func() bool { return r.running() == 1 })
+	waitFor(t, func() bool { return r.running() == 1 })
 	sessions := []*Session{r.session}
 	for range 3 {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), testkit.Patience)
 		if err := r.executor.Rest(ctx, sessions); err != nil {
 			t.Error(err)
 		}
@@ -398,7 +387,7 @@ func TestHandOver_Callbacks(t *testing.T) {
 	r.answer()
 	ask("other", await)
 	r.answer()
-	r.awaitJobs(func() bool { return r.running() == 2 })
+	waitFor(t, func() bool { return r.running() == 2 })
 	for range 3 {
 		r.reload(nil)
 		if got := r.owed(); got != 4 {
@@ -422,7 +411,7 @@ func TestHandOver_Callbacks(t *testing.T) {
 			t.Errorf("%s: got the callbacks %q, want one with %q", key, bodies, want)
 		}
 	}
-	r.awaitJobs(func() bool { return r.owed() == 0 })
+	waitFor(t, func() bool { return r.owed() == 0 })
 	if _, got := r.shell(`{"command":"echo on"}`); got.Data == nil || got.Data.Stdout != "on\n" {
 		t.Errorf("got %+v", got)
 	}
@@ -504,7 +493,7 @@ func TestHandOver_JobsOfTwoKeys(t *testing.T) {
 		r.send(message.Frame{Kind: message.Request, ID: r.last, Payload: call.Encode()})
 		r.answer()
 	}
-	r.awaitJobs(func() bool { return r.finished() == 2 })
+	waitFor(t, func() bool { return r.finished() == 2 })
 	for range 2 {
 		document := r.handedOver()
 		var ids []string
@@ -536,7 +525,7 @@ func twoKeys(t *testing.T, deployKey string) *sign.Verifier {
 // handedOver is what a successor is told. The executor goes on.
 func (r *rig) handedOver() (document executorState) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), testkit.Patience)
 	defer cancel()
 	sessions := []*Session{r.session}
 	if err := r.executor.Rest(ctx, sessions); err != nil {
@@ -575,7 +564,7 @@ func TestHandOver_DuringAudit(t *testing.T) {
 			if got, head, body := r.answer(); got != id || head.Status != statusOK {
 				t.Fatalf("got an answer to %d with status %d: %s, want 200 to %d", got, head.Status, body, id)
 			}
-			r.awaitJobs(func() bool { return r.finished() == 1 })
+			waitFor(t, func() bool { return r.finished() == 1 })
 			if text, err := os.ReadFile(witness); err != nil || string(text) != "ran\n" {
 				t.Errorf("got %q and %v, want the command run once", text, err)
 			}
@@ -611,7 +600,7 @@ func TestAudit_CancelledInQueue(t *testing.T) {
 	r.answer()
 	r.call("DELETE", "/jobs/queued", "")
 	r.call("DELETE", "/jobs/runs", "")
-	r.awaitJobs(func() bool { return r.finished() == 2 })
+	waitFor(t, func() bool { return r.finished() == 2 })
 	if n := strings.Count(r.log.String(), "Command accepted"); n != 1 {
 		t.Errorf("got %d entries of a start, want 1:\n%s", n, r.log)
 	}

@@ -70,7 +70,7 @@ func decodeWords(to *[]string, most int) decoder {
 	}
 }
 
-// check refuses keys of a body that do not go together. An empty stdin is as good as none.
+// check refuses keys of a body that do not go together. An empty stdin counts as none.
 func (in *input) check(o object) error {
 	for _, name := range []string{"stdin", "script"} {
 		if o[name] != nil && o[name+"Base64"] != nil {

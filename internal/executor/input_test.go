@@ -274,9 +274,9 @@ func TestHandOver_Input(t *testing.T) {
 		return fmt.Sprintf(`{"script":%s,"stdin":"one\ntwo\n","jobId":%q}`, quoteJSON(script), id)
 	}
 	running := r.request(body("running"))
-	r.awaitJobs(func() bool { return strings.Count(r.jobs(), `"state":"running"`) == 1 })
+	waitFor(t, func() bool { return strings.Count(r.jobs(), `"state":"running"`) == 1 })
 	queued := r.request(body("queued"))
-	r.awaitJobs(func() bool { return r.queued() == 1 })
+	waitFor(t, func() bool { return r.queued() == 1 })
 	want := r.executor.jobs.heldInput
 	if one := int64(len(script) + len("one\ntwo\n")); want != 2*one {
 		t.Errorf("got %d bytes held, want %d", want, 2*one)
@@ -299,7 +299,7 @@ func TestHandOver_Input(t *testing.T) {
 			t.Errorf("request %d: got %.300s", id, answers[id])
 		}
 	}
-	r.awaitJobs(func() bool { return r.executor.jobs.heldInput == 0 })
+	waitFor(t, func() bool { return r.executor.jobs.heldInput == 0 })
 }
 
 func TestLog_Input(t *testing.T) {

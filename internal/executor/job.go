@@ -194,7 +194,7 @@ func errKeyRemoved() error {
 		"the command was not started, as the key that signed the request was removed meanwhile")
 }
 
-// cancelledBy completes an entry by who cancelled the job, if anybody did.
+// cancelledBy is the end of a journal entry: who cancelled the job. It is empty if no caller did.
 func (j *job) cancelledBy() string {
 	j.table.mu.Lock()
 	defer j.table.mu.Unlock()
@@ -253,28 +253,32 @@ func (j *job) end(cause error, next jobState) {
 	if j.claimed && next == jobForgotten {
 		t.verifier.Unclaim(j.claim())
 	}
+	for _, old := range j.makeKnown(cause, next, endedAt) {
+		old.release()
+	}
+}
 
+// makeKnown tells callers of the end. It returns the jobs that the table has forgotten, whose
+// references the caller releases.
+func (j *job) makeKnown(cause error, next jobState, endedAt time.Time) (forgotten []*job) {
+	t := j.table
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	j.decide(false)
 	j.state, j.failure, j.endedAt = next, cause, endedAt
 	close(j.ended)
-	released := []*job{j}
 	if next == jobKept {
 		t.finished++
 	}
 	if j.transient {
 		j.state = jobForgotten
 	}
-	if j.state == jobKept {
-		t.enterKept(j)
-		released = t.evict()
-	} else {
+	if j.state == jobForgotten {
 		delete(t.byRef, j.jobRef)
+		return []*job{j}
 	}
-	t.mu.Unlock()
-	for _, old := range released {
-		old.release()
-	}
+	t.enterKept(j)
+	return t.evict()
 }
 
 // answered is the last call for an admitted job: it is answered and logged.

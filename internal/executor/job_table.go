@@ -110,10 +110,7 @@ func (t *jobTable) enter(j *job) (_ *job, replaced []*exec.Process, err error) {
 	}
 	if first != nil {
 		j.claimed = first.claimed
-		t.kept = slices.DeleteFunc(t.kept, func(old *job) bool { return old == first })
-		t.keptBytes -= first.size()
-		t.keptOnDisk -= first.onDisk
-		first.state = jobForgotten
+		t.leaveKept(first)
 		first.release()
 	}
 	t.byRef[j.jobRef] = j

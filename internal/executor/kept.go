@@ -18,6 +18,21 @@ func (t *jobTable) enterKept(j *job) {
 	t.keptOnDisk += j.onDisk
 }
 
+// leaveKept needs mu. It forgets a job that a retry replaces; the caller releases the table's
+// reference.
+func (t *jobTable) leaveKept(j *job) {
+	t.kept = slices.DeleteFunc(t.kept, func(old *job) bool { return old == j })
+	t.forget(j)
+}
+
+// forget needs mu.
+func (t *jobTable) forget(j *job) {
+	j.state = jobForgotten
+	t.keptBytes -= j.size()
+	t.keptOnDisk -= j.onDisk
+	delete(t.byRef, j.jobRef)
+}
+
 // evict needs mu. It forgets the oldest kept jobs that are above the bounds, and returns them: the
 // caller releases the table's reference to each, without mu.
 func (t *jobTable) evict() []*job {
@@ -28,10 +43,7 @@ func (t *jobTable) evict() []*job {
 			(t.keptOnDisk == 0 || t.keptOnDisk <= t.records.maxKept()) {
 			break
 		}
-		j.state = jobForgotten
-		t.keptBytes -= j.size()
-		t.keptOnDisk -= j.onDisk
-		delete(t.byRef, j.jobRef)
+		t.forget(j)
 		n++
 	}
 	evicted := slices.Clone(t.kept[:n])

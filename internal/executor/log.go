@@ -113,7 +113,7 @@ func addLimitFields(fields journal.Fields, r *exec.Result) {
 	}
 }
 
-// failed completes an entry by the command that failed.
+// failed is the end of a journal entry: which command failed.
 func (l requestLog) failed(j *job) string {
 	switch {
 	case j.action != "":

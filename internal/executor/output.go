@@ -97,8 +97,8 @@ func (t *jobTable) streamOutput(call verifiedCall, st *stream) error {
 }
 
 // copyOutput copies the kept bytes from the offset on, and closes the answer. With follow it goes
-// on until the job has ended. It copies nothing from behind missing bytes: the next ones that are
-// kept must not look as if they followed.
+// on until the job has ended. It copies nothing after missing bytes: the next ones that are kept
+// must not look as if they followed.
 func (t *jobTable) copyOutput(w *frameWriter, st *stream, j *job, request outputRequest) {
 	if t.copyPieces(w, st, j, request) != nil {
 		st.abort()

@@ -85,7 +85,7 @@ func (r *rig) failing(id string) {
 // awaitWaiting waits until a callback waits for its next attempt.
 func (r *rig) awaitWaiting(id string) {
 	r.t.Helper()
-	r.awaitJobs(func() bool {
+	waitFor(r.t, func() bool {
 		d := mustFind(r.executor.callbacks.find(new(policy.Default()), id))
 		return d != nil && d.view().state == "waiting"
 	})

@@ -100,11 +100,11 @@ func TestStartWithin_CallerHungUp(t *testing.T) {
 		r.request(fmt.Sprintf(`{"command":"touch %s/%s"%s}`, dir, name, more))
 		r.send(message.Frame{Kind: message.Hangup, ID: r.last})
 	}
-	r.awaitJobs(func() bool {
+	waitFor(t, func() bool {
 		return r.queued() == 2 && strings.Contains(r.log.String(), "startWithin")
 	})
 	create(t, file)
-	r.awaitJobs(func() bool { return r.running() == 0 && r.queued() == 0 })
+	waitFor(t, func() bool { return r.running() == 0 && r.queued() == 0 })
 	for name, want := range map[string]bool{"goes-on": true, "in-time": true, "late": false} {
 		if _, err := os.Stat(filepath.Join(dir, name)); (err == nil) != want {
 			t.Errorf("%s: got started %t, want %t", name, err == nil, want)
@@ -119,7 +119,7 @@ func TestStartWithin_DeadlinePassesDuringReload(t *testing.T) {
 	dir := t.TempDir()
 	late := r.request(fmt.Sprintf(`{"command":"touch %s/late","jobId":"late","startWithin":0.5}`, dir))
 	soon := r.request(fmt.Sprintf(`{"command":"touch %s/soon","jobId":"soon","startWithin":3600}`, dir))
-	r.awaitJobs(func() bool { return r.queued() == 2 })
+	waitFor(t, func() bool { return r.queued() == 2 })
 	deadline := mustFind(r.executor.jobs.find(new(policy.Default()), "late")).startBy
 	r.reload(func(o *Options) {
 		o.Jobs.MaxRunning = 5 // the queue is empty when the successor begins
@@ -142,7 +142,7 @@ func TestStartWithin_DeadlinePassesDuringReload(t *testing.T) {
 func TestStartWithin_AfterReload(t *testing.T) {
 	r, _ := fullRig(t)
 	r.request(`{"command":"true","jobId":"late","startWithin":2}`)
-	r.awaitJobs(func() bool { return r.queued() == 1 })
+	waitFor(t, func() bool { return r.queued() == 1 })
 	before := mustFind(r.executor.jobs.find(new(policy.Default()), "late")).startBy
 	r.reload(nil)
 	r.reload(nil)

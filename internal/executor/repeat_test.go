@@ -10,6 +10,7 @@ import (
 	"dataflux-func-sidecar/exec"
 	"dataflux-func-sidecar/internal/policy"
 	"dataflux-func-sidecar/privsep/message"
+	"dataflux-func-sidecar/test/testkit"
 )
 
 // join plays a repetition of a request whose job is there already.
@@ -37,7 +38,7 @@ func TestJoin_RefusedWithTheFirst(t *testing.T) {
 					t.Fatalf("wait %t: the first was refused, and its repetition got %v, want 503",
 						wait, err)
 				}
-			case <-time.After(10 * time.Second): // it waits for a reader of another answer
+			case <-time.After(testkit.Patience): // it waits for a reader of another answer
 				t.Fatalf("wait %t: the first was refused, and its repetition was not", wait)
 			}
 		}

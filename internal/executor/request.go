@@ -46,7 +46,7 @@ type shellRequest struct {
 
 // decodeShell decodes the body of POST /shell. A key that is unknown, there twice, or of the wrong
 // type is an error that says what to send instead: a typing error must not run another command. A
-// null is as good as absent.
+// null counts as absent.
 func decodeShell(body []byte) (*shellRequest, error) {
 	r := &shellRequest{wait: true}
 	o, err := decodeBody(body)

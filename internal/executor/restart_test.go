@@ -10,6 +10,7 @@ import (
 
 	"dataflux-func-sidecar/internal/state"
 	"dataflux-func-sidecar/privsep/message"
+	"dataflux-func-sidecar/test/testkit"
 )
 
 // life is one executor on a state directory that outlives it.
@@ -145,7 +146,7 @@ func TestRestart_CallbackOfAStoppedDaemon(t *testing.T) {
 	r.shell(`{"command":"echo x","wait":false,"callbackURL":"http://h:1/"}`)
 	r.outcome(r.receivePost(), message.Outcome{Status: 500})
 	waitFor(t, func() bool { return strings.Contains(r.log.String(), "next attempt in") })
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), testkit.Patience)
 	defer cancel()
 	r.executor.AbandonCallbacks(ctx)
 	die()

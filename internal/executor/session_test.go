@@ -12,6 +12,7 @@ import (
 	"dataflux-func-sidecar/internal/policy"
 	"dataflux-func-sidecar/privsep/message"
 	"dataflux-func-sidecar/sign"
+	"dataflux-func-sidecar/test/testkit"
 )
 
 // Each entry is what a network role that was taken over might send. All of it must end the role.
@@ -246,7 +247,7 @@ func TestVerify_ChannelIsReadWhileTheDiskHangs(t *testing.T) {
 		defer close(pinged)
 		_, _ = r.network.Receive() // the Ping
 	}()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
 	defer cancel()
 	if err := r.session.Ping(ctx); err != nil {
 		t.Error(err)

@@ -8,10 +8,10 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"dataflux-func-sidecar/exec"
 	"dataflux-func-sidecar/privsep/message"
+	"dataflux-func-sidecar/test/testkit"
 )
 
 func TestShell_Answer(t *testing.T) {
@@ -174,7 +174,7 @@ func TestEndAll_RunningJob(t *testing.T) {
 	if got := parse(t, body); got.Data.Signal == nil || *got.Data.Signal != "SIGTERM" {
 		t.Errorf("got %s, want SIGTERM", body)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), testkit.Patience)
 	defer cancel()
 	if err := r.executor.Wait(ctx); err != nil {
 		t.Error(err)
@@ -209,13 +209,7 @@ func TestAnswer_Types(t *testing.T) {
 
 func waitFor(t *testing.T, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
-		if done() {
-			return
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	t.Fatal("it did not happen within 20 s")
+	testkit.Eventually(t, "what the test waits for", done)
 }
 
 func TestShell_Environment(t *testing.T) {

@@ -88,8 +88,8 @@ var signalMembers = []member[signalRequest]{
 	{"group", func(r *signalRequest) decoder { return decodeTo(&r.group, "true or false") }},
 }
 
-// signal answers POST /jobs/ID/signal. It requests no end: what the command makes of the signal is
-// its own affair.
+// signal answers POST /jobs/ID/signal. It requests no end: the command may handle the signal as it
+// likes.
 func (t *jobTable) signal(call verifiedCall, st *stream) error {
 	request, err := decodeSignalRequest(call.Body)
 	if err != nil {

@@ -101,7 +101,7 @@ func (st *stream) holdAbort() {
 }
 
 // sendHeld sends the frames that were held back, until the channel holds frames back again. It does
-// nothing if another goroutine is at it, as after a second reload that was refused.
+// nothing if another goroutine sends them, as after a second reload that was refused.
 func (st *stream) sendHeld() {
 	c := st.channel
 	c.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"dataflux-func-sidecar/internal/policy"
@@ -169,6 +170,20 @@ func TestFollower_HangsUp(t *testing.T) {
 	}
 }
 
+// countGate counts its goroutines.
+type countGate struct {
+	noGate
+	running atomic.Int32
+}
+
+func (g *countGate) Go(f func()) {
+	g.running.Add(1)
+	go func() {
+		defer g.running.Add(-1)
+		f()
+	}()
+}
+
 // After a second reload that was refused before it held frames back, those of the first are sent
 // once and in order.
 func TestStream_HeldFramesAreSentOnce(t *testing.T) {
@@ -180,9 +195,11 @@ func TestStream_HeldFramesAreSentOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	g := &countGate{}
 	for range 3 {
-		c.sendHeld(noGate{})
+		c.sendHeld(g)
 	}
+	waitFor(t, func() bool { return g.running.Load() == 1 })
 	go func() { _ = st.send(message.Frame{Kind: message.Data, Last: true, Payload: []byte{frames}}, 1) }()
 	for i := range frames + 1 {
 		f, err := network.Receive()

@@ -82,13 +82,18 @@ func New(fallback io.Writer) *Log {
 // NewText returns a log of lines of text to w. Write returns when the line is written.
 func NewText(w io.Writer) *Log { return &Log{write: textWriter(w)} }
 
-// Write logs an event. message is a sentence for the operator; an entry about a job begins with the
-// id of that job, so that all entries about it can be found in plain text.
-func (l *Log) Write(e Event, message string, fields Fields) {
+// newEntry begins the message about a job with the id of that job, so that all entries about it can
+// be found in plain text.
+func newEntry(e Event, message string, fields Fields) entry {
 	if id := fields[JobID]; id != "" {
 		message = "Job " + id + ": " + message
 	}
-	logged := entry{time.Now(), e, message, fields}
+	return entry{time.Now(), e, message, fields}
+}
+
+// Write logs an event. message is a sentence for the operator. The log keeps fields.
+func (l *Log) Write(e Event, message string, fields Fields) {
+	logged := newEntry(e, message, fields)
 	if l.queue == nil {
 		_ = l.write(logged)
 		return
@@ -99,10 +104,7 @@ func (l *Log) Write(e Event, message string, fields Fields) {
 // WriteNow is Write, and waits until the journal has taken the entry, 5 s at most. After an error
 // the entry may be written later.
 func (l *Log) WriteNow(e Event, message string, fields Fields) error {
-	if id := fields[JobID]; id != "" {
-		message = "Job " + id + ": " + message
-	}
-	logged := entry{time.Now(), e, message, fields}
+	logged := newEntry(e, message, fields)
 	if l.queue == nil {
 		return l.write(logged)
 	}
@@ -121,7 +123,7 @@ func textWriter(w io.Writer) func(entry) error {
 	handler := slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})
 	return func(e entry) error {
 		record := slog.NewRecord(e.at, level(e.event.Priority), e.message, 0)
-		// The message has the others.
+		// The message says what is in the other fields.
 		for _, name := range []string{
 			JobID, Remote, Key, Action, ScriptSHA256, StdinBytes, Traceparent,
 		} {

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"dataflux-func-sidecar/test/testkit"
 )
 
 // disk is a log that can fail.
@@ -43,7 +45,7 @@ func (d *disk) holds() string {
 // await returns once the log holds want and nothing else.
 func (d *disk) await(t *testing.T, want string) {
 	t.Helper()
-	for range 2000 {
+	for late := time.Now().Add(testkit.Patience); time.Now().Before(late); {
 		if d.holds() == want {
 			return
 		}
@@ -57,7 +59,7 @@ func TestQueue_EntriesThatCannotBeWrittenAreReportedOnce(t *testing.T) {
 	log := &Log{queue: newQueue(d.write, nil)}
 	say := func(text string) {
 		log.Write(Ready(), text, nil)
-		log.Flush(20 * time.Second)
+		log.Flush(testkit.Patience)
 	}
 	say("one")
 	d.set(errors.New("no space left"))
@@ -75,7 +77,7 @@ func TestQueue_EntriesThatCannotBeWrittenAreReportedOnce(t *testing.T) {
 	d.set(io.ErrClosedPipe)
 	say("six")
 	d.set(nil)
-	log.Flush(20 * time.Second)
+	log.Flush(testkit.Patience)
 	d.await(t, got+"|1 entry was lost: io: read/write on closed pipe")
 }
 
@@ -85,7 +87,7 @@ func TestQueue_TheReportComesByItself(t *testing.T) {
 	log := &Log{queue: newQueue(d.write, nil)}
 	log.Write(Ready(), "one", nil)
 	log.Write(Ready(), "two", nil)
-	log.Flush(20 * time.Second)
+	log.Flush(testkit.Patience)
 	d.set(nil)
 	d.await(t, "2 entries were lost: away")
 }
@@ -107,7 +109,7 @@ func TestQueue_FullAndFailedEntriesAreCountedTogether(t *testing.T) {
 		log.Write(Ready(), "x", nil)
 	}
 	close(release)
-	log.Flush(20 * time.Second)
+	log.Flush(testkit.Patience)
 	d.set(nil)
 	d.await(t, fmt.Sprintf("%d entries were lost: away", 1+maxWaiting+7))
 }
@@ -124,12 +126,12 @@ func TestQueue_AnEntryThatTheReportCannotFollowIsNotLostAgain(t *testing.T) {
 	}, nil)}
 	d.set(failing)
 	log.Write(Ready(), "one", nil)
-	log.Flush(20 * time.Second)
+	log.Flush(testkit.Patience)
 	d.set(nil)
 	log.Write(Ready(), "two", nil)
-	log.Flush(20 * time.Second)
+	log.Flush(testkit.Patience)
 	d.set(nil)
-	log.Flush(20 * time.Second)
+	log.Flush(testkit.Patience)
 	if got := d.holds(); got != "two|1 entry was lost: away" &&
 		got != "1 entry was lost: away|two" {
 		t.Errorf("got %s", got)
@@ -148,7 +150,7 @@ func TestJournal_AwayForAWhile(t *testing.T) {
 	_ = os.Remove(path)
 	log.Write(Ready(), "lost", nil)
 	log.Write(Ready(), "lost", nil)
-	log.Flush(20 * time.Second)
+	log.Flush(testkit.Patience)
 	second, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
@@ -176,7 +178,7 @@ func TestJournal_AwayWhileItsSocketIsFull(t *testing.T) {
 	log.Flush(10 * time.Millisecond)
 	_ = first.Close()
 	_ = os.Remove(path)
-	log.Flush(20 * time.Second)
+	log.Flush(testkit.Patience)
 	second, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
@@ -197,7 +199,7 @@ func TestJournal_ALongEntryIsBounded(t *testing.T) {
 	}
 	to(socket).Write(Ready(), long, fields)
 	buffer := make([]byte, 1<<20)
-	_ = socket.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = socket.SetReadDeadline(time.Now().Add(testkit.Patience))
 	n, err := socket.Read(buffer)
 	if err != nil || n > 200<<10 || strings.Count(string(buffer[:n]), "… (3145728 bytes)\n") != 9 {
 		t.Errorf("got %d bytes, %v, want 9 values that are cut", n, err)
@@ -223,7 +225,7 @@ func TestText_AReaderThatStopsReading(t *testing.T) {
 		all, _ := io.ReadAll(reading)
 		text <- string(all)
 	}()
-	log.Flush(20 * time.Second)
+	log.Flush(testkit.Patience)
 	_ = writing.Close()
 	lines, lost := strings.Split(strings.TrimSpace(<-text), "\n"), 0
 	for _, line := range lines {

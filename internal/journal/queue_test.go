@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"dataflux-func-sidecar/test/testkit"
 )
 
 // socketOf stands for journald: a socket whose entries the test reads, or lets wait.
@@ -26,7 +28,7 @@ func socketOf(t *testing.T) *net.UnixConn {
 func receive(t *testing.T, socket *net.UnixConn) string {
 	t.Helper()
 	buffer := make([]byte, 1<<16)
-	_ = socket.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = socket.SetReadDeadline(time.Now().Add(testkit.Patience))
 	n, err := socket.Read(buffer)
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +89,7 @@ func TestQueue_JournalHangs(t *testing.T) {
 		"in time") {
 		t.Errorf("got %d entries and %q, want some and their loss", told, lost)
 	}
-	log.Flush(20 * time.Second)
+	log.Flush(testkit.Patience)
 }
 
 func TestJournal_Reconnects(t *testing.T) {
@@ -121,7 +123,7 @@ func TestFlush_WaitsForEarlierEntries(t *testing.T) {
 	for range 20 {
 		log.Write(Ready(), "x", nil)
 	}
-	log.Flush(20 * time.Second)
+	log.Flush(testkit.Patience)
 	if n := strings.Count(out.String(), "msg=x"); n != 20 {
 		t.Errorf("got %d entries, want 20", n)
 	}
@@ -133,7 +135,7 @@ func TestFlush_WaitsUntilJournaldHasProcessed(t *testing.T) {
 	log := to(socket)
 	log.Write(Ready(), "last words", nil)
 	flushed := make(chan struct{})
-	go func() { log.Flush(20 * time.Second); close(flushed) }()
+	go func() { log.Flush(testkit.Patience); close(flushed) }()
 	if got := receive(t, socket); !strings.Contains(got, "MESSAGE=last words\n") {
 		t.Errorf("got %q", got)
 	}
@@ -149,7 +151,7 @@ func TestFlush_WaitsUntilJournaldHasProcessed(t *testing.T) {
 	begun := time.Now()
 	log.Write(Ready(), "unread", nil)
 	log.Flush(50 * time.Millisecond)
-	if took := time.Since(begun); took > 10*time.Second {
+	if took := time.Since(begun); took > testkit.Patience {
 		t.Errorf("Flush took %s", took)
 	}
 }

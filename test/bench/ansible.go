@@ -224,7 +224,7 @@ Each host of the connection `+"`sidecar`"+` is a daemon with an address and a ke
 server, with a connection for each host that its tasks share, as is Ansible's default; each run begins without one. All
 of them share the cores with Ansible, so the processor time of both ends counts. Values are medians over the rounds, in
 which the ways take turns, with the range in brackets.
-`, r.measured(host), remark, r.ansible, versions(), n)
+`, r.measured(host), remark, r.ansible, versions(sshVersion), n)
 	r.writeFigures(&d)
 	return d.String()
 }

@@ -146,7 +146,7 @@ func (b *bench) run(reloads, keys, compare bool, other string) error {
 	if b.docs == "" || b.quick {
 		return nil
 	}
-	text := b.report.document(thisHost(), versions())
+	text := b.report.document(thisHost(), versions(webhookVersion, sshVersion))
 	if err := writeDocument(b.docs, "benchmark.md", text); err != nil {
 		return err
 	}

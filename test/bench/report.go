@@ -122,10 +122,16 @@ func memory(name string) int64 {
 	return 1024 * kilobytes(text, name)
 }
 
+// The commands that print the versions of the peers.
+var (
+	webhookVersion = []string{"webhook", "-version"}
+	sshVersion     = []string{"ssh", "-V"}
+)
+
 // versions lists the versions of the peers that are installed.
-func versions() string {
+func versions(commands ...[]string) string {
 	var found []string
-	for _, arguments := range [][]string{{"webhook", "-version"}, {"ssh", "-V"}} {
+	for _, arguments := range commands {
 		if out, err := exec.Command(arguments[0], arguments[1:]...).CombinedOutput(); err == nil {
 			first, _, _ := strings.Cut(strings.TrimSpace(string(out)), ",")
 			found = append(found, strings.Replace(first, "webhook version", "webhook", 1))

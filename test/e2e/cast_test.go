@@ -51,6 +51,9 @@ func TestCast_FirstSteps(t *testing.T) {
 		}
 		cast = append(cast, shown)
 	}
+	if suite() != "bookworm" { // others have other control sequences
+		return
+	}
 	picture, err := cast.picture()
 	if err != nil {
 		t.Fatal(err)
