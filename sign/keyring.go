@@ -117,8 +117,11 @@ var nobody = func() ed25519.PublicKey {
 }()
 
 // findPublic returns the name of the key with the id if its signature of the base holds. An unknown
-// id takes as long as a wrong signature.
+// id takes as long as a wrong signature, unless there is no public key at all.
 func (k *keyring) findPublic(id string, base, signature []byte) (name string, found bool) {
+	if len(k.public) == 0 {
+		return "", false
+	}
 	key, known := k.public[id]
 	if !known {
 		key.Public = nobody

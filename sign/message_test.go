@@ -347,6 +347,29 @@ func TestVerifyMessage_RotationAndRevoke(t *testing.T) {
 	}
 }
 
+// BenchmarkVerifyMessage_Keys shows that a request costs the same with any number of public keys, and
+// with one of them as with none of them.
+func BenchmarkVerifyMessage_Keys(b *testing.B) {
+	for _, count := range []int{1, 100} {
+		var keys []Key
+		for n := range count {
+			keys = append(keys, Key{Name: "a", Public: publicOf(privateKey(byte(n + 1)))})
+		}
+		v := newMessageVerifier(b, at(noon), keys...)
+		known, unknown := exampleMessage(), exampleMessage()
+		SignMessage(privateKey(200), &unknown, time.Unix(noon, 0), exampleNonce)
+		for name, m := range map[string]Message{"known": known, "unknown": unknown} {
+			b.Run(fmt.Sprintf("%d/%s", count, name), func(b *testing.B) {
+				for b.Loop() {
+					if _, _, err := v.checkMessage(m, func(string) bool { return true }); (err == nil) != (name == "known") {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}
+
 func TestParsePublicKey(t *testing.T) {
 	encode := base64.StdEncoding.EncodeToString
 	good := publicOf(privateKey(1))

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"dataflux-func-sidecar/internal/config"
@@ -37,7 +38,8 @@ func checkKeys(c *checker) (found []Finding) {
 		found = append(found, checkNamedKey(key, time.Now())...)
 		found = append(found, checkFrom(c.settings, key.Key)...)
 	}
-	return found
+	hostname, _ := os.Hostname() // empty if it has none
+	return append(found, checkSignedHosts(c.settings, hostname)...)
 }
 
 // doubtAbout returns nil for a secret that looks like a good one. name is where it is in the
@@ -103,6 +105,21 @@ func credentialsOf(key config.NamedKey) string {
 		return "a public key, and no secret, so no callbacks"
 	}
 	return fmt.Sprintf("%d bytes and a public key", len(key.Secrets[0]))
+}
+
+// checkSignedHosts says how callers with a private key address this host, if there are any.
+func checkSignedHosts(settings config.Config, hostname string) []Finding {
+	isPublic := func(k config.NamedKey) bool { return len(k.PublicKeys) > 0 }
+	if !slices.ContainsFunc(settings.NamedKeys, isPublic) {
+		return nil
+	}
+	if len(settings.SignedHosts) > 0 {
+		return []Finding{ok("callers with a private key address this host as %s (SIGNED_HOSTS)",
+			strings.Join(settings.SignedHosts, ", "))}
+	}
+	return []Finding{ok("callers with a private key address this host as %s, or as %s with that "+
+		"port; other names and translated addresses belong into SIGNED_HOSTS",
+		config.JoinBind(settings.Bind), hostname)}
 }
 
 // checkFrom finds entries of FROM without effect, as no connection from there is accepted.

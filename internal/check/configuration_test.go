@@ -1,6 +1,7 @@
 package check
 
 import (
+	"crypto/ed25519"
 	"net/netip"
 	"strings"
 	"testing"
@@ -76,6 +77,40 @@ func TestKeys_Named(t *testing.T) {
 				t.Errorf("%s: got a secret in\n%s", test.name, said(found))
 			}
 		}
+	}
+}
+
+// Public keys: what signs is told, a rotation is, and how callers address the host.
+func TestKeys_PublicKeys(t *testing.T) {
+	public, _, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := config.NamedKey{Key: policy.Key{Name: "fleet", AnyCommand: true}, PublicKeys: []ed25519.PublicKey{public}}
+	both := key
+	both.Secrets = []config.Key{config.Key("a-long-secret-of-both")}
+	rotated := key
+	rotated.PublicKeys = append(rotated.PublicKeys, public)
+	for want, k := range map[string]config.NamedKey{
+		"ok: KEY.fleet has a public key, and no secret, so no callbacks: the key fleet may run any command":                                           key,
+		"ok: KEY.fleet has 21 bytes and a public key: the key fleet may run any command":                                                              both,
+		"warning: 2 public keys of KEY.fleet are accepted: remove the second, with configure --drop-old-secret fleet, when its callers use the first": rotated,
+	} {
+		if got := strings.TrimSpace(said(checkNamedKey(k, time.Now()))); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	settings := config.Config{Bind: []config.Address{{Network: "tcp", AddrPort: netip.MustParseAddrPort("192.0.2.7:8099")}}}
+	if found := checkSignedHosts(settings, "web1"); found != nil {
+		t.Errorf("without public keys: got %s, want nothing", said(found))
+	}
+	settings.NamedKeys = []config.NamedKey{key}
+	if got := said(checkSignedHosts(settings, "web1")); !strings.Contains(got, "address this host as 192.0.2.7:8099, or as web1 with that port") {
+		t.Errorf("got %s", got)
+	}
+	settings.SignedHosts = []string{"api.example.com", "gateway:8101"}
+	if got := said(checkSignedHosts(settings, "web1")); !strings.Contains(got, "as api.example.com, gateway:8101 (SIGNED_HOSTS)") {
+		t.Errorf("got %s", got)
 	}
 }
 
