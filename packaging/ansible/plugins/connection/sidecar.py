@@ -43,7 +43,8 @@ options:
       - name: ansible_sidecar_url
   key_file:
     description: A file with the secret key of the host, its SECRET_KEY or the SECRET of a named
-      key. It is refused if other users than its owner can read it.
+      key, or with an Ed25519 private key, which can be the same for many hosts. It is refused if
+      other users than its owner can read it.
     type: path
     required: true
     ini:
