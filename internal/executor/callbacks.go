@@ -176,6 +176,10 @@ func (q *callbackQueue) resume(found state.FoundDeliveries) {
 	}
 }
 
+// maxCancelTime bounds how long drain waits for attempts that it has cancelled. One that sends to a
+// network role which reads nothing ends with that role only.
+const maxCancelTime = time.Second
+
 // drain lets the attempts under way end until ctx is done; then it cancels them. Deliveries that
 // await their next attempt are left to the next start.
 func (q *callbackQueue) drain(ctx context.Context) {
@@ -190,7 +194,10 @@ func (q *callbackQueue) drain(ctx context.Context) {
 	case <-idle:
 	case <-ctx.Done():
 		q.deliverer.stop()
-		<-idle
+		select {
+		case <-idle:
+		case <-time.After(maxCancelTime):
+		}
 	}
 	q.deliverer.stop()
 }

@@ -332,3 +332,33 @@ func TestCallback_TooLongForTheChannel(t *testing.T) {
 		t.Errorf("got %+v, want an answer to the next request", got)
 	}
 }
+
+// A network role that reads nothing, as one that was taken over may, does not hold up the stop.
+func TestCallback_DrainOfARoleThatReadsNothing(t *testing.T) {
+	r := newRig(t, nil)
+	q := r.executor.callbacks
+	d := q.deliverer.newDelivery(ofDefault("stuck"), &url.URL{Scheme: "http", Host: "h"},
+		notStartedReport(refusalf(400, "x")), time.Now().Add(time.Hour))
+	d.stored = true
+	q.addPending(1)
+	r.executor.runner.Enter()
+	q.start(d)
+	r.executor.runner.Leave()
+	waitFor(t, func() bool {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return d.attempts == 1
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		r.executor.AbandonCallbacks(ctx)
+	}()
+	select {
+	case <-drained:
+	case <-time.After(testkit.Patience):
+		t.Fatal("the stop waits for the role")
+	}
+}

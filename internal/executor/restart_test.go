@@ -144,7 +144,7 @@ func TestRestart_CallbackOfAStoppedDaemon(t *testing.T) {
 	path := t.TempDir() + "/state"
 	r, die := life(t, path)
 	r.shell(`{"command":"echo x","wait":false,"callbackURL":"http://h:1/"}`)
-	r.outcome(r.receivePost(), message.Outcome{Status: 500})
+	r.outcome(r.receivePost(), message.Outcome{Status: 500, RetryAfter: 3600})
 	waitFor(t, func() bool { return strings.Contains(r.log.String(), "next attempt in") })
 	ctx, cancel := context.WithTimeout(context.Background(), testkit.Patience)
 	defer cancel()
