@@ -163,24 +163,25 @@ func checkContent(t *testing.T, path string, want []byte) {
 	}
 }
 
-// TestAnsible_Refusals has hosts that cannot be used. Each says why, and those that cannot be reached count as
+// TestAnsible_Refusals has two hosts that can be used, one of them with a private key, and many that cannot. Each says why, and those that cannot be reached count as
 // unreachable.
 func TestAnsible_Refusals(t *testing.T) {
 	t.Parallel()
 	a := newAnsible(t)
 	d := startDaemon(t)
-	closed := testkit.Listen(t)
-	_ = closed.Close()
 	a.add("fine", plainURL(d), d.key)
 	a.add("wrongkey", plainURL(d), "canary-of-no-host")
 	a.add("actions", plainURL(d), d.secret("deploy"))
-	a.add("closed", "http://"+closed.Addr().String(), d.key)
+	a.add("closed", "http://127.0.0.1:1", d.key)
+	private, _ := privateKey()
+	a.add("private", plainURL(d), string(private))
+	a.keys = append(a.keys, strings.Split(string(private), "\n")[1])
 	a.add("gone", "http://"+vanishing(t, d.listener.Addr().String()), d.key, "ansible_sidecar_reconnect_timeout=1")
 	a.add("foreign", "https://"+d.tls.Addr().String(), d.key)
 	a.add("badurl", "ftp://"+d.listener.Addr().String(), d.key)
 	a.add("open", plainURL(d), d.key)
 	a.add("empty", plainURL(d), "")
-	a.keys = a.keys[:len(a.keys)-1]
+	a.keys = a.keys[:len(a.keys)-1] // the empty one is in every output
 	if err := os.Chmod(a.file("key-open"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -191,6 +192,7 @@ func TestAnsible_Refusals(t *testing.T) {
 	}
 	for host, want := range map[string][]string{
 		"fine":     {"CHANGED", "reached"},
+		"private":  {"CHANGED", "reached"},
 		"wrongkey": {"UNREACHABLE", "401"},
 		"actions":  {"UNREACHABLE", "403", "deploy"},
 		"closed":   {"UNREACHABLE", "cannot connect"},

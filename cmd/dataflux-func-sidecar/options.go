@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -146,6 +147,23 @@ func nonEmpty(to *string) func(string) error {
 		*to = value
 		return nil
 	}
+}
+
+// maxOptionFile bounds a file that an option names, in bytes.
+const maxOptionFile = 16 << 20
+
+// readFile reads a file that an option names. A larger one is refused: a device would never end.
+func readFile(path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	text, err := io.ReadAll(io.LimitReader(file, maxOptionFile+1))
+	if err == nil && len(text) > maxOptionFile {
+		err = fmt.Errorf("%s has more than %d MiB: name the right file", path, maxOptionFile>>20)
+	}
+	return text, err
 }
 
 // maxDuration bounds durations of options.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"io"
+	"strings"
 	"testing"
 	"time"
 )
@@ -51,5 +52,14 @@ func TestParseArguments_Errors(t *testing.T) {
 		if err == nil || err.Error() != test.want || errors.Is(err, flag.ErrHelp) {
 			t.Errorf("%s: got %v, want %s", name, err, test.want)
 		}
+	}
+}
+
+func TestReadFile_IsBounded(t *testing.T) {
+	if text, err := readFile("/dev/zero"); err == nil || !strings.Contains(err.Error(), "more than 16 MiB") {
+		t.Errorf("got %d bytes and %v, want an error that names the bound", len(text), err)
+	}
+	if text, err := readFile("options.go"); err != nil || len(text) == 0 {
+		t.Errorf("got %d bytes and %v, want the file", len(text), err)
 	}
 }

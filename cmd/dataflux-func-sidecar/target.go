@@ -94,7 +94,7 @@ func (o *targetOptions) trust(target client.Target) (client.Target, error) {
 	if o.ca == "" {
 		return target, nil
 	}
-	text, err := os.ReadFile(o.ca)
+	text, err := readFile(o.ca)
 	if err != nil {
 		return target, fmt.Errorf("--ca: %w", err)
 	}
@@ -175,7 +175,7 @@ func describeSource(path, name string) string {
 }
 
 func readKeyFile(path string) (client.Key, error) {
-	text, err := os.ReadFile(path)
+	text, err := readFile(path)
 	if err != nil {
 		return client.Key{}, fmt.Errorf("cannot be read: %w", err)
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 
 	"dataflux-func-sidecar/internal/escape"
 	"dataflux-func-sidecar/internal/release"
@@ -37,7 +36,7 @@ func runVerify(args []string, t terminal) int {
 	}
 	signers := packaging.AllowedSigners
 	if signersFile != "" {
-		text, err := os.ReadFile(signersFile)
+		text, err := readFile(signersFile)
 		if err != nil {
 			t.fail("cannot read --allowed-signers: %v", err)
 			return statusError

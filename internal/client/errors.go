@@ -65,9 +65,7 @@ type Unreachable struct {
 }
 
 func (e *Unreachable) Error() string {
-	why := escape.Line(
-		e.Err.Error(), maxMessage,
-	) // an error of TLS or HTTP can quote the other side
+	why := escape.Line(e.Err.Error(), maxMessage) // it can quote the other side
 	if unresolved, ok := errors.AsType[*net.DNSError](e.Err); ok {
 		why = "the host name was not found"
 		if !unresolved.IsNotFound {

@@ -69,7 +69,8 @@ func ParseKey(text string) (Key, error) {
 	switch {
 	case fips140.Enforced(): // HMAC-SHA1 would panic
 		return nil, errors.New("cannot be used: it signs with HMAC-SHA1, which " +
-			"GODEBUG=fips140=only forbids; hint: set GODEBUG=fips140=on")
+			"GODEBUG=fips140=only forbids; hint: use a private key (PUBLIC_KEYS), or set " +
+			"GODEBUG=fips140=on")
 	case text == "":
 		return nil, errors.New("is empty: write a long random text, or run dataflux-func-sidecar " +
 			"configure to generate one")

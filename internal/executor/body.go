@@ -147,7 +147,7 @@ func decodeMembers[T any](o object, to *T, members []member[T]) error {
 	return err
 }
 
-// unknownKey is the error about the first key of o, in the order of their names, that no member has.
+// unknownKey is the error about the first key of o, in the order of names, that no member has.
 func unknownKey[T any](o object, members []member[T]) error {
 	var names []string
 	for _, m := range members {

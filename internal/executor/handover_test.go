@@ -74,14 +74,11 @@ func (r *rig) reload(change func(*Options)) {
 	go func() { _ = restored[0].Run() }()
 }
 
-// jobs is the answer to GET /jobs, without what changes while a command runs.
+// jobs is the answer to GET /jobs.
 func (r *rig) jobs() string {
 	r.t.Helper()
-	r.last++
-	call := signed("GET", "/jobs", fmt.Sprintf("nonce-%p-%d", r.session, r.last), "")
-	r.send(message.Frame{Kind: message.Request, ID: r.last, Payload: call.Encode()})
-	_, _, body := r.answer()
-	return string(body)
+	_, body := r.call("GET", "/jobs", "")
+	return body
 }
 
 // TestHandOver_JobsAndCallers follows each kind of job and caller through three reloads.
@@ -168,14 +165,7 @@ func (r *rig) answersUnordered(n int) map[uint64][]byte {
 	bodies, complete := map[uint64][]byte{}, 0
 	for complete < n {
 		f := r.receive()
-		piece := f.Payload
-		if f.Kind == message.Answer {
-			head, err := message.DecodeHead(f.Payload)
-			if err != nil {
-				r.t.Fatal(err)
-			}
-			piece = head.Body
-		}
+		piece := r.pieceOf(f)
 		bodies[f.ID] = append(bodies[f.ID], piece...)
 		if f.Last {
 			complete++
@@ -192,27 +182,10 @@ func (r *rig) answersUnordered(n int) map[uint64][]byte {
 func TestHandOver_AnswerThatIsBeingRead(t *testing.T) {
 	r := newRig(t, nil)
 	id := r.request(`{"command":"head -c 2000000 /dev/zero | tr '\\0' x"}`)
-	var body []byte
-	unread := 0
-	for unread < message.Window { // without credit
-		f := r.receive()
-		piece := f.Payload
-		if f.Kind == message.Answer {
-			head, err := message.DecodeHead(f.Payload)
-			if err != nil {
-				t.Fatal(err)
-			}
-			piece = head.Body
-		}
-		body = append(body, piece...)
-		unread += len(piece)
-		if message.Window-unread < message.MaxData {
-			break
-		}
-	}
+	body := r.receiveWindow()
 	r.reload(nil)
 	r.reload(nil)
-	r.send(message.Frame{Kind: message.Credit, ID: id, Payload: message.CreditOf(unread)})
+	r.send(message.Frame{Kind: message.Credit, ID: id, Payload: message.CreditOf(len(body))})
 	body = append(body, r.answersUnordered(1)[id]...)
 	if got := parse(t, body); got.Data == nil || got.Data.Stdout != strings.Repeat("x", 2000000) {
 		t.Errorf("got %d bytes of an answer: %.100s", len(body), body)
@@ -224,9 +197,7 @@ func TestHandOver_Follower(t *testing.T) {
 	r := newRig(t, nil)
 	r.request(`{"command":"for i in 1 2 3 4 5 6 7 8 9 10; do seq 1000; sleep 0.05; done","jobId":"f","wait":false}`)
 	r.answer()
-	r.last++
-	call := signed("GET", "/jobs/f/output", "nonce-follow", "")
-	r.send(message.Frame{Kind: message.Request, ID: r.last, Payload: call.Encode()})
+	r.send(r.callFrame("GET", "/jobs/f/output", ""))
 	id := r.last
 	bodies := make(chan map[uint64][]byte)
 	go func() { bodies <- r.answersUnordered(1) }()
@@ -250,22 +221,8 @@ func TestHandOver_FollowerOfAForgottenJob(t *testing.T) {
 	r.request(`{"command":"head -c 2000000 /dev/zero | tr '\\0' x; ` +
 		`until test -e ` + gate + `; do sleep 0.01; done; echo end","jobId":"f","wait":false}`)
 	r.answer()
-	r.last++
-	call := signed("GET", "/jobs/f/output", "nonce-follow", "")
-	r.send(message.Frame{Kind: message.Request, ID: r.last, Payload: call.Encode()})
-	var body []byte
-	for message.Window-len(body) >= message.MaxData { // without credit
-		f := r.receive()
-		piece := f.Payload
-		if f.Kind == message.Answer {
-			head, err := message.DecodeHead(f.Payload)
-			if err != nil {
-				t.Fatal(err)
-			}
-			piece = head.Body
-		}
-		body = append(body, piece...)
-	}
+	r.send(r.callFrame("GET", "/jobs/f/output", ""))
+	body := r.receiveWindow()
 	r.reload(nil)
 	if err := os.WriteFile(gate, nil, 0o600); err != nil {
 		t.Fatal(err)

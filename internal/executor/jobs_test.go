@@ -323,25 +323,7 @@ func TestKeptJobs_SlowReaderGetsAllOutput(t *testing.T) {
 		r.request(`{"command":"seq 1 100000"}`)
 	}
 	waitFor(t, func() bool { return r.finished() == 3 })
-	bodies := map[uint64][]byte{}
-	for whole := 0; whole < 3; {
-		f := r.receive()
-		piece := f.Payload
-		if f.Kind == message.Answer {
-			head, err := message.DecodeHead(f.Payload)
-			if err != nil {
-				t.Fatal(err)
-			}
-			piece = head.Body
-		}
-		bodies[f.ID] = append(bodies[f.ID], piece...)
-		if f.Last {
-			whole++
-			continue
-		}
-		r.send(message.Frame{Kind: message.Credit, ID: f.ID, Payload: message.CreditOf(len(piece))})
-	}
-	for id, body := range bodies {
+	for id, body := range r.answersUnordered(3) {
 		if got := parse(t, body); !strings.HasSuffix(got.Data.Stdout, "\n100000\n") {
 			t.Errorf("answer %d has %d bytes of output", id, len(got.Data.Stdout))
 		}

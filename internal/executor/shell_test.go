@@ -187,8 +187,7 @@ func TestLog_ShowsNoBodiesAndNoValues(t *testing.T) {
 	r.shell(`{"command":"echo CANARY-COMMAND","envs":{"A":"CANARY-VALUE"}}`)
 	r.shell(`{"command":"true","envs":["CANARYNAME"],"workdir":"CANARY-DIR"}`)
 	log := r.log.String()
-	if strings.Contains(log, "CANARY-COMMAND") || strings.Contains(log, "CANARY-VALUE") ||
-		strings.Contains(log, testKey) {
+	if strings.Contains(log, "CANARY") || strings.Contains(log, testKey) {
 		t.Errorf("the journal tells a secret:\n%s", log)
 	}
 }

@@ -24,7 +24,7 @@ type stream struct {
 
 	// held are frames that were sent since the channel holds frames back, in order.
 	held        []heldFrame
-	sendingHeld bool     // a goroutine is in sendHeld, perhaps with one that is not in held any more
+	sendingHeld bool     // a goroutine is in sendHeld, and may send one that is not in held
 	aborted     bool     // an Abort is held back, and nothing comes after it
 	wait        *waiting // what the stream waits for before its next frame; nil: for nothing
 }
@@ -98,6 +98,7 @@ func (st *stream) hold(f message.Frame, n int) error {
 func (st *stream) holdAbort() {
 	st.held = []heldFrame{{Kind: message.Abort, Last: true}}
 	st.aborted, st.wait = true, nil
+	st.changed.Broadcast() // it needs no credit
 }
 
 // sendHeld sends the frames that were held back, until the channel holds frames back again. It does

@@ -9,9 +9,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"dataflux-func-sidecar/internal/policy"
 	"dataflux-func-sidecar/privsep/message"
+	"dataflux-func-sidecar/test/testkit"
 )
 
 // testChannel has one stream, with credit for all that the tests send. The other end is the network
@@ -230,5 +232,37 @@ func TestChannel_CallbacksTakeNoRoomFromAnswers(t *testing.T) {
 		if err := c.hangUp(3 + id); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// An Abort does not wait for the reader, as the frames in whose place it is sent do.
+func TestStream_AbortNeedsNoCredit(t *testing.T) {
+	c, st, network := testChannel(t)
+	c.hold()
+	c.mu.Lock()
+	st.credit = 0
+	c.mu.Unlock()
+	if err := st.send(message.Frame{Kind: message.Data, Payload: make([]byte, 10)}, 10); err != nil {
+		t.Fatal(err)
+	}
+	g := &countGate{}
+	c.sendHeld(g)
+	waitFor(t, func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return st.sendingHeld
+	})
+	st.abort()
+	aborted := make(chan struct{})
+	go func() {
+		defer close(aborted)
+		if f, err := network.Receive(); err != nil || f.Kind != message.Abort {
+			t.Errorf("got %s and %v, want Abort", f.Kind, err)
+		}
+	}()
+	select {
+	case <-aborted:
+	case <-time.After(testkit.Patience):
+		t.Fatal("the Abort waits for credit")
 	}
 }

@@ -26,8 +26,11 @@ const (
 // roleVariables are those of every host.
 var roleVariables = map[string]any{
 	"sidecar_settings": map[string]any{"BIND": defaultAddress, "ENVIRONMENT": map[string]any{"COLOUR": `"blue" \ ü`}},
-	"sidecar_keys":     map[string]any{"deploy": map[string]any{"ACTIONS": []string{"deploy"}, "EXPIRES": "2099-12-31"}},
-	"sidecar_secrets":  map[string]any{"default": fullSecret, "deploy": deploySecret},
+	"sidecar_keys": map[string]any{
+		"deploy": map[string]any{"ACTIONS": []string{"deploy"}, "EXPIRES": "2099-12-31"},
+		"fleet":  map[string]any{"PUBLIC_KEYS": "s76P7eJ7nsRrkvaHQKr8Z8uZvsj6e2bLTv8TmISi/bQ="}, // has no secret
+	},
+	"sidecar_secrets": map[string]any{"default": fullSecret, "deploy": deploySecret},
 	"sidecar_actions": map[string]any{"deploy": map[string]any{
 		"RUN": "echo \"$COLOUR\"\necho \"$VERSION\"", "ENVS": map[string]any{"VERSION": `v[0-9]+(\.[0-9]+)*`},
 	}},
@@ -62,7 +65,7 @@ func TestAnsible_Role(t *testing.T) {
 	}
 	r.run(false)
 
-	ends := r.startCommands()
+	r.startJobs()
 	later := map[string]any{"sidecar_secrets": map[string]any{"default": fullSecret, "deploy": []string{laterSecret, deploySecret}}}
 	r.write(this, with(later))
 	r.checkPrediction()
@@ -79,7 +82,7 @@ func TestAnsible_Role(t *testing.T) {
 			t.Errorf("host%d: got executor %s, want %s as before: the role reloads", i, got, executors[i])
 		}
 	}
-	ends()
+	r.endJobs()
 
 	r.write(next, with(map[string]any{"sidecar_state": "absent", "sidecar_purge": true}))
 	r.checkPrediction()
@@ -248,23 +251,25 @@ func (r *rollOut) checkPrediction() {
 	}
 }
 
-// startCommands starts a command on each machine. ends lets them end, and checks that they do.
-func (r *rollOut) startCommands() (ends func()) {
+// startJobs starts a job on each machine that ends when endJobs lets it.
+func (r *rollOut) startJobs() {
 	r.t.Helper()
-	var waiting []<-chan result
 	for _, m := range r.machines {
-		waiting = append(waiting, m.client(defaultAddress).inBackground(map[string]any{
-			"command": "touch /tmp/runs; until [ -e /tmp/go ]; do sleep 0.1; done; echo end",
-		}))
-		m.eventually("the command runs", func() bool { _, status := m.try("test", "-e", "/tmp/runs"); return status == 0 })
+		m.client(defaultAddress).answer(r.t, map[string]any{
+			"command": "touch /tmp/runs; until [ -e /tmp/go ]; do sleep 0.1; done; echo end", "jobId": "under-way", "wait": false,
+		})
+		m.eventually("the job runs", func() bool { _, status := m.try("test", "-e", "/tmp/runs"); return status == 0 })
 	}
-	return func() {
-		r.t.Helper()
-		for i, m := range r.machines {
-			m.run("touch", "/tmp/go")
-			if got := <-waiting[i]; got.err != nil || got.answer.Data == nil || got.answer.Data.Stdout != "end\n" {
-				r.t.Errorf("host%d: the caller got %+v, %v, want end", i, got.answer, got.err)
-			}
+}
+
+// endJobs lets the jobs end, which have run on all the time.
+func (r *rollOut) endJobs() {
+	r.t.Helper()
+	for i, m := range r.machines {
+		m.run("touch", "/tmp/go")
+		m.run(packageName, "wait", "under-way")
+		if got := m.run(packageName, "logs", "under-way"); got != "end" {
+			r.t.Errorf("host%d: the job printed %q, want end", i, got)
 		}
 	}
 }

@@ -60,7 +60,7 @@ fill() {
 	[ ! -d "$root/selftest/built" ] || add_sources "$root"
 }
 
-# add_sources ROOT adds the sources, in whose folders the tests run. What tests build was built here.
+# add_sources ROOT adds the sources, in whose folders the tests run. Their programs were built here.
 add_sources() {
 	mkdir -p "$1/selftest/src" "$1/usr/local/bin"
 	(cd ../.. && tar -c --exclude=./.git --exclude=./bin --exclude=./dist --exclude=./run .) | tar -x -C "$1/selftest/src"

@@ -116,3 +116,26 @@ ACTIONS = ["status"]
 		}
 	}
 }
+
+// The role of the Ansible collection has the same variables in each of its lists.
+func TestDocuments_VariablesOfTheRole(t *testing.T) {
+	t.Parallel()
+	const role = "packaging/ansible/roles/sidecar/"
+	variables := func(name, expression string) (names []string) {
+		for _, match := range found(document(t, role+name), expression) {
+			names = append(names, match[0])
+		}
+		return names
+	}
+	want := variables("defaults/main.yml", `(?m)^(sidecar_\w+):`)
+	if len(want) < 5 {
+		t.Fatalf("got the variables %q, want more", want)
+	}
+	for name, expression := range map[string]string{
+		"meta/argument_specs.yml": `(?m)^      (sidecar_\w+):`, "README.md": "(?m)^\\| `(sidecar_\\w+)` ",
+	} {
+		if got := variables(name, expression); !slices.Equal(got, want) {
+			t.Errorf("%s: got %q, want %q, as the defaults", name, got, want)
+		}
+	}
+}
