@@ -115,6 +115,10 @@ func TestMessage_OtherHost(t *testing.T) {
 	one, two := startDaemon(t, s.lines("fleet")...), startDaemon(t, s.lines("fleet")...)
 	listed := startDaemon(t, append([]string{`SIGNED_HOSTS = "api.example.com, 192.0.2.9:1"`}, s.lines("fleet")...)...)
 	body := `{"command":"echo ran"}`
+	hostname, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		host   string
 		to     *daemon
@@ -123,6 +127,8 @@ func TestMessage_OtherHost(t *testing.T) {
 		{one.address, one, 200},
 		{one.address, two, 401},
 		{two.address, one, 401},
+		{strings.ToLower(hostname) + ":8099", one, 200},
+		{strings.ToLower(hostname) + "x:8099", one, 401},
 		{"localhost:8099", one, 200}, // its address is one of loopback
 		{"localhost", one, 401},
 		{"sidecar.example.com:8099", one, 401},
