@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -13,9 +14,6 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 )
-
-// maxDepth is how deep objects and lists may lie within each other. The deepest valid body has 2.
-const maxDepth = 4
 
 // hasNoKeys reports whether a body says nothing: it is empty, or null.
 func hasNoKeys(body []byte) bool {
@@ -26,69 +24,56 @@ func hasNoKeys(body []byte) bool {
 // decodeBody decodes the one JSON object that a body must be. encoding/json alone would accept
 // repeated keys, keys in another case, invalid UTF-8 and unpaired surrogates.
 func decodeBody(body []byte) (object, error) {
-	switch {
-	case !utf8.Valid(body):
+	if !utf8.Valid(body) {
 		return nil, errors.New("the body is not UTF-8: encode it as UTF-8")
-	case !json.Valid(body):
-		return nil, errors.New(
-			`the body is not valid JSON: send one object such as {"command":"hostname"}`)
-	case bytes.TrimLeft(body, " \t\r\n")[0] != '{':
-		return nil, errors.New(
-			`the body is not a JSON object: send one such as {"command":"hostname"}`)
-	case hasUnpairedSurrogate(body):
-		return nil, errors.New(
+	}
+	o, err := decodeObject(body)
+	if err == nil && hasUnpairedSurrogate(body) {
+		err = errors.New(
 			`the body holds half of a surrogate pair (\ud800 to \udfff): send whole characters`)
 	}
-	tokens := json.NewDecoder(bytes.NewReader(body))
-	tokens.UseNumber()
-	if err := checkStructure(tokens, 0); err != nil {
-		return nil, err
-	}
-	return decodeObject(body)
+	return o, err
 }
 
 // object has the members of a JSON object that are not null.
 type object map[string]json.RawMessage
 
-// checkStructure reads one value and refuses repeated keys and values nested deeper than maxDepth.
-func checkStructure(tokens *json.Decoder, depth int) error {
-	token, err := tokens.Token()
-	if err != nil {
-		return err
+// decodeObject decodes a text that is one JSON object. It refuses repeated keys. Objects within it
+// are left to decodeObject too.
+func decodeObject(text []byte) (object, error) {
+	notJSON := errors.New(
+		`the body is not valid JSON: send one object such as {"command":"hostname"}`)
+	tokens := json.NewDecoder(bytes.NewReader(text))
+	switch start, err := tokens.Token(); {
+	case err != nil:
+		return nil, notJSON
+	case start != json.Delim('{'):
+		return nil, errors.New(
+			`the body is not a JSON object: send one such as {"command":"hostname"}`)
 	}
-	if token != json.Delim('{') && token != json.Delim('[') {
-		return nil
-	}
-	if depth == maxDepth {
-		return fmt.Errorf("the body is nested deeper than %d levels", maxDepth)
-	}
-	keys := map[string]bool{} // envs may have as many keys as fit into a body
+	o := object{}
 	for tokens.More() {
-		if token == json.Delim('{') {
-			key, err := tokens.Token()
-			if err != nil {
-				return err
-			}
-			name, _ := key.(string)
-			if keys[name] {
-				return fmt.Errorf("the key %.64q is there twice: send it once", name)
-			}
-			keys[name] = true
+		key, err := tokens.Token()
+		name, isName := key.(string)
+		if err != nil || !isName {
+			return nil, notJSON
 		}
-		if err := checkStructure(tokens, depth+1); err != nil {
-			return err
+		if _, twice := o[name]; twice {
+			return nil, fmt.Errorf("the key %.64q is there twice: send it once", name)
 		}
+		var value json.RawMessage
+		if tokens.Decode(&value) != nil {
+			return nil, notJSON
+		}
+		o[name] = value
 	}
-	_, err = tokens.Token() // the end of the object or list
-	return err
-}
-
-func decodeObject(raw json.RawMessage) (object, error) {
-	var o object
-	if err := json.Unmarshal(raw, &o); err != nil {
-		return nil, err
+	if _, err := tokens.Token(); err != nil { // its end
+		return nil, notJSON
 	}
-	maps.DeleteFunc(o, func(_ string, raw json.RawMessage) bool { return string(raw) == "null" })
+	if _, err := tokens.Token(); !errors.Is(err, io.EOF) {
+		return nil, notJSON
+	}
+	maps.DeleteFunc(o, func(_ string, value json.RawMessage) bool { return string(value) == "null" })
 	return o, nil
 }
 

@@ -118,9 +118,21 @@ const (
 )
 
 func (l *labels) decode(raw json.RawMessage) error {
-	var texts map[string]string
-	if raw[0] != '{' || json.Unmarshal(raw, &texts) != nil {
-		return errors.New(`must be an object of strings such as {"user":"alice"}`)
+	notStrings := errors.New(`must be an object of strings such as {"user":"alice"}`)
+	if raw[0] != '{' {
+		return notStrings
+	}
+	o, err := decodeObject(raw)
+	if err != nil {
+		return err
+	}
+	texts := map[string]string{}
+	for name, raw := range o {
+		var text string
+		if json.Unmarshal(raw, &text) != nil {
+			return notStrings
+		}
+		texts[name] = text
 	}
 	if len(texts) > maxLabels {
 		return fmt.Errorf("has %d names, at most %d are possible", len(texts), maxLabels)

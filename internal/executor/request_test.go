@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -55,13 +56,20 @@ func TestDecodeShell_Invalid(t *testing.T) {
 		`{"Command":"x"}`:                `unknown key "Command"`,
 		`{"command":"x","timout":1}`:     `unknown key "timout"`,
 		`{"command":"x","command":"y"}`:  "there twice",
-		`{"command":"x","wait":"yes"}`:   "wait: must be true or false",
-		`{"command":"x","envs":"A=1"}`:   "envs: must be a list",
-		`{"command":"x","envs":["A"]}`:   "entry 1 is not of the form",
-		`{"command":"x","envs":["=1"]}`:  "entry 1 is not of the form",
-		`{"command":"x","envs":[1]}`:     "entry 1 must be a string",
-		`{"command":"x","envs":{"A":1}}`: `the value of "A" must be a string`,
-		`{"command":"x","envs":{"A":"1","A":"2"}}`:           "there twice",
+		`{"command":"x","command":null}`: "there twice",
+		`{"command":"x","labels":{"a":"1","\u0061":"2"}}`:    `the key "a" is there twice`,
+		`{"command":"x","envs":{"A":"1","A":"2"}}`:           `the key "A" is there twice`,
+		`{"command":"x","limits":{"memory":1,"memory":1}}`:   `the key "memory" is there twice`,
+		`{"command":"x","envs":{"A":{"B":1,"B":2}}}`:         "must be a string",
+		`{"command":"x" "wait":true}`:                        "not valid JSON",
+		`{"command":"x",}`:                                   "not valid JSON",
+		`{"command":` + strings.Repeat("[", 20000) + `}`:     "not valid JSON",
+		`{"command":"x","wait":"yes"}`:                       "wait: must be true or false",
+		`{"command":"x","envs":"A=1"}`:                       "envs: must be a list",
+		`{"command":"x","envs":["A"]}`:                       "entry 1 is not of the form",
+		`{"command":"x","envs":["=1"]}`:                      "entry 1 is not of the form",
+		`{"command":"x","envs":[1]}`:                         "entry 1 must be a string",
+		`{"command":"x","envs":{"A":1}}`:                     `the value of "A" must be a string`,
 		`{"command":"x","timeout":0}`:                        "timeout: must be 0.001 to 604800",
 		`{"command":"x","timeout":-1}`:                       "timeout: must be",
 		`{"command":"x","timeout":1e18}`:                     "timeout: must be",
@@ -192,6 +200,7 @@ func FuzzDecodeShell(f *testing.F) {
 			t.Fatalf("%q was decoded as %+v", body, r)
 		}
 		labels, _ := want["labels"].(map[string]any)
+		maps.DeleteFunc(labels, func(_ string, value any) bool { return value == nil })
 		if len(r.labels) > maxLabels || len(labels) != len(r.labels) {
 			t.Fatalf("%q: the labels are %q", body, r.labels)
 		}
