@@ -21,10 +21,10 @@ run: build ## serve without systemd on 127.0.0.1:8099, the next free port or BIN
 test: ## run the unit tests, with the race detector; needs no root
 	go test -race $$(go list ./... | grep -vE '/(test|packaging|connector)(/|$$)')
 	go test -C test/bench .
-	go test -C test/interop .
 
 test-system: ## test the built program, the connector and the release on this host; as root it tests more
 	go test -timeout 20m ./test/system ./connector ./packaging
+	go test -C test/interop .
 	go test -race -tags cages -run '^(TestCages|TestHandOver_InCages)$$' ./exec
 
 e2e: ## test installed programs in booted machines, MACHINES (6) at a time; needs root
