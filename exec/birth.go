@@ -268,12 +268,15 @@ func (r *Runner) dismissGuard(l *callList) {
 	awaitChild(l.started)
 }
 
-// reapNewborn reaps a process that executed nothing, if there was one.
+// reapNewborn reaps a process that executed nothing, if there was one. A clone3 that failed can have
+// left a number in pidfd, which by now may be that of somebody else's descriptor.
 func (r *Runner) reapNewborn(l *callList) (status syscall.WaitStatus) {
-	if pid := l.newborn(); pid != 0 {
-		r.reaper.forget(pid)
-		status = awaitChild(pid)
+	pid := l.newborn()
+	if pid == 0 {
+		return 0
 	}
+	r.reaper.forget(pid)
+	status = awaitChild(pid)
 	if l.pidfd >= 0 {
 		unix.Close(int(l.pidfd))
 	}

@@ -65,6 +65,42 @@ func TestGuard_NoNewborn(t *testing.T) {
 	runsWell(t, r)
 }
 
+// A birth without a newborn closes no descriptor. The kernel names a number for the newborn's
+// pidfd, and gives it up when the newborn cannot be created.
+func TestGuard_NoNewbornNoDescriptor(t *testing.T) {
+	r := newGuardedRunner(t)
+	null := int(r.descriptors.null.Fd())
+	l, c := new(callList), command("true")
+	if err := r.prepare(l, &c, place{stdin: null, stdout: null, stderr: null, script: -1, cgroup: null}); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.reaper.register(func() (int, error) { return r.spawner.start(l) }, l.newborn); err != nil {
+		t.Fatal(err)
+	}
+	if !l.await(testkit.Patience) {
+		t.Fatal("the guard does not end")
+	}
+	if l.newborn() != 0 {
+		t.Fatal("there is a newborn, want none")
+	}
+	taken := -1
+	if l.pidfd >= 0 { // the number is free
+		if err := unix.Dup3(null, int(l.pidfd), unix.O_CLOEXEC); err != nil {
+			t.Fatal(err)
+		}
+		taken = int(l.pidfd)
+		defer unix.Close(taken)
+	}
+	r.dismissGuard(l)
+	r.reapNewborn(l)
+	if taken >= 0 {
+		if _, err := unix.FcntlInt(uintptr(taken), unix.F_GETFD, 0); err != nil {
+			t.Errorf("descriptor %d: got %v, want it open", taken, err)
+		}
+	}
+	t.Logf("the kernel named descriptor %d", l.pidfd)
+}
+
 func TestGuard_KilledNewborns(t *testing.T) {
 	r := newGuardedRunner(t)
 	met, stop := disturb(t, syscall.SIGKILL)
