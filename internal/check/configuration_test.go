@@ -108,6 +108,9 @@ func TestKeys_PublicKeys(t *testing.T) {
 	if got := said(checkSignedHosts(settings, "web1")); !strings.Contains(got, "address this host as 192.0.2.7:8099, or as web1 with that port") {
 		t.Errorf("got %s", got)
 	}
+	if got := said(checkSignedHosts(settings, "localhost.localdomain")); !strings.Contains(got, "as 192.0.2.7:8099; other names") {
+		t.Errorf("a name of many hosts: got %s", got)
+	}
 	settings.SignedHosts = []string{"api.example.com", "gateway:8101"}
 	if got := said(checkSignedHosts(settings, "web1")); !strings.Contains(got, "as api.example.com, gateway:8101 (SIGNED_HOSTS)") {
 		t.Errorf("got %s", got)
