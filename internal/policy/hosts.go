@@ -32,8 +32,11 @@ func OwnName(hostname string) string {
 // was a Unix socket instead.
 func (h Hosts) Accepts(authority, local string, isUnix bool) bool {
 	if len(h.Listed) > 0 {
-		host, _ := SplitAuthority(authority)
-		return slices.Contains(h.Listed, authority) || slices.Contains(h.Listed, host)
+		host, port := SplitAuthority(authority)
+		return slices.ContainsFunc(h.Listed, func(listed string) bool {
+			isDefault := port == "" && (listed == host+":80" || listed == host+":443")
+			return listed == authority || listed == host || isDefault
+		})
 	}
 	if isUnix {
 		return h.Unix && authority == "localhost"

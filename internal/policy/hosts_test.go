@@ -11,7 +11,7 @@ func TestHosts_Accepts(t *testing.T) {
 		netip.MustParseAddrPort("[::]:9000"), netip.MustParseAddrPort("0.0.0.0:80"),
 	}
 	own := Hosts{Bound: bound, Unix: true, Name: OwnName("Web1.Example.com")}
-	listed := Hosts{Listed: []string{"api.example.com", "gateway:8101", "[fd00::7]:8099"}, Bound: bound, Unix: true, Name: "web1"}
+	listed := Hosts{Listed: []string{"api.example.com", "gateway:8101", "[fd00::7]:8099", "proxy:443", "[fd00::8]:80"}, Bound: bound, Unix: true, Name: "web1"}
 	for _, c := range []struct {
 		hosts            Hosts
 		authority, local string
@@ -59,6 +59,9 @@ func TestHosts_Accepts(t *testing.T) {
 		{listed, "gateway:8102", "192.0.2.7:8099", false},
 		{listed, "gateway", "192.0.2.7:8099", false},
 		{listed, "[fd00::7]:8099", "192.0.2.7:8099", true},
+		{listed, "proxy", "192.0.2.7:8099", true}, // no request is signed for proxy:443
+		{listed, "[fd00::8]", "192.0.2.7:8099", true},
+		{listed, "proxy:8099", "192.0.2.7:8099", false},
 		{listed, "192.0.2.7:8099", "192.0.2.7:8099", false}, // the list replaces what is found
 		{listed, "127.0.0.1:8099", "127.0.0.1:8099", false},
 		{listed, "localhost", "unix", false},
