@@ -298,19 +298,28 @@ func (v *Verifier) VerifyMessage(
 func (v *Verifier) checkMessage(
 	m Message, isHost func(authority string) bool,
 ) (in messageInput, key string, err error) {
-	in, signature, err := m.parse()
-	if err != nil {
-		return in, "", err
-	}
-	key, matched := v.keys.Load().findPublic(in.keyID, m.base(in.params), signature)
+	in, key, err = v.signerOf(m)
 	switch {
-	case !matched:
-		return in, "", ErrSignature
+	case err != nil:
+		return in, "", err
 	case !isHost(m.Authority):
 		return in, "", fmt.Errorf("%w, %s: send it to that one, or let SIGNED_HOSTS of this host "+
 			"have that name", ErrHost, m.Authority)
 	case !m.matchesDigest():
 		return in, "", ErrDigest
+	}
+	return in, key, nil
+}
+
+// signerOf returns the name of the key whose signature m has.
+func (v *Verifier) signerOf(m Message) (in messageInput, key string, err error) {
+	in, signature, err := m.parse()
+	if err != nil {
+		return in, "", err
+	}
+	key, matched := v.keys.Load().findPublic(in.keyID, m.base(in.params), signature)
+	if !matched {
+		return in, "", ErrSignature
 	}
 	return in, key, nil
 }
@@ -329,10 +338,6 @@ func (v *Verifier) checkExpiry(in messageInput) error {
 // IsMessageSigned is IsSigned for HTTP message signatures. The body is that of a request that
 // VerifyMessage has accepted.
 func (v *Verifier) IsMessageSigned(key string, m Message) bool {
-	in, signature, err := m.parse()
-	if err != nil {
-		return false
-	}
-	name, matched := v.keys.Load().findPublic(in.keyID, m.base(in.params), signature)
-	return matched && name == key
+	_, signer, err := v.signerOf(m)
+	return err == nil && signer == key
 }
