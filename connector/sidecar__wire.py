@@ -100,7 +100,7 @@ class SigningKey:
         if isinstance(source, (cls, PrivateKey)):
             return source
         text = setting(source, 'secretKey') if is_connector(source) else source
-        is_pem = isinstance(text, str) and text.startswith(PEM_START)
+        is_pem = isinstance(text, str) and PEM_START in text
         return PrivateKey(text) if is_pem else cls(text)
 
     @property
@@ -174,10 +174,12 @@ class PrivateKey:
 
     def headers(self, method: str, authority: str, path: str, body: bytes,
                 timestamp: str) -> Dict[str, str]:
-        """Returns the headers that sign a request. `authority` is the header Host, normalized."""
+        """Returns the headers that sign a request, and Host, which is `authority`: http.client has
+        its own idea of it.
+        """
         covered = [('@method', method), ('@authority', authority),
                    ('@path', path.partition('?')[0]), ('@query', '?')]
-        headers = {}
+        headers = {'Host': authority}
         if body:
             digest = base64.b64encode(hashlib.sha256(body).digest()).decode('ascii')
             headers['Content-Digest'] = 'sha-256=:%s:' % digest
@@ -244,8 +246,11 @@ class Wire:
         self._host, self._port, self._key = host, port, key
         self._tls = trust(ca_file) if protocol == 'https' else None
         self.url = '%s://%s:%d' % (protocol, '[%s]' % host if ':' in host else host, port)
-        # As http.client sends the header Host, in lower case.
-        self._authority = self.url.partition('://')[2].lower()
+        # The header Host that a private key signs: a zone is for this machine alone.
+        name = host.partition('%')[0].lower()
+        with contextlib.suppress(UnicodeError):  # no name of a host, so there is no connection
+            name = name.encode('idna').decode('ascii')
+        self._authority = '%s:%d' % ('[%s]' % name if ':' in name else name, port)
         if port == (443 if self._tls else 80):
             self._authority = self._authority.rpartition(':')[0]
 

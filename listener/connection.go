@@ -142,17 +142,27 @@ func (c *connection) abort(upTo stage) bool {
 	return true
 }
 
+// speaksTLS is true for an HTTPS request, of which net/http, given a connection of ours, leaves
+// Request.TLS nil.
+func (c *connection) speaksTLS() bool {
+	_, isTLS := c.Conn.(*tlsConn)
+	return isTLS
+}
+
 type connectionKey struct{}
 
 func withConnection(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, connectionKey{}, conn)
 }
 
+func connectionOf(r *http.Request) *connection {
+	return r.Context().Value(connectionKey{}).(*connection) // every server of ours sets it
+}
+
 // advance moves the connection of r from one stage to another. It returns false if the connection
 // was not at that stage, because a drain has closed it.
 func advance(r *http.Request, from, to stage) bool {
-	c := r.Context().Value(connectionKey{}).(*connection) // every server of ours sets it
-	return c.stage.CompareAndSwap(from, to)
+	return connectionOf(r).stage.CompareAndSwap(from, to)
 }
 
 // noteState is the hook of net/http: a connection that is idle waits for its next request.

@@ -3,7 +3,6 @@ package listener
 import (
 	"bufio"
 	"bytes"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -191,26 +190,31 @@ func TestRequest_MessageThereAndBack(t *testing.T) {
 	}
 }
 
-func TestAuthority_DefaultPort(t *testing.T) {
+// The port that is left out is that of the scheme in use.
+func TestRequest_MessageToTheDefaultPort(t *testing.T) {
+	plain, secure := newRig(t, usualLimits()), newRigWithTLS(t, usualLimits(), identity(t))
 	for _, c := range []struct {
-		host string
-		tls  bool
-		want string
+		host        string
+		plain, over string
 	}{
-		{"A:8099", false, "a:8099"},
-		{"a:80", false, "a"},
-		{"a:80", true, "a:80"},
-		{"a:443", true, "a"},
-		{"a:443", false, "a:443"},
-		{"[FD00::80]", false, "[fd00::80]"},
-		{"[fd00::1]:443", true, "[fd00::1]"},
+		{"A:8099", "a:8099", "a:8099"},
+		{"a:80", "a", "a:80"},
+		{"a:443", "a:443", "a"},
+		{"[FD00::80]", "[fd00::80]", "[fd00::80]"},
+		{"[fd00::1]:443", "[fd00::1]:443", "[fd00::1]"},
 	} {
-		r := &http.Request{Host: c.host}
-		if c.tls {
-			r.TLS = &tls.ConnectionState{}
+		request := headers("GET /jobs HTTP/1.1", "Host: "+c.host, "Content-Length: 0", "Signature-Input: x", "Signature: y")
+		authority := func(r *rig, conn net.Conn) string {
+			_, _ = io.WriteString(conn, request)
+			call, _ := message.DecodeCall(r.expect(message.Request).Payload)
+			h, _ := message.ParseHTTPSignature(call.Signature)
+			return h.Authority
 		}
-		if got := authority(r); got != c.want {
-			t.Errorf("%s, TLS %v: got %s, want %s", c.host, c.tls, got, c.want)
+		if got := authority(plain, plain.dial()); got != c.plain {
+			t.Errorf("%s: got %q, want %q", c.host, got, c.plain)
+		}
+		if got := authority(secure, secure.dialTLS()); got != c.over {
+			t.Errorf("%s over TLS: got %q, want %q", c.host, got, c.over)
 		}
 	}
 }

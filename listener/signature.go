@@ -46,7 +46,7 @@ func httpSignature(r *http.Request) (string, error) {
 			return "", fmt.Errorf("it has Signature and %s: sign in one of the two ways", name)
 		}
 	}
-	h := message.HTTPSignature{Authority: authority(r)}
+	h := message.HTTPSignature{Authority: authority(r.Host, connectionOf(r).speaksTLS())}
 	err := readHeaders(r, []signatureHeader{
 		{"Signature-Input", &h.Input, true},
 		{"Signature", &h.Signature, true},
@@ -64,10 +64,10 @@ func httpSignature(r *http.Request) (string, error) {
 
 // authority is the Host header as RFC 9421 wants it signed: in lower case, without the default port
 // of the scheme.
-func authority(r *http.Request) string {
+func authority(host string, isTLS bool) string {
 	port := ":80"
-	if r.TLS != nil {
+	if isTLS {
 		port = ":443"
 	}
-	return strings.TrimSuffix(strings.ToLower(r.Host), port)
+	return strings.TrimSuffix(strings.ToLower(host), port)
 }

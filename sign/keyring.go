@@ -110,8 +110,8 @@ func (k *keyring) isSigned(name string, r Request, claimed []byte) (signed bool)
 	return signed
 }
 
-// nobody is a public key whose private key was thrown away.
-var nobody = func() ed25519.PublicKey {
+// dummyKey is what signatures of an unknown id are verified with.
+var dummyKey = func() ed25519.PublicKey {
 	public, _, _ := ed25519.GenerateKey(nil) // never fails
 	return public
 }()
@@ -124,7 +124,7 @@ func (k *keyring) findPublic(id string, base, signature []byte) (name string, fo
 	}
 	key, known := k.public[id]
 	if !known {
-		key.Public = nobody
+		key.Public = dummyKey
 	}
 	holds := ed25519.Verify(key.Public, base, signature)
 	return key.Name, known && holds

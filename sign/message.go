@@ -258,7 +258,8 @@ func SignMessage(key ed25519.PrivateKey, m *Message, created time.Time, nonce st
 	m.Signature = "sidecar=:" + base64.StdEncoding.EncodeToString(signature) + ":"
 }
 
-// Errors of VerifyMessage, of which ErrMalformed and those after the signature are Verify's too.
+// Errors of VerifyMessage alone. It also returns ErrMalformed, ErrWindow and, for the nonce, those of
+// Verify.
 var (
 	ErrSignature = errors.New("the signature does not match: PUBLIC_KEYS of this host must have " +
 		"the key that signed, keyid must be that key, and Host, method, path and Content-Digest " +
@@ -298,19 +299,28 @@ func (v *Verifier) VerifyMessage(
 func (v *Verifier) checkMessage(
 	m Message, isHost func(authority string) bool,
 ) (in messageInput, key string, err error) {
-	in, signature, err := m.parse()
-	if err != nil {
-		return in, "", err
-	}
-	key, matched := v.keys.Load().findPublic(in.keyID, m.base(in.params), signature)
+	in, key, err = v.signerOf(m)
 	switch {
-	case !matched:
-		return in, "", ErrSignature
+	case err != nil:
+		return in, "", err
 	case !isHost(m.Authority):
 		return in, "", fmt.Errorf("%w, %s: send it to that one, or let SIGNED_HOSTS of this host "+
 			"have that name", ErrHost, m.Authority)
 	case !m.matchesDigest():
 		return in, "", ErrDigest
+	}
+	return in, key, nil
+}
+
+// signerOf returns the name of the key whose signature m has.
+func (v *Verifier) signerOf(m Message) (in messageInput, key string, err error) {
+	in, signature, err := m.parse()
+	if err != nil {
+		return in, "", err
+	}
+	key, matched := v.keys.Load().findPublic(in.keyID, m.base(in.params), signature)
+	if !matched {
+		return in, "", ErrSignature
 	}
 	return in, key, nil
 }
@@ -329,10 +339,6 @@ func (v *Verifier) checkExpiry(in messageInput) error {
 // IsMessageSigned is IsSigned for HTTP message signatures. The body is that of a request that
 // VerifyMessage has accepted.
 func (v *Verifier) IsMessageSigned(key string, m Message) bool {
-	in, signature, err := m.parse()
-	if err != nil {
-		return false
-	}
-	name, matched := v.keys.Load().findPublic(in.keyID, m.base(in.params), signature)
-	return matched && name == key
+	_, signer, err := v.signerOf(m)
+	return err == nil && signer == key
 }

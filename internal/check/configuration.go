@@ -117,9 +117,13 @@ func checkSignedHosts(settings config.Config, hostname string) []Finding {
 		return []Finding{ok("callers with a private key address this host as %s (SIGNED_HOSTS)",
 			strings.Join(settings.SignedHosts, ", "))}
 	}
-	return []Finding{ok("callers with a private key address this host as %s, or as %s with that "+
-		"port; other names and translated addresses belong into SIGNED_HOSTS",
-		config.JoinBind(settings.Bind), hostname)}
+	named := ""
+	if name := policy.OwnName(hostname); name != "" {
+		named = ", or as " + name + " with its port"
+	}
+	return []Finding{ok("callers with a private key address this host by the address of BIND that "+
+		"they connect to (%s)%s; other names and translated addresses belong into SIGNED_HOSTS",
+		config.JoinBind(settings.Bind), named)}
 }
 
 // checkFrom finds entries of FROM without effect, as no connection from there is accepted.

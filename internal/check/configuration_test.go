@@ -105,8 +105,11 @@ func TestKeys_PublicKeys(t *testing.T) {
 		t.Errorf("without public keys: got %s, want nothing", said(found))
 	}
 	settings.NamedKeys = []config.NamedKey{key}
-	if got := said(checkSignedHosts(settings, "web1")); !strings.Contains(got, "address this host as 192.0.2.7:8099, or as web1 with that port") {
+	if got := said(checkSignedHosts(settings, "web1")); !strings.Contains(got, "they connect to (192.0.2.7:8099), or as web1 with its port; other") {
 		t.Errorf("got %s", got)
+	}
+	if got := said(checkSignedHosts(settings, "localhost.localdomain")); !strings.Contains(got, "(192.0.2.7:8099); other names") {
+		t.Errorf("a name of many hosts: got %s", got)
 	}
 	settings.SignedHosts = []string{"api.example.com", "gateway:8101"}
 	if got := said(checkSignedHosts(settings, "web1")); !strings.Contains(got, "as api.example.com, gateway:8101 (SIGNED_HOSTS)") {

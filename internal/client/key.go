@@ -55,18 +55,22 @@ func (k Key) Sign(method string, u *url.URL, body []byte, now time.Time) []Heade
 }
 
 // Authority returns host and port of a URL as they are signed: in lower case, without the default
-// port of the scheme.
+// port of the scheme and the zone of an address.
 func Authority(u *url.URL) string {
+	host := strings.ToLower(u.Host)
+	if zone := strings.IndexByte(host, '%'); zone >= 0 { // only within brackets
+		host = host[:zone] + host[strings.IndexByte(host, ']'):]
+	}
 	port := map[string]string{"http": ":80", "https": ":443"}[u.Scheme]
-	return strings.TrimSuffix(strings.ToLower(u.Host), port)
+	return strings.TrimSuffix(host, port)
 }
 
-// pemStart is what no secret begins with, as its lines are more than one.
+// pemStart is in no secret, which has one line.
 const pemStart = "-----BEGIN "
 
 // ParseKey reads a secret, or an Ed25519 private key in PEM (PKCS#8). Its errors never repeat text.
 func ParseKey(text []byte) (Key, error) {
-	if !bytes.HasPrefix(text, []byte(pemStart)) {
+	if !bytes.Contains(text, []byte(pemStart)) {
 		line := bytes.TrimSuffix(bytes.TrimSuffix(text, []byte("\n")), []byte("\r"))
 		secret, err := config.ParseKey(string(line))
 		return Key{Secret: secret}, err
@@ -75,7 +79,7 @@ func ParseKey(text []byte) (Key, error) {
 	block, rest := pem.Decode(text)
 	switch {
 	case block == nil:
-		return Key{}, errors.New("is damaged: it begins as a private key in PEM and is none")
+		return Key{}, errors.New("is damaged: it looks like a private key in PEM and is none")
 	case len(bytes.TrimSpace(rest)) > 0:
 		return Key{}, errors.New("holds more than the one private key")
 	case strings.Contains(block.Type, "ENCRYPTED"):

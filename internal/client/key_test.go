@@ -30,16 +30,17 @@ func TestParseKey(t *testing.T) {
 		text []byte
 		want string // in the error; empty: it is a private key
 	}{
-		"private key":     {text, ""},
-		"CRLF":            {[]byte(strings.ReplaceAll(string(text), "\n", "\r\n")), ""},
-		"two keys":        {append(text[:len(text):len(text)], text...), "more than the one private key"},
-		"cut":             {text[:60], "is damaged"},
-		"OpenSSH":         {block("OPENSSH PRIVATE KEY", []byte(canary)), "no private key in PEM as PKCS#8"},
-		"encrypted":       {block("ENCRYPTED PRIVATE KEY", []byte(canary)), "is encrypted"},
-		"public key":      {block("PUBLIC KEY", []byte(canary)), "no private key in PEM as PKCS#8"},
-		"another curve":   {block("PRIVATE KEY", other), "no Ed25519 private key"},
-		"no key":          {block("PRIVATE KEY", []byte(canary)), "no Ed25519 private key"},
-		"secret, 2 lines": {[]byte(canary + "\n" + canary), "line break"},
+		"private key":      {text, ""},
+		"CRLF":             {[]byte(strings.ReplaceAll(string(text), "\n", "\r\n")), ""},
+		"blank line first": {append([]byte("\n"), text...), ""},
+		"two keys":         {append(text[:len(text):len(text)], text...), "more than the one private key"},
+		"cut":              {text[:60], "is damaged"},
+		"OpenSSH":          {block("OPENSSH PRIVATE KEY", []byte(canary)), "no private key in PEM as PKCS#8"},
+		"encrypted":        {block("ENCRYPTED PRIVATE KEY", []byte(canary)), "is encrypted"},
+		"public key":       {block("PUBLIC KEY", []byte(canary)), "no private key in PEM as PKCS#8"},
+		"another curve":    {block("PRIVATE KEY", other), "no Ed25519 private key"},
+		"no key":           {block("PRIVATE KEY", []byte(canary)), "no Ed25519 private key"},
+		"secret, 2 lines":  {[]byte(canary + "\n" + canary), "line break"},
 	} {
 		key, err := ParseKey(c.text)
 		if c.want == "" && (err != nil || sign.KeyID(key.Private.Public().(ed25519.PublicKey)) != public || key.Secret != nil) {
@@ -72,6 +73,7 @@ func TestKey_Sign(t *testing.T) {
 		"https://[fd00::1]:443/jobs":              "[fd00::1]",
 		"https://[fd00::1]:80/jobs":               "[fd00::1]:80",
 		"http://localhost/jobs":                   "localhost",
+		"http://[FE80::1%25eth0]:80/jobs":         "[fe80::1]",
 	} {
 		u, err := url.Parse(address)
 		if err != nil {

@@ -48,8 +48,8 @@ func ParseTarget(text string) (Target, error) {
 				"user",
 		)
 	}
-	base := u.Scheme + "://" + HostPort(u)
-	return Target{name: base, base: base}, nil
+	base := url.URL{Scheme: u.Scheme, Host: HostPort(u)} // it escapes a zone
+	return Target{name: u.Scheme + "://" + base.Host, base: base.String()}, nil
 }
 
 // defaultPort is that of the first BIND.

@@ -238,8 +238,8 @@ func TestRotatePublicKey(t *testing.T) {
 	}{
 		{b, func(data []byte) ([]byte, error) { return RotatePublicKey("f", data, "b", "2") }, "the key b has no PUBLIC_KEYS; hint: write that line"},
 		{a + "PUBLIC_KEYS=['2','1']\n", func(data []byte) ([]byte, error) { return RotatePublicKey("f", data, "a", "3") }, "the key a has two public keys already"},
-		{a + "PUBLIC_KEYS='1'\n", func(data []byte) ([]byte, error) { return RotateNamedKey("f", data, "a", Key("s")) }, "the key a has no SECRET; hint: give the next one of its PUBLIC_KEYS"},
-		{a + "PUBLIC_KEYS=['1']\n", func(data []byte) ([]byte, error) { return DropOldSecret("f", data, "a") }, "the key a has no SECRET"},
+		{a + "PUBLIC_KEYS='1'\n", func(data []byte) ([]byte, error) { return RotateNamedKey("f", data, "a", Key("s")) }, "the key a has no SECRET; hint: begin a rotation of its public key with --rotate-key a --public-key"},
+		{a + "PUBLIC_KEYS=['1']\n", func(data []byte) ([]byte, error) { return DropOldSecret("f", data, "a") }, "the key a has no SECRET; hint: begin a rotation of its public key"},
 	} {
 		if got, err := test.edit([]byte(test.before)); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%q: got %q, %v, want %s", test.before, got, err, test.want)

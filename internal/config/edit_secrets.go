@@ -114,7 +114,8 @@ func locateRow(name string, data []byte, key, row string) (document, secretLayou
 			"hint: write that line below [KEY.%[1]s] by hand", key))
 	case !has && found.rows[rowPublicKeys].keyStart > 0:
 		return doc, at, doc.errorAtOffset(e.keyStart, fmt.Errorf("the key %s has no SECRET; "+
-			"hint: give the next one of its PUBLIC_KEYS with --public-key", key))
+			"hint: begin a rotation of its public key with --rotate-key %[1]s --public-key "+
+			"PUBLIC_KEY", key))
 	}
 	return doc, at, doc.errorAtOffset(e.keyStart, fmt.Errorf("%s of the key %s is not a text "+
 		"or an array of texts, so it is left alone; hint: edit it by hand", row, key))

@@ -94,7 +94,7 @@ func (s *server) begin(call message.Call, st *stream) {
 // the cost of one MAC.
 func (s *server) costOf(call message.Call) int {
 	macs := 1
-	if _, isMessage := messageOf(call); !isMessage {
+	if _, isMessage := message.ParseHTTPSignature(call.Signature); !isMessage {
 		macs = s.verifier.Secrets()
 	}
 	return min(1+len(call.Body)*macs/verifyingUnit, maxVerifying)
@@ -162,15 +162,14 @@ func (s *server) verify(call message.Call, cost int) (verifiedCall, error) {
 // verifySignature returns the name of the key that signed. It sets the timestamp of a call whose
 // HTTP message signature holds.
 func (s *server) verifySignature(call *message.Call, release func()) (name string, err error) {
-	m, isMessage := messageOf(*call)
+	h, isMessage := message.ParseHTTPSignature(call.Signature)
 	if !isMessage {
 		return s.verifier.Verify(signedPart(*call), call.Signature, release)
 	}
-	h, _ := message.ParseHTTPSignature(call.Signature)
 	isHost := func(authority string) bool {
 		return s.hosts.Accepts(authority, h.Local, call.Remote == unixSocket)
 	}
-	name, call.Timestamp, err = s.verifier.VerifyMessage(m, isHost, release)
+	name, call.Timestamp, err = s.verifier.VerifyMessage(messageOf(*call, h), isHost, release)
 	return name, err
 }
 
@@ -190,21 +189,19 @@ func signedPart(call message.Call) sign.Request {
 	}
 }
 
-// messageOf returns the signed parts of a request with an HTTP message signature, and whether it
-// has one.
-func messageOf(call message.Call) (sign.Message, bool) {
-	h, isMessage := message.ParseHTTPSignature(call.Signature)
+// messageOf returns the signed parts of a request with an HTTP message signature.
+func messageOf(call message.Call, h message.HTTPSignature) sign.Message {
 	return sign.Message{
 		Method: call.Method, Authority: h.Authority, Path: call.Path,
 		Input: h.Input, Signature: h.Signature, Digest: h.Digest, Body: call.Body,
-	}, isMessage
+	}
 }
 
 // isSigned reports whether the signature of a request that was verified earlier holds under a key
 // with the name now.
 func isSigned(v *sign.Verifier, key string, call message.Call) bool {
-	if m, isMessage := messageOf(call); isMessage {
-		return v.IsMessageSigned(key, m)
+	if h, isMessage := message.ParseHTTPSignature(call.Signature); isMessage {
+		return v.IsMessageSigned(key, messageOf(call, h))
 	}
 	return v.IsSigned(key, signedPart(call), call.Signature)
 }

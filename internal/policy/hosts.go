@@ -10,31 +10,36 @@ import (
 // Hosts says which hosts a request may be signed for: the authority of its HTTP message signature.
 type Hosts struct {
 	// Listed has names and addresses in lower case, IPv6 ones in brackets, each with a port or for
-	// all ports. None: the address of the connection, and Name with the port of the connection.
+	// all ports. None: what the other fields say.
 	Listed []string
 	Bound  []netip.AddrPort // where this host listens; its role for the network may lie
-	Name   string           // the host's name; empty: it has none
+	Unix   bool             // it listens on a Unix socket too
+	Name   string           // OwnName of this host
 }
 
-// NewHosts returns the hosts of a configuration. The name is that of the host.
-func NewHosts(listed []string, bound []netip.AddrPort, name string) Hosts {
-	name = strings.ToLower(name)
-	if name == "localhost" { // every host has it
-		name = ""
+// OwnName returns a host's name in lower case, or an empty text for one that many hosts have.
+func OwnName(hostname string) string {
+	name := strings.ToLower(hostname)
+	first, _, _ := strings.Cut(name, ".")
+	if first == "localhost" || strings.HasSuffix(name, ".localhost") || name == "(none)" {
+		return ""
 	}
-	return Hosts{Listed: listed, Bound: bound, Name: name}
+	return name
 }
 
 // Accepts reports whether a request may be signed for the authority, HOST or HOST:PORT in lower
 // case. Local is the address of this host that its connection came in at, and isUnix says that it
 // was a Unix socket instead.
 func (h Hosts) Accepts(authority, local string, isUnix bool) bool {
-	host, port := SplitAuthority(authority)
 	if len(h.Listed) > 0 {
-		return slices.Contains(h.Listed, authority) || slices.Contains(h.Listed, host)
+		host, port := SplitAuthority(authority)
+		return slices.ContainsFunc(h.Listed, func(listed string) bool {
+			isDefault := port == "" && (listed == host+":80" || listed == host+":443")
+			return listed == authority || listed == host || isDefault
+		})
 	}
 	if isUnix {
-		return authority == "localhost"
+		return h.Unix && authority == "localhost"
 	}
 	at, err := netip.ParseAddrPort(local)
 	if err != nil || !slices.ContainsFunc(h.Bound, func(b netip.AddrPort) bool {
@@ -42,16 +47,18 @@ func (h Hosts) Accepts(authority, local string, isUnix bool) bool {
 	}) {
 		return false
 	}
-	switch hasDefaultPort := at.Port() == 80 || at.Port() == 443; {
-	case port != strconv.Itoa(int(at.Port())) && !(host == authority && hasDefaultPort):
+	port := ":" + strconv.Itoa(int(at.Port()))
+	host, hasPort := strings.CutSuffix(authority, port)
+	switch {
+	case !hasPort && at.Port() != 80 && at.Port() != 443: // the default ports
 		return false
 	case host == "localhost":
 		return at.Addr().IsLoopback()
 	case host == h.Name:
 		return host != ""
 	}
-	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
-	return err == nil && ip == at.Addr()
+	addressed, err := netip.ParseAddrPort(host + port)
+	return err == nil && addressed == at
 }
 
 // SplitAuthority returns the parts of HOST:PORT; the port of HOST alone is empty. An IPv6 address

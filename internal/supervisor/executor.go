@@ -2,7 +2,6 @@ package supervisor
 
 import (
 	"maps"
-	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -148,15 +147,17 @@ func signingKeys(s config.Config) (keys []sign.Key) {
 
 // hostsOf are the hosts that requests may be signed for. A reload renews them.
 func hostsOf(r resources) policy.Hosts {
+	name, _ := os.Hostname() // without a name, addresses are left
+	hosts := policy.Hosts{Listed: r.settings.SignedHosts, Name: policy.OwnName(name)}
 	sockets, _ := splitSockets(r.sockets)
-	var bound []netip.AddrPort
 	for _, a := range addressesOf(sockets) {
 		if a.Network == "tcp" {
-			bound = append(bound, a.AddrPort)
+			hosts.Bound = append(hosts.Bound, a.AddrPort)
+		} else {
+			hosts.Unix = true
 		}
 	}
-	name, _ := os.Hostname() // without a name, addresses are left
-	return policy.NewHosts(r.settings.SignedHosts, bound, name)
+	return hosts
 }
 
 // callbackKeys are the secrets that sign callbacks: the first of each key.
