@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"dataflux-func-sidecar/privsep/message"
@@ -186,11 +187,33 @@ func parseCallers(text string) (networks []netip.Prefix, err error) {
 	return networks, nil
 }
 
+// isTransient reports whether accept(2) may succeed later: the host is short of memory, or an error
+// of the network was pending on the new connection. Those that package syscall calls temporary, such
+// as EMFILE, are not among them.
+func isTransient(err error) bool {
+	errno, isErrno := errors.AsType[syscall.Errno](err)
+	return isErrno && slices.Contains([]syscall.Errno{
+		syscall.ENOMEM, syscall.ENOBUFS, syscall.EPERM, syscall.EPROTO, syscall.ENOPROTOOPT,
+		syscall.ENETDOWN, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.EHOSTUNREACH,
+		syscall.ENONET,
+	}, errno)
+}
+
+// transientError makes net/http try again, after a pause. Other errors end the role, and so break
+// off every caller.
+type transientError struct{ error }
+
+func (transientError) Timeout() bool   { return false }
+func (transientError) Temporary() bool { return true }
+
 // Accept returns the next connection within the limit. Those above it are answered with 503.
 func (l *limitedListener) Accept() (net.Conn, error) {
 	s := l.server
 	for {
 		conn, err := l.Listener.Accept()
+		if isTransient(err) {
+			return nil, transientError{err}
+		}
 		if err != nil {
 			return nil, err
 		}
