@@ -134,3 +134,15 @@ func TestShellQuote(t *testing.T) {
 		}
 	}
 }
+
+// The size of a file in /proc is told as 0, and any file may grow while it is read.
+func TestReadRegular_BoundOfWhatIsRead(t *testing.T) {
+	whole, _, err := readRegular("/proc/self/status", 1<<20)
+	if err != nil || len(whole) < 100 {
+		t.Fatalf("got %d bytes, %v; want the whole file", len(whole), err)
+	}
+	text, _, err := readRegular("/proc/self/status", 100)
+	if err == nil || !strings.Contains(err.Error(), "at most 100 bytes") {
+		t.Errorf("got %d bytes, %v; want the bound", len(text), err)
+	}
+}
