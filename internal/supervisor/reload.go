@@ -170,20 +170,20 @@ func (s *supervisor) restAndExecute(q *reloadRequest) error {
 		return fmt.Errorf("cannot reload: %w", err)
 	}
 	s.dismissEnded()
-	_ = s.state.nonces.Sync() // so that the one at rest is short, which reports an error
 	ctx, cancel := context.WithTimeout(context.Background(), maxRest)
 	defer cancel()
+	if err := s.state.pause(ctx); err != nil {
+		return err
+	}
+	defer s.state.resume()
+	_ = s.state.nonces.Sync() // so that the one at rest is short, which reports an error
 	roles := s.roles()
 	sessions := sessionsOf(roles)
 	if err := s.executor.Rest(ctx, sessions); err != nil {
 		return notNow(err)
 	}
 	defer s.executor.Resume(sessions)
-	if err := s.state.pause(ctx); err != nil {
-		return err
-	}
-	defer s.state.resume()
-	if err := s.state.nonces.Sync(); err != nil {
+	if err := s.state.nonces.SyncForHandover(); err != nil {
 		return notNow(err)
 	}
 	defer func() {
