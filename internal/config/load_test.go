@@ -120,7 +120,7 @@ func TestLoad_PermissionDenied(t *testing.T) {
 }
 
 func TestLoad_HugeFile(t *testing.T) {
-	path := writeFile(t, strings.Repeat("# x\n", maxFile/4)+"#", 0o600)
+	path := writeFile(t, strings.Repeat("# x\n", MaxFile/4)+"#", 0o600)
 	if _, err := Load(path); err == nil || !strings.Contains(err.Error(), "larger than 1048576 "+
 		"bytes") {
 		t.Errorf("got %v, want the bound", err)
