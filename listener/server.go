@@ -52,8 +52,11 @@ const (
 	maxHeader = 12 << 10
 	// maxDiscard bounds the bytes that are read of a refused body before the connection is closed.
 	maxDiscard = 64 << 20
-	// drainInterval is how often a drain looks whether all connections have ended.
-	drainInterval = 2 * time.Millisecond
+	// drainInterval is how often a drain looks whether all connections have ended, in the beginning.
+	// It becomes a hundredth of the time so far, up to maxDrainInterval: a caller may follow the
+	// output of a job for days.
+	drainInterval    = 2 * time.Millisecond
+	maxDrainInterval = 100 * time.Millisecond
 )
 
 var errServerClosed = http.ErrServerClosed
@@ -137,13 +140,15 @@ func (s *server) shutdown() {
 	s.accepting.Wait() // now every accepted connection is counted
 	closeIdle := time.AfterFunc(s.timeouts.drainIdle, func() { s.http.SetKeepAlivesEnabled(false) })
 	defer closeIdle.Stop()
-	for began := time.Now(); !s.limit.isEmpty(); time.Sleep(drainInterval) {
-		switch waited := time.Since(began); {
+	for began := time.Now(); !s.limit.isEmpty(); {
+		waited := time.Since(began)
+		switch {
 		case waited > s.timeouts.drainHandling:
 			s.limit.abort(handling)
 		case waited > s.timeouts.drainReading:
 			s.limit.abort(reading)
 		}
+		time.Sleep(min(max(drainInterval, waited/100), maxDrainInterval))
 	}
 	_ = s.http.Close()
 }
