@@ -98,7 +98,7 @@ type StreamState struct {
 	Kept     handover.Blob `json:",omitzero"` // the start
 	Sealed   bool          `json:",omitzero"`
 	Released bool          `json:",omitzero"`
-	// A release that does not know the end takes the output as cut behind its start.
+	// A release that does not know the end takes the output as cut after its start.
 	EndLimit int           `json:",omitzero"`
 	End      handover.Blob `json:",omitzero"`
 	Mask     *MaskState    `json:",omitzero"` // nil: nothing is masked

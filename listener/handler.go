@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"strconv"
@@ -258,9 +259,10 @@ func (h *handler) writePiece(w http.ResponseWriter, piece []byte, flush bool) er
 	return control.Flush()
 }
 
-// remote returns the caller's address as text. Callers on a Unix socket have none.
+// remote returns the caller's address as text. Callers on a Unix socket have none: the name that
+// their own socket may have is theirs to choose, and can look like an address.
 func remote(r *http.Request) string {
-	if r.RemoteAddr == "" || r.RemoteAddr == "@" {
+	if _, isTCP := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); !isTCP {
 		return "unix socket"
 	}
 	return r.RemoteAddr

@@ -40,7 +40,15 @@ func newRigWith(t *testing.T, limits message.Limits, identity message.Identity,
 	change func(*Role),
 ) *rig {
 	t.Helper()
-	listeners := []net.Listener{listen(t)}
+	return newRigOn(t, listen(t), limits, identity, change)
+}
+
+// newRigOn serves commands on the given listener.
+func newRigOn(t *testing.T, commands net.Listener, limits message.Limits,
+	identity message.Identity, change func(*Role),
+) *rig {
+	t.Helper()
+	listeners := []net.Listener{commands}
 	a, b := net.Pipe()
 	r := &rig{
 		t: t, address: listeners[0].Addr().String(),

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"dataflux-func-sidecar/privsep/message"
@@ -51,8 +52,11 @@ const (
 	maxHeader = 12 << 10
 	// maxDiscard bounds the bytes that are read of a refused body before the connection is closed.
 	maxDiscard = 64 << 20
-	// drainInterval is how often a drain looks whether all connections have ended.
-	drainInterval = 2 * time.Millisecond
+	// drainInterval is how often a drain looks whether all connections have ended, in the beginning.
+	// It becomes a hundredth of the time so far, up to maxDrainInterval: a caller may follow the
+	// output of a job for days.
+	drainInterval    = 2 * time.Millisecond
+	maxDrainInterval = 100 * time.Millisecond
 )
 
 var errServerClosed = http.ErrServerClosed
@@ -136,13 +140,15 @@ func (s *server) shutdown() {
 	s.accepting.Wait() // now every accepted connection is counted
 	closeIdle := time.AfterFunc(s.timeouts.drainIdle, func() { s.http.SetKeepAlivesEnabled(false) })
 	defer closeIdle.Stop()
-	for began := time.Now(); !s.limit.isEmpty(); time.Sleep(drainInterval) {
-		switch waited := time.Since(began); {
+	for began := time.Now(); !s.limit.isEmpty(); {
+		waited := time.Since(began)
+		switch {
 		case waited > s.timeouts.drainHandling:
 			s.limit.abort(handling)
 		case waited > s.timeouts.drainReading:
 			s.limit.abort(reading)
 		}
+		time.Sleep(min(max(drainInterval, waited/100), maxDrainInterval))
 	}
 	_ = s.http.Close()
 }
@@ -186,11 +192,33 @@ func parseCallers(text string) (networks []netip.Prefix, err error) {
 	return networks, nil
 }
 
+// isTransient reports whether accept(2) may succeed later: the host is short of memory, or an error
+// of the network was pending on the new connection. Those that package syscall calls temporary, such
+// as EMFILE, are not among them.
+func isTransient(err error) bool {
+	errno, isErrno := errors.AsType[syscall.Errno](err)
+	return isErrno && slices.Contains([]syscall.Errno{
+		syscall.ENOMEM, syscall.ENOBUFS, syscall.EPERM, syscall.EPROTO, syscall.ENOPROTOOPT,
+		syscall.ENETDOWN, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.EHOSTUNREACH,
+		syscall.ENONET,
+	}, errno)
+}
+
+// transientError makes net/http try again, after a pause. Other errors end the role, and so break
+// off every caller.
+type transientError struct{ error }
+
+func (transientError) Timeout() bool   { return false }
+func (transientError) Temporary() bool { return true }
+
 // Accept returns the next connection within the limit. Those above it are answered with 503.
 func (l *limitedListener) Accept() (net.Conn, error) {
 	s := l.server
 	for {
 		conn, err := l.Listener.Accept()
+		if isTransient(err) {
+			return nil, transientError{err}
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -148,7 +149,8 @@ func ofDaemon(role int) []string {
 	return args
 }
 
-// run returns the standard output of a program. Its error has the standard error.
+// run returns the standard output of a program, of at most maxOutput bytes. Its error has the
+// standard error.
 func run(limit time.Duration, name string, args ...string) (string, error) {
 	ctx := context.Background()
 	if limit > 0 {
@@ -159,16 +161,40 @@ func run(limit time.Duration, name string, args ...string) (string, error) {
 	return output(ctx, name, args...)
 }
 
+// maxOutput bounds what a program may print, in bytes. Entries of the journal can be large, and
+// where commands have the user of the daemon they write them.
+const maxOutput = 16 << 20
+
 // output is run until a context ends.
 func output(ctx context.Context, name string, args ...string) (string, error) {
+	var stdout, stderr boundedBuffer
 	command := exec.CommandContext(ctx, name, args...)
 	command.Env = []string{"LC_ALL=C"} // no more than needed: the environment may hold a key
 	command.WaitDelay = time.Second    // a child of it may keep its output open
-	out, err := command.Output()
-	if failed, ok := errors.AsType[*exec.ExitError](err); ok {
-		err = fmt.Errorf("%w: %s", err, strings.TrimSpace(string(failed.Stderr)))
+	command.Stdout, command.Stderr = &stdout, &stderr
+	err := command.Run()
+	if stdout.exceeded || stderr.exceeded {
+		return "", fmt.Errorf("%s printed more than %d bytes", name, maxOutput)
 	}
-	return string(out), err
+	if errors.As(err, new(*exec.ExitError)) {
+		err = fmt.Errorf("%w: %s", err, strings.TrimSpace(string(stderr.text)))
+	}
+	return string(stdout.text), err
+}
+
+// boundedBuffer fails at the first byte beyond maxOutput, which closes the pipe to the program.
+type boundedBuffer struct {
+	text     []byte
+	exceeded bool
+}
+
+func (b *boundedBuffer) Write(p []byte) (int, error) {
+	if len(b.text)+len(p) > maxOutput {
+		b.exceeded = true
+		return 0, io.ErrShortWrite
+	}
+	b.text = append(b.text, p...)
+	return len(p), nil
 }
 
 // settleTime bounds how long ShowSettled waits for jobs of systemd.

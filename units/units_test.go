@@ -3,6 +3,7 @@ package units
 import (
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -117,5 +118,23 @@ func TestLastTimes_Bounded(t *testing.T) {
 	got := lastTimes(ctx, -1, "F", make([]string, 100))
 	if took := time.Since(began); len(got) != 0 || took > 50*time.Second {
 		t.Errorf("got %v after %s, want nothing before the end of the program", got, took)
+	}
+}
+
+// Entries of the journal can be as large as a command likes.
+func TestLastEntry_BoundedOutput(t *testing.T) {
+	journalctl(t, `echo "Ready: x"; [ ! -e "$0.large" ] || head -c 33554432 /dev/zero`)
+	if got, want := LastEntry(-1, "Ready: "), "Ready: x"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	script, err := exec.LookPath("journalctl")
+	if err == nil {
+		err = os.WriteFile(script+".large", nil, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := LastEntry(-1, "Ready: "); got != "" {
+		t.Errorf("with 32 MiB after it: got %.40q, want nothing", got)
 	}
 }

@@ -156,7 +156,7 @@ func nologin() string {
 
 // RoleID is the user id of the daemon, or -1 if that is also the user of its commands.
 func RoleID(roleUser, runUser string) int {
-	role, err := privsep.LookupUser(roleUser)
+	role, err := privsep.LookupRoleUser(roleUser)
 	if err != nil {
 		return -1
 	}
@@ -171,7 +171,7 @@ func checkRoleUser(c *checker) []Finding {
 	if c.UnitDir == "" {
 		return nil // a start by hand, maybe by an ordinary user
 	}
-	role, err := privsep.LookupUser(c.RoleUser)
+	role, err := privsep.LookupRoleUser(c.RoleUser)
 	name := config.ShellQuote(c.RoleUser)
 	switch {
 	case errors.Is(err, privsep.ErrUnknownUser):

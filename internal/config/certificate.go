@@ -130,10 +130,18 @@ func readRegular(path string, maxSize int64) ([]byte, os.FileInfo, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if !info.Mode().IsRegular() || info.Size() > maxSize {
-		return nil, nil, fmt.Errorf("%s is not a regular file of at most %d bytes: "+
-			"correct the path", path, maxSize)
+	unsuitable := fmt.Errorf("%s is not a regular file of at most %d bytes: correct the path", path,
+		maxSize)
+	if !info.Mode().IsRegular() {
+		return nil, nil, unsuitable
 	}
-	text, err := io.ReadAll(io.LimitReader(file, maxSize))
-	return text, info, err
+	// The size that fstat told may be another one by now, and is 0 in /proc.
+	text, err := io.ReadAll(io.LimitReader(file, maxSize+1))
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot read it: %w", err)
+	}
+	if int64(len(text)) > maxSize {
+		return nil, nil, unsuitable
+	}
+	return text, info, nil
 }

@@ -15,7 +15,7 @@ var assignment = regexp.MustCompile(
 // them, and no key that only this program has. It cannot be ours: it is not valid TOML, or BIND or
 // SECRET_KEY is a bare number, date or truth value. Package legacy rewrites such a file.
 func IsLegacy(data []byte) bool {
-	if len(data) > maxFile {
+	if len(data) > MaxFile {
 		return false
 	}
 	doc, err := decode("", data)

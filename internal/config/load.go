@@ -53,13 +53,13 @@ func Read(path string) ([]byte, os.FileInfo, error) {
 		return nil, nil, fmt.Errorf("%s is not a regular file: correct the path of the "+
 			"configuration", path)
 	}
-	data, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	data, err := io.ReadAll(io.LimitReader(file, MaxFile+1))
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot read the configuration: %w", err)
 	}
-	if len(data) > maxFile {
+	if len(data) > MaxFile {
 		return nil, nil, fmt.Errorf("%s is larger than %d bytes: no configuration is; give "+
-			"another file", path, maxFile)
+			"another file", path, MaxFile)
 	}
 	return data, info, nil
 }

@@ -120,7 +120,7 @@ func TestLoad_PermissionDenied(t *testing.T) {
 }
 
 func TestLoad_HugeFile(t *testing.T) {
-	path := writeFile(t, strings.Repeat("# x\n", maxFile/4)+"#", 0o600)
+	path := writeFile(t, strings.Repeat("# x\n", MaxFile/4)+"#", 0o600)
 	if _, err := Load(path); err == nil || !strings.Contains(err.Error(), "larger than 1048576 "+
 		"bytes") {
 		t.Errorf("got %v, want the bound", err)
@@ -132,5 +132,17 @@ func TestShellQuote(t *testing.T) {
 		if got := ShellQuote(path); got != want {
 			t.Errorf("%s: got %s, want %s", path, got, want)
 		}
+	}
+}
+
+// The size of a file in /proc is told as 0, and any file may grow while it is read.
+func TestReadRegular_BoundOfWhatIsRead(t *testing.T) {
+	whole, _, err := readRegular("/proc/self/status", 1<<20)
+	if err != nil || len(whole) < 100 {
+		t.Fatalf("got %d bytes, %v; want the whole file", len(whole), err)
+	}
+	text, _, err := readRegular("/proc/self/status", 100)
+	if err == nil || !strings.Contains(err.Error(), "at most 100 bytes") {
+		t.Errorf("got %d bytes, %v; want the bound", len(text), err)
 	}
 }

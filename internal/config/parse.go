@@ -12,8 +12,8 @@ import (
 	"dataflux-func-sidecar/internal/policy"
 )
 
-// maxFile bounds the size of a configuration file in bytes.
-const maxFile = 1 << 20
+// MaxFile bounds a configuration file in bytes.
+const MaxFile = 1 << 20
 
 // Parse reads a configuration; name is that of the file, for messages. The error joins one error
 // for each fault, in the order of the file.
@@ -47,9 +47,9 @@ type document struct {
 
 func decode(name string, data []byte) (document, error) {
 	doc := document{name: name, data: data}
-	if len(data) > maxFile {
+	if len(data) > MaxFile {
 		return doc, fmt.Errorf("%s: is larger than %d bytes: no configuration is; "+
-			"give another file", name, maxFile)
+			"give another file", name, MaxFile)
 	}
 	err := toml.Unmarshal(data, &doc.values)
 	if err == nil {

@@ -252,7 +252,7 @@ func TestParse_InvalidTOML(t *testing.T) {
 		{keyLine + "ALLOW_SUDO=True", "line 2, column 12: ALLOW_SUDO must be true or false"},
 		{keyLine + "COMMAND_TIMEOUT=30s", "COMMAND_TIMEOUT must be a duration in double quotes"},
 		{keyLine + "?=\"" + canary + "\"", "is not valid TOML: write NAME = value"},
-		{keyLine + strings.Repeat("#", maxFile), "is larger than 1048576 bytes"},
+		{keyLine + strings.Repeat("#", MaxFile), "is larger than 1048576 bytes"},
 	})
 }
 

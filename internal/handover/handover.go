@@ -52,7 +52,13 @@ type Writer struct {
 
 // NewWriter makes an empty file.
 func NewWriter() (*Writer, error) {
-	fd, err := unix.MemfdCreate("handover", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	const flags = unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
+	// The kernel may permit no file that can be executed (vm.memfd_noexec); before Linux 6.3 it
+	// does not know the flag.
+	fd, err := unix.MemfdCreate("handover", flags|unix.MFD_NOEXEC_SEAL)
+	if err == unix.EINVAL {
+		fd, err = unix.MemfdCreate("handover", flags)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot make the memory file of the handover: %w", err)
 	}

@@ -73,6 +73,22 @@ func TestHandover_SealedFileCannotBeChanged(t *testing.T) {
 	}
 }
 
+// With vm.memfd_noexec=2 some kernels from Linux 6.3 on refuse a file that could be made executable.
+func TestHandover_FileCannotBeExecuted(t *testing.T) {
+	fd, err := unix.MemfdCreate("test", unix.MFD_CLOEXEC|unix.MFD_NOEXEC_SEAL)
+	if err == unix.EINVAL {
+		return // before Linux 6.3
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = unix.Close(fd)
+	file, _ := write(t)
+	if err := file.Chmod(0o700); !errors.Is(err, unix.EPERM) {
+		t.Errorf("chmod 0700 answered %v, want EPERM", err)
+	}
+}
+
 func TestReader_RefusesOtherFiles(t *testing.T) {
 	plain, err := os.CreateTemp(t.TempDir(), "")
 	if err != nil {

@@ -211,9 +211,15 @@ func listening() (all []listener) {
 // command.
 func InService(pid int) bool {
 	cgroups, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
-	for line := range strings.Lines(string(cgroups)) {
-		if slices.Contains(strings.Split(strings.TrimSpace(line), "/"),
-			"dataflux-func-sidecar.service") {
+	return isOfService(string(cgroups))
+}
+
+// isOfService is false for a cgroup of that name below user.slice, where users make their own.
+func isOfService(cgroups string) bool {
+	for line := range strings.Lines(cgroups) {
+		names := strings.Split(strings.TrimSpace(line), "/")
+		at := slices.Index(names, "dataflux-func-sidecar.service")
+		if at >= 0 && !slices.Contains(names[:at], "user.slice") {
 			return true
 		}
 	}

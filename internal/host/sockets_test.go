@@ -97,3 +97,18 @@ func TestParseLocal(t *testing.T) {
 		}
 	}
 }
+
+func TestIsOfService(t *testing.T) {
+	for cgroups, want := range map[string]bool{
+		"0::/system.slice/dataflux-func-sidecar.service/daemon\n":                              true,
+		"1:name=systemd:/system.slice/dataflux-func-sidecar.service\n0::/\n":                   true,
+		"0::/docker/1a2b/system.slice/dataflux-func-sidecar.service/jobs/7\n":                  true,
+		"0::/system.slice/other.service\n":                                                     false,
+		"0::/user.slice/user-7.slice/user@7.service/app.slice/dataflux-func-sidecar.service\n": false,
+		"": false,
+	} {
+		if got := isOfService(cgroups); got != want {
+			t.Errorf("%q: got %t, want %t", cgroups, got, want)
+		}
+	}
+}

@@ -119,6 +119,22 @@ func (l *Log) Flush(within time.Duration) {
 	}
 }
 
+// Owed counts the entries that are neither written nor reported as lost. A program that takes over
+// passes the number to AddLost.
+func (l *Log) Owed() int64 {
+	if l.queue == nil {
+		return 0
+	}
+	return l.queue.owed.Load()
+}
+
+// AddLost reports n more entries as lost, after the next one that is written.
+func (l *Log) AddLost(n int64) {
+	if l.queue != nil {
+		l.queue.addLost(n)
+	}
+}
+
 func textWriter(w io.Writer) func(entry) error {
 	handler := slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})
 	return func(e entry) error {

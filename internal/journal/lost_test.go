@@ -242,3 +242,40 @@ func TestText_AReaderThatStopsReading(t *testing.T) {
 			written)
 	}
 }
+
+// A reload must not lose entries without a report: the program that takes over is told how many its
+// predecessor could not write.
+func TestLog_EntriesOwedToAnotherProgram(t *testing.T) {
+	const n = maxWaiting + 50
+	began, release := make(chan struct{}, 1), make(chan struct{})
+	before := &Log{queue: newQueue(func(entry) error {
+		select {
+		case began <- struct{}{}:
+		default:
+		}
+		<-release
+		return nil
+	}, nil)}
+	before.Write(Ready(), "x", nil)
+	<-began
+	for range n - 1 {
+		before.Write(Ready(), "x", nil)
+	}
+	if got := before.Owed(); got != n {
+		t.Errorf("while the journal hangs: got %d entries owed, want %d", got, n)
+	}
+	d := &disk{}
+	after := &Log{queue: newQueue(d.write, nil)}
+	after.AddLost(before.Owed())
+	after.Write(Ready(), "reloaded", nil)
+	d.await(t, fmt.Sprintf("reloaded|%d entries were lost: the journal did not take them in time", n))
+	after.Flush(testkit.Patience)
+	if got := after.Owed(); got != 0 {
+		t.Errorf("after the report: got %d entries owed, want 0", got)
+	}
+	close(release)
+	before.Flush(testkit.Patience)
+	if got := before.Owed(); got != 0 {
+		t.Errorf("when the journal goes on: got %d entries owed, want 0", got)
+	}
+}

@@ -21,6 +21,7 @@ type queue struct {
 	settle  func(until time.Time) // waits until the journal has processed all entries; may be nil
 	entries chan queued
 	dropped atomic.Int64 // entries for which the queue had no room
+	owed    atomic.Int64 // entries that are neither written nor reported as lost
 
 	// Used by the goroutine of run only.
 	lost  int64
@@ -77,6 +78,7 @@ func (q *queue) handle(next queued) {
 		q.cause = err
 		return
 	}
+	q.owed.Add(-1)
 	q.reportLost()
 }
 
@@ -90,6 +92,7 @@ func (q *queue) reportLost() {
 		q.cause = err
 		return
 	}
+	q.owed.Add(-q.lost)
 	q.lost, q.cause = 0, nil
 }
 
@@ -107,6 +110,7 @@ func lostEntries(n int64, cause error) entry {
 }
 
 func (q *queue) add(e entry) {
+	q.owed.Add(1)
 	select {
 	case q.entries <- queued{entry: e}:
 	default:
@@ -114,12 +118,20 @@ func (q *queue) add(e entry) {
 	}
 }
 
+// addLost adds entries that another process has lost to the next report.
+func (q *queue) addLost(n int64) {
+	q.owed.Add(n)
+	q.dropped.Add(n)
+}
+
 // addNow waits until the entry is written, maxTaken at most.
 func (q *queue) addNow(e entry) error {
 	taken, late := make(chan error, 1), time.After(maxTaken)
+	q.owed.Add(1)
 	select {
 	case q.entries <- queued{entry: e, taken: taken}:
 	case <-late:
+		q.owed.Add(-1)
 		return errNotTaken
 	}
 	select {

@@ -22,7 +22,7 @@ type DirState struct {
 }
 
 // HandOver keeps the lock and the state files open over the execve, until which the caller needs d.
-// Sync the nonces before; no call of a ledger may be in progress. The ledgers stay usable, as the
+// Call Nonces.SyncForHandover before; no call of a ledger may be in progress. The ledgers stay usable, as the
 // execve can fail.
 func (d *Dir) HandOver(w *handover.Writer) DirState {
 	s := DirState{

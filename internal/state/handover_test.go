@@ -369,3 +369,32 @@ func TestAdoptDir_DamagedFileIsLeftAlone(t *testing.T) {
 		t.Errorf("the next start: got %v and the nonces %v, want it set aside, and one", err, found.Live)
 	}
 }
+
+// A successor could not go on where the files have become read-only, so it is asked before.
+func TestNonces_SyncForHandoverOfReadOnlyFiles(t *testing.T) {
+	var f fault
+	n, _, err := openDir(t, memoryDir(t)).openNonces(time.Minute, time.Now, [16]byte{1}, f.open)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	f.set(unix.EROFS, unix.EROFS, nil)
+	if err := n.Sync(); err != nil {
+		t.Errorf("Sync without anything to write: got %v, want none", err)
+	}
+	if err := n.SyncForHandover(); !errors.Is(err, unix.EROFS) {
+		t.Errorf("SyncForHandover: got %v, want EROFS", err)
+	}
+	f.set(nil, nil, nil)
+	if err := n.SyncForHandover(); err != nil {
+		t.Errorf("SyncForHandover of files that can be written again: got %v, want none", err)
+	}
+	if err := n.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := n.SyncForHandover(); err == nil {
+		t.Error("SyncForHandover after Close: got none, want an error")
+	}
+}

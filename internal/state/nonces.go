@@ -185,6 +185,24 @@ func (n *Nonces) Sync() error {
 	return errors.Join(unrecorded, failed, n.raiseFloorToRefused(), n.dropExpired())
 }
 
+// SyncForHandover is Sync, and returns an error also if the files cannot be written: a successor
+// writes to them before it serves, and ends if it cannot. A file system may have become read-only
+// since the last write.
+func (n *Nonces) SyncForHandover() error {
+	if err := n.Sync(); err != nil {
+		return err
+	}
+	n.marking.Lock()
+	defer n.marking.Unlock()
+	if n.isClosed() {
+		return errClosed
+	}
+	if err := n.mark.put(n.mark.now); err != nil {
+		return fmt.Errorf("%w; hint: repair the file system of the state directory", err)
+	}
+	return nil
+}
+
 // resetFailure returns why nonces were not recorded since the last Sync.
 func (n *Nonces) resetFailure() (failure error) {
 	n.mu.Lock()

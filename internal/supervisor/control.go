@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"dataflux-func-sidecar/internal/config"
 	"dataflux-func-sidecar/internal/handover"
 )
 
@@ -24,7 +25,8 @@ const (
 	controlName = "control" // in the state directory
 	controlVerb = "reload\n"
 
-	maxRequest     = 4 << 20         // bytes of a request
+	// maxRequest bounds a request in bytes. In JSON a byte of the configuration takes up to six.
+	maxRequest     = 8 * config.MaxFile
 	maxRequestTime = 5 * time.Second // from the connection to the request
 	maxAnswer      = 64 << 10        // bytes
 	maxAnswerTime  = time.Second     // to write one

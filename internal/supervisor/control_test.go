@@ -15,7 +15,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"dataflux-func-sidecar/internal/config"
 	"dataflux-func-sidecar/internal/handover"
+	"dataflux-func-sidecar/privsep/message"
 )
 
 // startControl serves the socket of a new folder, whose path is longer than the address of a socket
@@ -66,6 +68,17 @@ func TestControl_RequestAndAnswer(t *testing.T) {
 		if err != nil || got != (answer{true, "as it was sent"}) {
 			t.Errorf("got %+v, %v, want it as it was sent", got, err)
 		}
+	}
+}
+
+// Each configuration that a start accepts can be reloaded, whatever JSON makes of its text.
+func TestRequest_LargestConfiguration(t *testing.T) {
+	largest := request{
+		Config:      strings.Repeat("<", config.MaxFile),
+		Certificate: make([]byte, message.MaxCertificate), Key: make([]byte, message.MaxKey),
+	}
+	if _, err := readRequest(sealed(t, largest)); err != nil {
+		t.Errorf("got %v, want none", err)
 	}
 }
 

@@ -40,8 +40,8 @@ const runtimeDirectory = "/run/dataflux-func-sidecar"
 type startRecord struct {
 	Cause  string    `json:"cause"`
 	Since  time.Time `json:"since"`  // the first failure in a row
-	Starts int       `json:"starts"` // failures in a row
-	Waits  int       `json:"waits"`  // of them since the last repair
+	Starts uint      `json:"starts"` // failures in a row
+	Waits  uint      `json:"waits"`  // of them since the last repair
 	Logged time.Time `json:"logged"` // the last entry about Cause
 }
 

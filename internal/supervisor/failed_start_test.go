@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"testing"
@@ -39,5 +40,24 @@ func TestFailedStarts_RepairableFiles(t *testing.T) {
 			t.Errorf("%s: got changed %t, want %t:\n%s\n%s", test.name, got, test.want, seen, now)
 		}
 		seen = now
+	}
+}
+
+// A record that no start can have written counts as none.
+func TestFailedStarts_ImpossibleRecord(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("NOTIFY_SOCKET", filepath.Join(dir, "notify"))
+	t.Setenv("RUNTIME_DIRECTORY", dir)
+	stopped, stop := context.WithCancel(context.Background())
+	stop()
+	for _, record := range []string{`{"starts":7,"waits":-1}`, `{"starts":-7}`, `{"starts":7`} {
+		if err := os.WriteFile(filepath.Join(dir, "failed-starts"), []byte(record), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f := OpenFailedStarts(Options{StateDir: dir})
+		if f.record != (startRecord{}) || f.wait(stopped) {
+			t.Errorf("%s: got %+v, want none", record, f.record)
+		}
+		_ = f.file.Close()
 	}
 }

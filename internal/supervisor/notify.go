@@ -16,9 +16,10 @@ type notifier struct {
 	watchdog time.Duration // interval within which systemd expects a sign of life; zero: none
 	path     string        // of the socket of systemd; empty if it did not ask
 
-	mu     sync.Mutex
-	conn   *net.UnixConn // kept open, as descriptors can run out; nil after a failure
-	status string
+	mu        sync.Mutex
+	conn      *net.UnixConn // kept open, as descriptors can run out; nil after a failure
+	status    string
+	owesReady bool // ready was called, and could not be sent
 }
 
 func newNotifier() *notifier {
@@ -57,23 +58,43 @@ func (n *notifier) send(state string) {
 	n.write(state)
 }
 
-// write needs mu. It ignores errors: the timeouts of systemd act on a daemon that it cannot hear.
-func (n *notifier) write(state string) {
+// write needs mu. It returns false if the state could not be sent, as while systemd is busy: it
+// reads nothing then, and its socket takes a few messages only.
+func (n *notifier) write(state string) (sent bool) {
 	if n.conn == nil {
 		n.connect()
 	}
 	if n.conn == nil {
-		return
+		return n.path == ""
 	}
 	_ = n.conn.SetWriteDeadline(time.Now().Add(time.Second))
 	if _, err := n.conn.Write([]byte(state)); err != nil {
 		_ = n.conn.Close()
 		n.conn = nil
 	}
+	return n.conn != nil
 }
 
-func (n *notifier) ready() { n.send(daemon.SdNotifyReady) }
-func (n *notifier) alive() { n.send(daemon.SdNotifyWatchdog) }
+// ready ends the start. Without it systemd would kill the daemon after TimeoutStartSec=, so alive
+// repeats it until it was sent.
+func (n *notifier) ready() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.owesReady = !n.write(daemon.SdNotifyReady)
+}
+
+// alive feeds the watchdog.
+func (n *notifier) alive() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	state := daemon.SdNotifyWatchdog
+	if n.owesReady {
+		state = daemon.SdNotifyReady + "\n" + state
+	}
+	if n.write(state) {
+		n.owesReady = false
+	}
+}
 
 // stopping asks for atMost until the end. It overrides TimeoutStopSec=.
 func (n *notifier) stopping(atMost time.Duration) {
@@ -85,8 +106,7 @@ func (n *notifier) stopping(atMost time.Duration) {
 func (n *notifier) setStatus(status string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if status != n.status {
+	if status != n.status && n.write("STATUS="+status) {
 		n.status = status
-		n.write("STATUS=" + status)
 	}
 }

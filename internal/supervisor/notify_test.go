@@ -1,6 +1,14 @@
 package supervisor
 
-import "testing"
+import (
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"dataflux-func-sidecar/test/testkit"
+)
 
 func TestContained_ByStarter(t *testing.T) {
 	const system, user = "/run/systemd/notify", "/run/user/1/systemd/notify"
@@ -20,6 +28,37 @@ func TestContained_ByStarter(t *testing.T) {
 		got := contained(test.pid, test.parent, func(key string) string { return env[key] })
 		if got != test.want {
 			t.Errorf("%s: got %t, want %t", name, got, test.want)
+		}
+	}
+}
+
+// A systemd that is busy takes no message for a while. READY=1 must reach it nevertheless.
+func TestNotifier_ReadyWhileSystemdIsBusy(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	systemd, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = systemd.Close() })
+	t.Setenv("NOTIFY_SOCKET", path)
+	n := newNotifier()
+	others := 0
+	for ; n.conn != nil; others++ { // until the socket is full
+		n.send("STATUS=x")
+	}
+	n.ready()
+	buffer := make([]byte, 100)
+	_ = systemd.SetReadDeadline(time.Now().Add(testkit.Patience))
+	for range others - 1 {
+		if _, err := systemd.Read(buffer); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []string{"READY=1\nWATCHDOG=1", "WATCHDOG=1"} {
+		n.alive()
+		size, err := systemd.Read(buffer)
+		if got := string(buffer[:size]); err != nil || got != want {
+			t.Errorf("got %q, %v; want %q", strings.TrimSpace(got), err, want)
 		}
 	}
 }

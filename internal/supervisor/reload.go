@@ -57,6 +57,7 @@ type document struct {
 	Renewed bool    // the TLS pair is another one
 	// RenewedKeys are the names of the keys with other secrets in the same SECRET_FILE.
 	RenewedKeys []string
+	LostEntries int64 // of the journal
 	AsRoot      bool
 	Announced   bool
 	Principals  privsep.Principals
@@ -170,20 +171,20 @@ func (s *supervisor) restAndExecute(q *reloadRequest) error {
 		return fmt.Errorf("cannot reload: %w", err)
 	}
 	s.dismissEnded()
-	_ = s.state.nonces.Sync() // so that the one at rest is short, which reports an error
 	ctx, cancel := context.WithTimeout(context.Background(), maxRest)
 	defer cancel()
+	if err := s.state.pause(ctx); err != nil {
+		return err
+	}
+	defer s.state.resume()
+	_ = s.state.nonces.Sync() // so that the one at rest is short, which reports an error
 	roles := s.roles()
 	sessions := sessionsOf(roles)
 	if err := s.executor.Rest(ctx, sessions); err != nil {
 		return notNow(err)
 	}
 	defer s.executor.Resume(sessions)
-	if err := s.state.pause(ctx); err != nil {
-		return err
-	}
-	defer s.state.resume()
-	if err := s.state.nonces.Sync(); err != nil {
+	if err := s.state.nonces.SyncForHandover(); err != nil {
 		return notNow(err)
 	}
 	defer func() {
@@ -201,6 +202,7 @@ func (s *supervisor) rehearseAndExecute(q *reloadRequest) error {
 		return err
 	}
 	defer func() { _ = w.Close() }()
+	s.log.Flush(maxFlush) // what it has not written by then is lost, and counted
 	file, err := s.write(w, q)
 	if err != nil {
 		return err
@@ -228,8 +230,8 @@ func (s *supervisor) write(w *handover.Writer, q *reloadRequest) (*os.File, erro
 	d := document{
 		Version: s.version, Began: q.began, Request: q.request,
 		Before: s.text, Renewed: s.renews(q.request),
-		RenewedKeys: s.renewedKeys(q.request),
-		AsRoot:      s.asRoot, Announced: s.announced, Principals: s.principals,
+		RenewedKeys: s.renewedKeys(q.request), LostEntries: s.log.Owed(),
+		AsRoot: s.asRoot, Announced: s.announced, Principals: s.principals,
 		Control: -1, Client: -1, Accepting: s.current != nil,
 	}
 	if s.control != nil {
@@ -266,7 +268,6 @@ func (s *supervisor) write(w *handover.Writer, q *reloadRequest) (*os.File, erro
 
 // execute returns only if it failed.
 func (s *supervisor) execute(q *reloadRequest, w *handover.Writer, file *os.File) error {
-	s.log.Flush(maxFlush) // what it has not written is lost
 	if s.cgroupsErr == nil {
 		defer func() { _ = s.cgroups.Thaw() }()
 		if err := s.cgroups.Freeze(maxFreeze); err != nil {
@@ -292,6 +293,7 @@ func (s *supervisor) execute(q *reloadRequest, w *handover.Writer, file *os.File
 		}
 		<-s.hangups
 		s.triggerReload()
+		s.log.Flush(maxFlush)
 	}
 	return s.thread.Exec(privsep.Execution{
 		Program: q.program, Argv: os.Args,

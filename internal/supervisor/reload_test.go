@@ -4,9 +4,11 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"dataflux-func-sidecar/exec"
 	"dataflux-func-sidecar/internal/config"
+	"dataflux-func-sidecar/privsep"
 )
 
 func TestNotNow_OneHint(t *testing.T) {
@@ -60,4 +62,24 @@ func TestCheckBind_RefusesOtherAddresses(t *testing.T) {
 			t.Errorf("%s: got %v, want %q", test.name, err, test.want)
 		}
 	}
+}
+
+// A disk that hangs would hold up the whole daemon: the supervisor does not write to it while the
+// sync of each second has not returned.
+func TestReload_WhileASyncHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		user := privsep.User{Name: "u", UID: 1000, GID: 1000}
+		s := &supervisor{resources: resources{
+			principals: privsep.Principals{Run: user, Role: user},
+			state:      &durableState{syncing: make(chan struct{}, 1)}, // whose nonces cannot be synced
+		}}
+		s.state.syncing <- struct{}{}
+		err := s.restAndExecute(&reloadRequest{})
+		if want := "does not finish"; err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+		if len(s.state.syncing) != 1 {
+			t.Error("the sync under way was taken for one of the reload")
+		}
+	})
 }

@@ -222,6 +222,7 @@ func (s *supervisor) adopt(in *handover.Reader, d document) error {
 	if err != nil {
 		return err
 	}
+	s.log.AddLost(d.LostEntries)
 	s.announced = d.Announced
 	for i, p := range processes {
 		r := newNetworkRole(p, sessions[i])
