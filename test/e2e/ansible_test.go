@@ -54,6 +54,11 @@ func TestAnsible_Role(t *testing.T) {
 	r := newRollOut(t, 3)
 	this, next := r.placeSources()
 
+	// A first installation that fails leaves nothing that the next run cannot mend.
+	r.write(this, with(map[string]any{"sidecar_settings": map[string]any{"BIND": "nowhere"}}))
+	if output, err := r.attempt("--limit", "host0,host1"); err == nil || !strings.Contains(output, "BIND") {
+		t.Fatalf("an invalid BIND: got %v, want a failure that names it\n%s", err, output)
+	}
 	r.write(this, with(nil))
 	r.checkPrediction()
 	r.run(true)
@@ -213,8 +218,18 @@ func (r *rollOut) run(changes bool, args ...string) {
 	}
 }
 
-// play runs the play, and looks for secrets in what it prints and in what the machines log.
+// play runs the play.
 func (r *rollOut) play(args ...string) (output string) {
+	r.t.Helper()
+	output, err := r.attempt(args...)
+	if err != nil {
+		r.t.Fatalf("ansible-playbook %s: %v\n%s", args, err, output)
+	}
+	return output
+}
+
+// attempt runs the play, and looks for secrets in what it prints and in what the machines log.
+func (r *rollOut) attempt(args ...string) (printed string, err error) {
 	r.t.Helper()
 	cmd := exec.Command("ansible-playbook", append([]string{"-vv", "--diff", "--inventory", "inventory.json", "play.json"}, args...)...)
 	cmd.Dir = r.folder
@@ -224,11 +239,8 @@ func (r *rollOut) play(args ...string) (output string) {
 		"ANSIBLE_LOCAL_TEMP="+filepath.Join(r.folder, "temp"), "ANSIBLE_PIPELINING=true", "ANSIBLE_NOCOLOR=1", "LC_ALL=C.UTF-8")
 	began := time.Now()
 	text, err := cmd.CombinedOutput()
-	output = string(text)
+	output := string(text)
 	r.t.Logf("play %v: %.1f s, %.1f s of CPU", args, time.Since(began).Seconds(), (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds())
-	if err != nil {
-		r.t.Fatalf("%s: %v\n%s", cmd, err, output)
-	}
 	for _, m := range r.machines {
 		output += m.run("journalctl", "--quiet", "--output=cat")
 	}
@@ -237,7 +249,7 @@ func (r *rollOut) play(args ...string) (output string) {
 			r.t.Errorf("the secret %s is where it does not belong:\n%s", secret, output)
 		}
 	}
-	return string(text)
+	return string(text), err
 }
 
 // checkPrediction runs the play in check mode on the first machine: it tells that something would
