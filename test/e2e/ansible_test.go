@@ -132,12 +132,13 @@ func (r *rollOut) placeSources() (this, next []map[string]any) {
 	for _, m := range r.machines[1:] {
 		m.addTool("python3-apt")
 	}
+	archives := "linux-" + map[string]string{"amd64": "amd64", "arm64": "arm"}[arch]
 	for _, version := range []struct {
-		to                 *[]map[string]any
-		name, program, deb string
+		to                           *[]map[string]any
+		name, archives, program, deb string
 	}{
-		{&this, "release", testkit.Program(r.t), packagePath(r.t, thesePackages, debName(thisVersion, arch))},
-		{&next, "next-release", filepath.Join(folder, packageName), packagePath(r.t, nextPackages, debName(nextVersion, arch))},
+		{&this, "a release", ".", testkit.Program(r.t), packagePath(r.t, thesePackages, debName(thisVersion, arch))},
+		{&next, "next-release", archives, filepath.Join(folder, packageName), packagePath(r.t, nextPackages, debName(nextVersion, arch))},
 	} {
 		released := filepath.Join(r.folder, version.name)
 		inside := "/srv/" + filepath.Base(version.deb)
@@ -147,13 +148,14 @@ func (r *rollOut) placeSources() (this, next []map[string]any) {
 			{"sidecar_package": version.deb},
 			{"sidecar_package": "file://" + inside, "sidecar_package_checksum": "sha256:" + strings.Fields(r.machines[2].run("sha256sum", inside))[0]},
 		}
-		r.release(released, version.program)
+		r.release(released, version.archives, version.program)
 	}
 	return this, next
 }
 
-// release makes a release folder with the files that the role needs.
-func (r *rollOut) release(folder, program string) {
+// release makes a release folder with the files that the role needs, and the archive in a folder of
+// it, as make dist does, or in none, as download.sh does.
+func (r *rollOut) release(folder, archives, program string) {
 	r.t.Helper()
 	cmd := exec.Command("sh", "-euc", `
 		mkdir -p "$0/$2" "$0/parts"
@@ -162,8 +164,8 @@ func (r *rollOut) release(folder, program string) {
 		rm -r "$0/parts"
 		cp install.sh "$0"
 		cd "$0"
-		sha256sum install.sh */*.tar.gz >sha256sums`,
-		folder, program, map[string]string{"amd64": "linux-amd64", "arm64": "linux-arm"}[runtime.GOARCH])
+		find . -type f -printf '%P\0' | xargs -0 sha256sum >../sums; mv ../sums sha256sums`,
+		folder, program, archives)
 	cmd.Dir = testkit.Root()
 	if err := testkit.Explain(cmd); err != nil {
 		r.t.Fatal(err)
