@@ -16,7 +16,7 @@ build: ## build bin/dataflux-func-sidecar
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/$(PROGRAM) ./cmd/$(PROGRAM)
 
 run: build ## serve without systemd on 127.0.0.1:8099, the next free port or BIND=…, and print calls to try
-	@BIND='$(BIND)' packaging/run-from-source.sh $(RUN_USER)
+	@exec env BIND='$(BIND)' packaging/run-from-source.sh $(RUN_USER)
 
 test: ## run the unit tests, with the race detector; needs no root
 	go test -race $$(go list ./... | grep -vE '/(test|packaging|connector)(/|$$)')

@@ -801,8 +801,10 @@ tell_next() {
 	guide=$HERE/connector/README.md
 	[ -f "$guide" ] || guide="connector/README.md of the release"
 	[ "$CHANGED" = no ] || note "Installed: $("$PROGRAM" version)."
+	program=$NAME
+	command -v "$NAME" >/dev/null || program=$PROGRAM # sudo may omit /usr/local/bin (secure_path)
 	note "Next: in DataFlux Func create a connector with this address and key ($guide)." \
-		"To test this host: sudo $NAME check"
+		"To test this host: sudo $program check"
 }
 
 # ---- the steps of a removal

@@ -147,8 +147,8 @@ class FleetResult:
         to run it again where it ran and failed.
         """
         states = {UNREACHABLE, UNKNOWN, RUNNING, NOT_TRIED} | ({FAILED} if failed else set())
-        tasks = [task for task in self._tasks
-                 if task.result.state in states or task.result.status in (409, 503)]
+        tasks = [task for task in self._tasks if task.result.state in states
+                 or (task.result.state == REFUSED and task.result.status in (409, 503))]
         return SidecarFleet({task.result.name: task.result.helper for task in tasks},
                             {task.result.name: task for task in tasks if task.may_have_run})
 
@@ -227,7 +227,8 @@ class SidecarFleet:
         """Runs a command on all hosts. It raises nothing for what happens on one of them.
 
         `timeout` limits the whole call, in seconds. At most `at_once` hosts have the command at the
-        same time; by default all. After `max_errors` hosts that are not ok no other begins.
+        same time; by default all. One whose answer was lost does not count. After `max_errors`
+        hosts that are not ok no other begins.
         `options` are those of SidecarHelper.shell(): callback_url, command_timeout, job_id, limits,
         labels, stdin.
         """
@@ -325,7 +326,7 @@ class _Task:
         if job.get('failure'):
             return {'state': REFUSED, 'message': 'not started: %s' % job['failure']}, False
         stdout, stderr = job['stdout'], job.get('stderrTail') or job['stderr']
-        fields = {'state': OK, 'message': '', 'exit_code': job.get('exitCode'),
+        fields = {'state': OK, 'message': '', 'status': None, 'exit_code': job.get('exitCode'),
                   'stdout': stdout[:MAX_KEPT], 'stderr': stderr[-MAX_KEPT:],
                   'truncated': bool(job.get('stdoutTruncated') or job.get('stderrTruncated')
                                     or len(stdout) > MAX_KEPT or len(stderr) > MAX_KEPT)}

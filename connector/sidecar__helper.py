@@ -212,7 +212,8 @@ class SidecarHelper:
         """
         return self._submit(dict(_input('stdin', stdin), **{
             'startWithin': start_within, 'secretEnvs': _list_of(secret_envs),
-            'traceparent': traceparent, 'action': action, 'wait': wait, 'envs': _list_of(_merged(envs, variables)),
+            'traceparent': traceparent, 'action': action, 'wait': wait,
+            'envs': _list_of(_merged(envs, variables)),
             'callbackURL': callback_url, 'timeout': command_timeout, 'jobId': job_id,
             'limits': limits, 'labels': _checked_labels(labels)}), timeout, check)
 
@@ -595,7 +596,7 @@ def _events(pieces: Iterator[bytes]) -> Iterator[Dict[str, Any]]:
                                     % MAX_EVENT)
         for line in lines:
             name, _, value = line.decode('utf-8', 'replace').partition(': ')
-            if line:
+            if name in ('event', 'id', 'data'):
                 fields[name] = value
             elif 'data' in fields:
                 yield _event(fields)

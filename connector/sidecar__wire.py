@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import hmac
 import http.client
+import io
 import json
 import re
 import socket
@@ -283,10 +284,8 @@ class Wire:
             with contextlib.suppress(ConnectionError):
                 deadline.bound(connection.sock)
                 connection.request(method, path, raw, headers)
-            deadline.bound(connection.sock)
-            sock = connection.sock  # getresponse() resets it if the server closes the connection
             with connection.getresponse() as response:
-                pieces = _pieces(response, sock, deadline)
+                pieces = _pieces(response)
                 if response.status > 299:
                     raise _refusal(response, _read_start(pieces), self.url)
                 yield response, pieces
@@ -308,6 +307,8 @@ class Wire:
         except (OSError, ValueError) as fault:  # ValueError: not a host name
             connection.close()
             raise SidecarUnreachable(self._advise(fault)) from None
+        connection.response_class = lambda sock, *arguments, **named: _bounded(
+            http.client.HTTPResponse(sock, *arguments, **named), sock, deadline)
         return connection
 
     def _explain(self, fault: Exception, deadline: Deadline) -> SidecarError:
@@ -356,14 +357,40 @@ def _keep_alive(sock: socket.socket) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
-def _pieces(response: http.client.HTTPResponse, sock: socket.socket,
-            deadline: Deadline) -> Iterator[bytes]:
+class _BoundedFile(io.RawIOBase):
+    """Reads from a socket until the deadline, also if each byte comes just before a timeout."""
+
+    def __init__(self, file: Any, sock: socket.socket, deadline: Deadline) -> None:
+        super().__init__()
+        self._file, self._sock, self._deadline = file, sock, deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> Optional[int]:
+        if self._deadline.passed():
+            raise TimeoutError('timed out')
+        self._deadline.bound(self._sock)
+        return self._file.readinto(buffer)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _bounded(response: http.client.HTTPResponse, sock: socket.socket,
+             deadline: Deadline) -> http.client.HTTPResponse:
+    """Makes head and body of an answer end at the deadline."""
+    response.fp = io.BufferedReader(_BoundedFile(response.fp.detach(), sock, deadline), READ_SIZE)
+    return response
+
+
+def _pieces(response: http.client.HTTPResponse) -> Iterator[bytes]:
     """Yields the body while it arrives. Raises at the end if it is incomplete."""
     left = None if response.chunked else response.length  # None: the length is not known
     # http.client takes headers that break off for whole ones, without a length and a body.
     broken = left is None and not response.chunked
     while left is None or left > 0:
-        deadline.bound(sock)
         piece = response.read1(READ_SIZE if left is None else min(READ_SIZE, left))
         if not piece and (left or broken):
             raise http.client.IncompleteRead(b'', left)

@@ -4,6 +4,8 @@ steer a terminal.
 import contextlib
 import json
 import sys
+import threading
+import time
 import unittest
 from unittest import mock
 
@@ -49,6 +51,22 @@ class Bounds(unittest.TestCase):
                 self.assertIsInstance(error, sidecar__helper.SidecarUnreadable)
                 self.assertIn('more than 1048576 bytes', str(error))
                 self.assertEqual(error.job_id, 'mine')
+
+    def test_an_answer_that_never_pauses_ends_at_the_deadline(self):
+        for head, repeated in ((b'HTTP/1.1 200 OK\r\nX: ', b'x'), (b'', b'HTTP/1.1 100 Continue\r\n\r\n'),
+                               (OK, b' '), (b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n', b'1\r\n \r\n')):
+            gate = threading.Event()
+            self.addCleanup(gate.set)
+
+            def serve(connection, head=head, repeated=repeated, gate=gate):
+                rig.Request(connection)
+                connection.sendall(head)
+                while not gate.wait(0.01):
+                    connection.sendall(repeated)
+            began = time.monotonic()
+            error = self.fails(serve, lambda helper: helper.call('GET', '/jobs', timeout=0.5))
+            self.assertIsInstance(error, sidecar__helper.SidecarTimeout, head)
+            self.assertLess(time.monotonic() - began, 20)
 
     def test_a_refusal_without_end_is_bounded(self):
         error = self.fails(endless(b'HTTP/1.1 502 Bad Gateway\r\n\r\n', b'<p>'))

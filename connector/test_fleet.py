@@ -214,6 +214,20 @@ class Hosts(FleetCase):
             self.assertEqual(done.retry().names, ['busy'])
             self.assertTrue(done.retry().shell('true', timeout=LONG).all_ok)
 
+    def test_a_question_to_a_busy_host_is_no_reason_to_run_it_again(self):
+        ended = {'state': 'ended', 'ended': 'exited', 'exitCode': 0, 'stdout': 'x', 'stderr': ''}
+        answers = [{'jobId': 'x', 'state': 'running'}, None, ended]
+
+        def serve(connection):
+            rig.Request(connection)
+            data = answers.pop(0)
+            connection.sendall(b'HTTP/1.0 200 OK\r\n\r\n' + json.dumps({'ok': True, 'data': data}).encode()
+                               if data else b'HTTP/1.0 503 x\r\n\r\n{"ok":false,"message":"busy"}')
+        with rig.server(serve) as url:
+            done = Fleet({'busy': rig.make_helper(url)}).shell('true', timeout=LONG)
+        self.assertEqual((done['busy'].state, done['busy'].stdout, done['busy'].status), ('ok', 'x', None))
+        self.assertEqual(done.retry().names, [])
+
     def test_a_hung_host_is_told_as_unknown_and_delays_no_other(self):
         with rig.server(hang) as url:
             done = self.with_url(hung=url, hung2=url).shell('echo x', timeout=5)

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -81,6 +82,32 @@ func documents(t *testing.T) []string {
 		}
 	}
 	return files
+}
+
+// Links between documents of a release hold, also where a folder has another place than here. Those
+// to sources do not.
+func TestDist_LinksHold(t *testing.T) {
+	t.Parallel()
+	dir := releaseFolder(t)
+	link := regexp.MustCompile(`\]\(([^)#:\s]+)[)#]`)
+	moved := regexp.MustCompile(`^packaging/(ansible|completions|monitoring)`)
+	for file := range contents(t, dir) {
+		if filepath.Ext(file) != ".md" {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(dir, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range link.FindAllStringSubmatch(string(text), -1) {
+			target := filepath.Join(filepath.Dir(file), match[1])
+			_, err := os.Stat(filepath.Join(dir, target))
+			_, errSource := os.Stat(filepath.Join("..", target))
+			if err != nil && (errSource != nil || moved.MatchString(target)) {
+				t.Errorf("%s: the link %s leads nowhere in a release", file, match[1])
+			}
+		}
+	}
 }
 
 func releaseFolder(t *testing.T) string {

@@ -130,7 +130,8 @@ _dataflux_func_sidecar_named_keys() {
 }
 
 # Prints what a command lists with --quiet, of the Sidecar or the configuration that the line names.
-# It prints nothing if a Sidecar does not answer within 2 s, or the user cannot read the key.
+# It prints nothing if a Sidecar does not answer within 2 s, or the user cannot read the key. Names
+# with other characters are no names of a Sidecar, and compgen -W would execute a $(command) in them.
 _dataflux_func_sidecar_ask() {
 	local -a words options=()
 	local at taken='--config'
@@ -144,7 +145,8 @@ _dataflux_func_sidecar_ask() {
 		*) [[ ${words[at + 1]--} == - ]] || options+=("${words[at]}" "${words[at + 1]}") ;;
 		esac
 	done
-	timeout 2 "${words[0]}" "$@" --quiet "${options[@]}" 2>/dev/null </dev/null
+	timeout 2 "${words[0]}" "$@" --quiet "${options[@]}" 2>/dev/null </dev/null |
+		LC_ALL=C grep -xE '[A-Za-z0-9_:-]+'
 }
 
 # Fills COMPREPLY with the words that compgen produces for the current word.

@@ -54,6 +54,11 @@ func TestAnsible_Role(t *testing.T) {
 	r := newRollOut(t, 3)
 	this, next := r.placeSources()
 
+	// A first installation that fails leaves nothing that the next run cannot mend.
+	r.write(this, with(map[string]any{"sidecar_settings": map[string]any{"BIND": "nowhere"}}))
+	if output, err := r.attempt("--limit", "host0,host1"); err == nil || !strings.Contains(output, "BIND") {
+		t.Fatalf("an invalid BIND: got %v, want a failure that names it\n%s", err, output)
+	}
 	r.write(this, with(nil))
 	r.checkPrediction()
 	r.run(true)
@@ -127,12 +132,13 @@ func (r *rollOut) placeSources() (this, next []map[string]any) {
 	for _, m := range r.machines[1:] {
 		m.addTool("python3-apt")
 	}
+	archives := "linux-" + map[string]string{"amd64": "amd64", "arm64": "arm"}[arch]
 	for _, version := range []struct {
-		to                 *[]map[string]any
-		name, program, deb string
+		to                           *[]map[string]any
+		name, archives, program, deb string
 	}{
-		{&this, "release", testkit.Program(r.t), packagePath(r.t, thesePackages, debName(thisVersion, arch))},
-		{&next, "next-release", filepath.Join(folder, packageName), packagePath(r.t, nextPackages, debName(nextVersion, arch))},
+		{&this, "a release", ".", testkit.Program(r.t), packagePath(r.t, thesePackages, debName(thisVersion, arch))},
+		{&next, "next-release", archives, filepath.Join(folder, packageName), packagePath(r.t, nextPackages, debName(nextVersion, arch))},
 	} {
 		released := filepath.Join(r.folder, version.name)
 		inside := "/srv/" + filepath.Base(version.deb)
@@ -142,13 +148,14 @@ func (r *rollOut) placeSources() (this, next []map[string]any) {
 			{"sidecar_package": version.deb},
 			{"sidecar_package": "file://" + inside, "sidecar_package_checksum": "sha256:" + strings.Fields(r.machines[2].run("sha256sum", inside))[0]},
 		}
-		r.release(released, version.program)
+		r.release(released, version.archives, version.program)
 	}
 	return this, next
 }
 
-// release makes a release folder with the files that the role needs.
-func (r *rollOut) release(folder, program string) {
+// release makes a release folder with the files that the role needs, and the archive in a folder of
+// it, as make dist does, or in none, as download.sh does.
+func (r *rollOut) release(folder, archives, program string) {
 	r.t.Helper()
 	cmd := exec.Command("sh", "-euc", `
 		mkdir -p "$0/$2" "$0/parts"
@@ -157,8 +164,8 @@ func (r *rollOut) release(folder, program string) {
 		rm -r "$0/parts"
 		cp install.sh "$0"
 		cd "$0"
-		sha256sum install.sh */*.tar.gz >sha256sums`,
-		folder, program, map[string]string{"amd64": "linux-amd64", "arm64": "linux-arm"}[runtime.GOARCH])
+		find . -type f -printf '%P\0' | xargs -0 sha256sum >../sums; mv ../sums sha256sums`,
+		folder, program, archives)
 	cmd.Dir = testkit.Root()
 	if err := testkit.Explain(cmd); err != nil {
 		r.t.Fatal(err)
@@ -213,8 +220,18 @@ func (r *rollOut) run(changes bool, args ...string) {
 	}
 }
 
-// play runs the play, and looks for secrets in what it prints and in what the machines log.
+// play runs the play.
 func (r *rollOut) play(args ...string) (output string) {
+	r.t.Helper()
+	output, err := r.attempt(args...)
+	if err != nil {
+		r.t.Fatalf("ansible-playbook %s: %v\n%s", args, err, output)
+	}
+	return output
+}
+
+// attempt runs the play, and looks for secrets in what it prints and in what the machines log.
+func (r *rollOut) attempt(args ...string) (printed string, err error) {
 	r.t.Helper()
 	cmd := exec.Command("ansible-playbook", append([]string{"-vv", "--diff", "--inventory", "inventory.json", "play.json"}, args...)...)
 	cmd.Dir = r.folder
@@ -224,11 +241,8 @@ func (r *rollOut) play(args ...string) (output string) {
 		"ANSIBLE_LOCAL_TEMP="+filepath.Join(r.folder, "temp"), "ANSIBLE_PIPELINING=true", "ANSIBLE_NOCOLOR=1", "LC_ALL=C.UTF-8")
 	began := time.Now()
 	text, err := cmd.CombinedOutput()
-	output = string(text)
+	output := string(text)
 	r.t.Logf("play %v: %.1f s, %.1f s of CPU", args, time.Since(began).Seconds(), (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds())
-	if err != nil {
-		r.t.Fatalf("%s: %v\n%s", cmd, err, output)
-	}
 	for _, m := range r.machines {
 		output += m.run("journalctl", "--quiet", "--output=cat")
 	}
@@ -237,7 +251,7 @@ func (r *rollOut) play(args ...string) (output string) {
 			r.t.Errorf("the secret %s is where it does not belong:\n%s", secret, output)
 		}
 	}
-	return string(text)
+	return string(text), err
 }
 
 // checkPrediction runs the play in check mode on the first machine: it tells that something would

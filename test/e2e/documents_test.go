@@ -16,6 +16,9 @@ func TestReadme_Commands(t *testing.T) {
 	m := boot(t)
 	m.placeCheckout()
 	m.serveRelease("127.0.0.1:9000")
+	if suite() == "sid" {
+		m.letSudoFind()
+	}
 	shown := readmeCommands(t)
 	if len(shown) < 5 {
 		t.Fatalf("README.md shows %d commands, want 5 or more", len(shown))
@@ -37,6 +40,23 @@ func TestReadme_Commands(t *testing.T) {
 			folder += "/dataflux-func-sidecar"
 		}
 	}
+}
+
+// letSudoFind does what troubleshooting.md says for a sudo that omits /usr/local/bin. There it finds
+// no program of that folder before.
+func (m *machine) letSudoFind() {
+	m.t.Helper()
+	text, err := os.ReadFile("../../docs/troubleshooting.md")
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.sh("printf '#!/bin/sh\n' >/usr/local/bin/probe; chmod 755 /usr/local/bin/probe")
+	if said, status := m.try("sudo", "probe"); status == 0 {
+		m.t.Errorf("sudo of %s finds /usr/local/bin by itself: %s", suite(), said)
+	}
+	m.sh("echo 'Defaults secure_path=" + textAfter(m.t, "echo 'Defaults secure_path=", string(text)))
+	m.run("sudo", "probe")
+	m.run("rm", "/usr/local/bin/probe")
 }
 
 type shownCommand struct{ command, output string }

@@ -149,6 +149,37 @@ func TestCompletion_KeysAndActions(t *testing.T) {
 	}
 }
 
+// A server cannot have the shell execute what it names.
+func TestCompletion_HostileServer(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	key := filepath.Join(folder, "key")
+	if err := os.WriteFile(key, []byte("a-key-for-tests-only"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	name := "$(touch ran-a)`touch ran-b`;touch"
+	bash, zsh := inBash(t), inZsh(t)
+	for command, data := range map[string]string{
+		"logs":            `{"jobs":[{"jobId":"` + name + `"},{"jobId":"fine-1"}]}`,
+		"callbacks retry": `{"callbacks":[{"jobId":"` + name + `"},{"jobId":"fine-1"}]}`,
+		"run":             `{"actions":[{"name":"` + name + `"},{"name":"fine-1"}]}`,
+	} {
+		name, action, _ := strings.Cut(command, " ")
+		words := []string{name, "--secret-key-file", key, "--url", jsonServer(t, 200, `{"ok":true,"message":"","data":`+data+`}`)}
+		words = append(words, strings.Fields(action)...)
+		if got := bash(append(words, "")...); !slices.Equal(got, []string{"fine-1"}) {
+			t.Errorf("%s: got %q, want fine-1", command, got)
+		}
+		zsh(append(words, "")...)
+	}
+	for _, ran := range []string{"ran-a", "ran-b"} {
+		if _, err := os.Stat(ran); err == nil {
+			t.Errorf("a name of the server was executed: it made %s", ran)
+			_ = os.Remove(ran)
+		}
+	}
+}
+
 // wantCompletions compares with --help, so that new options must be added.
 func wantCompletions(t *testing.T, offered completer) {
 	t.Helper()

@@ -164,7 +164,7 @@ class Connection(ConnectionBase):
 
     def _put(self, file, part):
         total, offset, size = os.fstat(file.fileno()).st_size, 0, MAX_PUT
-        while offset < total or offset == 0:
+        while True:
             file.seek(offset)
             piece = file.read(min(size, total - offset))
             try:
@@ -174,7 +174,9 @@ class Connection(ConnectionBase):
                     raise
                 size //= 2
                 continue
-            offset += max(len(piece), 1)
+            offset += len(piece)
+            if offset >= total or not piece:  # the file may have become shorter
+                return
 
     def fetch_file(self, in_path, out_path):
         """Reads a file of the host in pieces."""
