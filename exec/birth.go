@@ -268,8 +268,8 @@ func (r *Runner) dismissGuard(l *callList) {
 	awaitChild(l.started)
 }
 
-// reapNewborn reaps a process that executed nothing, if there was one. A clone3 that failed can have
-// left a number in pidfd, which by now may be that of somebody else's descriptor.
+// reapNewborn reaps a process that executed nothing, if there was one. A clone3 that failed can
+// have left a number in pidfd, which by now may be that of somebody else's descriptor.
 func (r *Runner) reapNewborn(l *callList) (status syscall.WaitStatus) {
 	pid := l.newborn()
 	if pid == 0 {

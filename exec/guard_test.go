@@ -71,10 +71,12 @@ func TestGuard_NoNewbornNoDescriptor(t *testing.T) {
 	r := newGuardedRunner(t)
 	null := int(r.descriptors.null.Fd())
 	l, c := new(callList), command("true")
-	if err := r.prepare(l, &c, place{stdin: null, stdout: null, stderr: null, script: -1, cgroup: null}); err != nil {
+	at := place{stdin: null, stdout: null, stderr: null, script: -1, cgroup: null}
+	if err := r.prepare(l, &c, at); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.reaper.register(func() (int, error) { return r.spawner.start(l) }, l.newborn); err != nil {
+	start := func() (int, error) { return r.spawner.start(l) }
+	if err := r.reaper.register(start, l.newborn); err != nil {
 		t.Fatal(err)
 	}
 	if !l.await(testkit.Patience) {
