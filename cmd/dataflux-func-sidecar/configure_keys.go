@@ -274,7 +274,7 @@ func (c *configurer) changeNamedKey(data []byte) (changed []byte, err error) {
 	case c.key != nil:
 		return nil, fmt.Errorf("%s needs no secret; hint: leave --secret-key-stdin out", option)
 	case option == optionDropOld:
-		c.namedNote = "removed its old secret"
+		c.namedNote = "ended the rotation, so only the first one is accepted"
 		return config.DropOldSecret(c.path, data, n.name)
 	default:
 		c.namedNote = "removed"
