@@ -2,9 +2,11 @@ package supervisor
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"dataflux-func-sidecar/exec"
 	"dataflux-func-sidecar/internal/config"
@@ -80,6 +82,30 @@ func TestReload_WhileASyncHangs(t *testing.T) {
 		}
 		if len(s.state.syncing) != 1 {
 			t.Error("the sync under way was taken for one of the reload")
+		}
+	})
+}
+
+// However many replaced roles hang, the daemon waits for the time of one ping.
+func TestSilentRoles_AtTheSameTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var roles []*networkRole
+		for range maxRetired {
+			roles = append(roles, &networkRole{})
+		}
+		began := time.Now()
+		silent := silentOf(roles, func(r *networkRole) error {
+			if r == roles[3] {
+				return nil
+			}
+			time.Sleep(maxPingTime)
+			return errors.New("no answer")
+		})
+		if want := slices.Delete(slices.Clone(roles), 3, 4); !slices.Equal(silent, want) {
+			t.Errorf("got %d silent roles, want all but the fourth", len(silent))
+		}
+		if took := time.Since(began); took != maxPingTime {
+			t.Errorf("got them after %s, want %s", took, maxPingTime)
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -73,7 +74,7 @@ func (s *supervisor) retire(r *networkRole) {
 	r.session.Drain()
 	s.retired = append(s.retired, r)
 	go s.watchRetired(r)
-	s.pingOne(r) // it answers after the end of accepting
+	s.endSilent([]*networkRole{r}) // it answers after the end of accepting
 	if len(s.retired) > maxRetired {
 		oldest := s.retired[0]
 		logf(s.log, journal.RoleEnded(), "More than %d replaced network roles wait for their "+
@@ -127,19 +128,31 @@ func (s *supervisor) dismissEnded() {
 }
 
 // pingRetired ends replaced roles that do not answer.
-func (s *supervisor) pingRetired() {
-	for _, r := range slices.Clone(s.retired) {
-		s.pingOne(r)
+func (s *supervisor) pingRetired() { s.endSilent(slices.Clone(s.retired)) }
+
+func (s *supervisor) endSilent(roles []*networkRole) {
+	for _, r := range silentOf(roles, (*networkRole).pingIfAlive) {
+		logf(s.log, journal.RoleEnded(), "A replaced network role (pid %d) does not answer and is "+
+			"ended; callers that were connected to it get no answer, commands go on", r.process.PID)
+		s.remove(r)
 	}
 }
 
-func (s *supervisor) pingOne(r *networkRole) {
-	if !r.alive() || r.ping() == nil {
-		return
+// silentOf returns the roles that do not answer a ping. They get it at the same time, as the daemon
+// handles neither a stop nor a reload until the last has answered.
+func silentOf(roles []*networkRole, ping func(*networkRole) error) (silent []*networkRole) {
+	failed := make([]error, len(roles))
+	var all sync.WaitGroup
+	for i, r := range roles {
+		all.Go(func() { failed[i] = ping(r) })
 	}
-	logf(s.log, journal.RoleEnded(), "A replaced network role (pid %d) does not answer and is "+
-		"ended; callers that were connected to it get no answer, commands go on", r.process.PID)
-	s.remove(r)
+	all.Wait()
+	for i, r := range roles {
+		if failed[i] != nil {
+			silent = append(silent, r)
+		}
+	}
+	return silent
 }
 
 func sessionsOf(roles []*networkRole) (sessions []*executor.Session) {

@@ -84,6 +84,14 @@ func (r *networkRole) ping() error {
 	return err
 }
 
+// pingIfAlive returns nil also for a role that has ended.
+func (r *networkRole) pingIfAlive() error {
+	if !r.alive() {
+		return nil
+	}
+	return r.ping()
+}
+
 // end kills the role unless it exits by itself, and returns how it ended, for the log.
 func (r *networkRole) end() string {
 	reason := r.failure()
