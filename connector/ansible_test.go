@@ -73,7 +73,7 @@ func (a *ansible) run(tool string, args ...string) (string, int) {
 	a.t.Helper()
 	inventory := a.write("inventory", strings.Join(a.hosts, "\n")+"\n[all:vars]\n"+
 		"ansible_connection=dataflux_func.sidecar.sidecar\nansible_python_interpreter=/usr/bin/python3\n")
-	if tool != "ansible-galaxy" {
+	if tool == "ansible" || tool == "ansible-playbook" {
 		args = append([]string{"-i", inventory, "--forks", "10"}, args...)
 	}
 	ctx, cancel := context.WithTimeout(a.t.Context(), maxRun)
@@ -153,6 +153,28 @@ func TestAnsible_Play(t *testing.T) {
 		}
 		return !strings.Contains(running, "sleep 300")
 	})
+}
+
+// fetchDirectory uses the plugin as the module fetch does, with what can be opened and not be read.
+const fetchDirectory = `import sys
+from ansible.playbook.play_context import PlayContext
+from ansible.plugins import loader
+getattr(loader, 'init_plugin_loader', lambda: None)()
+connection = loader.connection_loader.get('dataflux_func.sidecar.sidecar', PlayContext(), '/dev/null')
+connection.set_options(var_options={'ansible_sidecar_url': sys.argv[1], 'ansible_sidecar_key_file': sys.argv[2]})
+connection.fetch_file('/usr', 'fetched')
+`
+
+// A file that cannot be read to its end is no shorter file.
+func TestAnsible_FetchFails(t *testing.T) {
+	t.Parallel()
+	a := newAnsible(t)
+	d := startDaemon(t)
+	a.add("plain", plainURL(d), d.key)
+	out, status := a.run("/usr/bin/python3", "-c", fetchDirectory, plainURL(d), a.file("key-plain"))
+	if status == 0 || !strings.Contains(out, "cannot read /usr to its end") || !strings.Contains(out, "directory") {
+		t.Errorf("got exit status %d, want an error with its cause\n%s", status, out)
+	}
 }
 
 func checkContent(t *testing.T, path string, want []byte) {

@@ -20,6 +20,7 @@ fail() {
 [ $# -eq 2 ] || fail "usage: repo.sh DIST FOLDER"
 KEY=${REPO_SIGNING_KEY-}
 URL=${REPO_URL-}
+URL=${URL%/}
 [ -n "$KEY" ] || fail "REPO_SIGNING_KEY must be the fingerprint of a key of gpg: an unsigned repository would be of no use"
 case $URL in
 https://* | file:///*) ;;

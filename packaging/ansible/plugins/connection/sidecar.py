@@ -107,6 +107,7 @@ MAX_PUT = 720 << 10
 MIN_PUT = 4 << 10
 MAX_FETCH = 4 << 20  # bytes; MAX_OUTPUT of the host is 8 MiB by default, and may be lower
 ANSWER = 10.0  # seconds to wait for an answer that needs no command to end
+UNREAD = 'sidecar-cannot-read'  # on standard error, if a file cannot be read to its end
 PAUSE = 1.0  # seconds between attempts to reach a host again
 
 display = Display()
@@ -189,8 +190,9 @@ class Connection(ConnectionBase):
     def _fetch(self, in_path, file):
         """Appends the next piece to a file; returns whether there may be more."""
         offset = file.tell()
-        data = self._run('exec < %s && tail -c +%d | head -c %d'
-                         % (shlex.quote(in_path), offset + 1, MAX_FETCH), wait=False)
+        # head is the one whose exit status counts; it ends tail by SIGPIPE.
+        data = self._run('exec < %s && { tail -c +%d || [ $? -gt 128 ] || echo %s >&2; } | head -c %d'
+                         % (shlex.quote(in_path), offset + 1, UNREAD, MAX_FETCH), wait=False)
         with self._explained(data['jobId']):
             for piece in self._helper.output(data['jobId']):
                 file.write(piece)
@@ -200,6 +202,9 @@ class Connection(ConnectionBase):
                 if event['event'] == 'stderr':
                     said += event['bytes']
         check_transfer('read %s' % in_path, event, said)
+        if UNREAD.encode() in said:
+            raise AnsibleError('cannot read %s to its end: %s'
+                               % (in_path, said.decode('utf-8', 'replace').partition(UNREAD)[0]))
         if event['stdoutBytes'] and not got:
             raise AnsibleError('the host keeps no output of a command\nhint: raise MAX_OUTPUT')
         return got == MAX_FETCH or got < event['stdoutBytes']
