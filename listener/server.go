@@ -52,9 +52,9 @@ const (
 	maxHeader = 12 << 10
 	// maxDiscard bounds the bytes that are read of a refused body before the connection is closed.
 	maxDiscard = 64 << 20
-	// drainInterval is how often a drain looks whether all connections have ended, in the beginning.
-	// It becomes a hundredth of the time so far, up to maxDrainInterval: a caller may follow the
-	// output of a job for days.
+	// drainInterval is how often a drain looks at first whether all connections have ended. It
+	// becomes a hundredth of the time so far, up to maxDrainInterval: a caller may follow the output
+	// of a job for days.
 	drainInterval    = 2 * time.Millisecond
 	maxDrainInterval = 100 * time.Millisecond
 )
@@ -193,8 +193,8 @@ func parseCallers(text string) (networks []netip.Prefix, err error) {
 }
 
 // isTransient reports whether accept(2) may succeed later: the host is short of memory, or an error
-// of the network was pending on the new connection. Those that package syscall calls temporary, such
-// as EMFILE, are not among them.
+// of the network was pending on the new connection. The errors that package syscall calls
+// temporary, such as EMFILE, are not among them.
 func isTransient(err error) bool {
 	errno, isErrno := errors.AsType[syscall.Errno](err)
 	return isErrno && slices.Contains([]syscall.Errno{
