@@ -53,8 +53,8 @@ const (
 	// maxDiscard bounds the bytes that are read of a refused body before the connection is closed.
 	maxDiscard = 64 << 20
 	// drainInterval is how often a drain looks at first whether all connections have ended. It
-	// becomes a hundredth of the time so far, up to maxDrainInterval: a caller may follow the output
-	// of a job for days.
+	// becomes a hundredth of the time so far, up to maxDrainInterval: a caller may follow a job for
+	// days.
 	drainInterval    = 2 * time.Millisecond
 	maxDrainInterval = 100 * time.Millisecond
 )
