@@ -29,7 +29,7 @@ func Rehearse(program *os.File, args []string, input *os.File, limit time.Durati
 	if err != nil {
 		return fmt.Errorf("cannot execute the program: %w", err)
 	}
-	// The child shared this memory when it changed its ids, as in StartRole.
+	// The child shared this memory when it changed its ids, as in ForkThread.StartRole.
 	failed := SetNonDumpable()
 	late := time.NewTimer(limit)
 	defer late.Stop()

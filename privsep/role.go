@@ -77,25 +77,6 @@ func (t *ForkThread) StartRole(
 	return role, nil
 }
 
-// StartRole starts a role as ForkThread.StartRole does, from a thread of its own, which stays until
-// the role has ended.
-func StartRole(
-	arguments []string, listeners []*os.File, say func(line string),
-) (*Role, error) {
-	t := NewForkThread()
-	go t.Serve()
-	role, err := t.StartRole(arguments, listeners, say)
-	if err != nil {
-		t.Close()
-		return nil, err
-	}
-	go func() {
-		<-role.exited
-		t.Close()
-	}()
-	return role, nil
-}
-
 // channelPair returns a connected pair of sockets. The parent's end is in the runtime's poller.
 func channelPair() (ours *os.File, theirs int, err error) {
 	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
