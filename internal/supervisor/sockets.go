@@ -206,6 +206,13 @@ func inspectFD(fd int) (config.Address, error) {
 	if listening == 0 {
 		return config.Address{}, errors.New("it does not listen for connections")
 	}
+	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err != nil {
+		return config.Address{}, err
+	}
+	if kind != unix.SOCK_STREAM { // a read would cut packets
+		return config.Address{}, errors.New("it is no stream socket")
+	}
 	name, err := unix.Getsockname(fd)
 	if err != nil {
 		return config.Address{}, err

@@ -57,6 +57,30 @@ func TestListen_CauseAndHint(t *testing.T) {
 	}
 }
 
+// A socket of packets listens too, and has an address: ListenSequentialPacket= of a drop-in.
+func TestInspect_OtherSockets(t *testing.T) {
+	for network, want := range map[string]string{"unix": "", "unixpacket": "it is no stream socket"} {
+		path := filepath.Join(t.TempDir(), "socket")
+		l, err := net.Listen(network, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = l.Close() })
+		file, err := l.(*net.UnixListener).File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = file.Close() })
+		address, err := inspect(file)
+		if want == "" && (err != nil || address.Path != path) {
+			t.Errorf("%s: got %v, %v; want its path", network, address, err)
+		}
+		if want != "" && (err == nil || err.Error() != want) {
+			t.Errorf("%s: got %v, %v; want %q", network, address, err, want)
+		}
+	}
+}
+
 // The daemon is root here, and a command may own the directory of a socket.
 func TestListen_SocketReplacedByALink(t *testing.T) {
 	folder := t.TempDir()
