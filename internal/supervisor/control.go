@@ -71,7 +71,10 @@ func openControl(dir string) (*net.UnixListener, error) {
 		return nil, err
 	}
 	l.SetUnlinkOnClose(false) // the daemon that ends may not
-	return l, os.Chmod(path, 0o600)
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
 }
 
 // controlPath leads to the socket by a descriptor: the address of a socket has 107 bytes at most.

@@ -74,7 +74,8 @@ func completeSockets(
 		metrics = openMetrics(metrics, settings.MetricsBind, log)
 	}
 	if len(ordinary) == 0 {
-		return nil, errors.New("no listening sockets were handed over but those for metrics")
+		return nil, errors.New("no listening sockets were handed over but those for metrics; " +
+			"hint: hand over one with another name for commands")
 	}
 	if difference := describeDifference(bind, addressesOf(ordinary)); difference != "" {
 		logf(log, journal.Degraded(), "The listening sockets differ from BIND: serving %s; "+
