@@ -54,7 +54,9 @@ func (m *machine) letSudoFind() {
 	if said, status := m.try("sudo", "probe"); status == 0 {
 		m.t.Errorf("sudo of %s finds /usr/local/bin by itself: %s", suite(), said)
 	}
-	m.sh("echo 'Defaults secure_path=" + textAfter(m.t, "echo 'Defaults secure_path=", string(text)))
+	_, rest, _ := strings.Cut(string(text), "echo 'Defaults secure_path=")
+	command, _, _ := strings.Cut(rest, "```")
+	m.sh("echo 'Defaults secure_path=" + command)
 	m.run("sudo", "probe")
 	m.run("rm", "/usr/local/bin/probe")
 }

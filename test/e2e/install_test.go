@@ -27,6 +27,11 @@ func TestInstall_FromACheckout(t *testing.T) {
 	if !strings.HasSuffix(output, want) {
 		t.Errorf("the output ends otherwise than with the manual's block and the next step:\n%s\nwant at the end:\n%s", output, want)
 	}
+	// As by a sudo whose secure_path has no /usr/local/bin.
+	output = m.run("env", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", checkout+"/install.sh")
+	if want := "To test this host: sudo /usr/local/bin/dataflux-func-sidecar check"; !strings.HasSuffix(output, want) {
+		t.Errorf("got\n%s\nwant at the end: %s", output, want)
+	}
 	if len(key) < 22 { // 128 bits in base64, more in hex
 		t.Errorf("the generated key has %d characters", len(key))
 	}
