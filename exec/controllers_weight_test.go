@@ -68,14 +68,15 @@ func TestControllers_WeightsShare(t *testing.T) {
 		return used(light) > 200*time.Millisecond && used(heavy) > 200*time.Millisecond
 	})
 	light0, heavy0 := used(light), used(heavy)
-	testkit.Eventually(t, "they have used a processor for a while", func() bool {
-		return used(light)-light0+used(heavy)-heavy0 > 4*time.Second
+	// A machine that stalls charges one of them for a while: only a long time tells.
+	var lighter, heavier time.Duration
+	defer func() {
+		t.Logf("weights of 1 to 10: they used a processor for %v and %v", lighter, heavier)
+	}()
+	testkit.Eventually(t, "the heavy one gets far more than the light one", func() bool {
+		lighter, heavier = used(light)-light0, used(heavy)-heavy0
+		return lighter+heavier > 4*time.Second && heavier > 4*lighter
 	})
-	share := float64(used(heavy)-heavy0) / float64(max(used(light)-light0, 1))
-	t.Logf("weights of 1 to 10: they share a processor 1 to %.1f", share)
-	if share < 4 {
-		t.Errorf("got 1 to %.1f, want about 1 to 10", share)
-	}
 	for _, p := range []*Process{light, heavy} {
 		p.End(Cancelled)
 		finish(t, p)

@@ -35,7 +35,7 @@ func installed(t *testing.T, args ...string) *machine {
 // checkAudit fails the test if an entry of the daemon about a job does not name the key.
 func (m *machine) checkAudit() {
 	entries, _ := m.try("sh", "-c", "journalctl --quiet -o json --output-fields=MESSAGE,SIDECAR_JOB_ID,SIDECAR_KEY"+
-		" _UID=$(id -u dffs-sidecar)")
+		" _UID=$(awk -F: '$1 == \"dffs-sidecar\" { print $3 }' /etc/passwd)")
 	for entry := range strings.Lines(entries) {
 		if strings.Contains(entry, `"SIDECAR_JOB_ID"`) && !strings.Contains(entry, `"SIDECAR_KEY"`) {
 			m.t.Errorf("an entry about a job without its key: %s", entry)
