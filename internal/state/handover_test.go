@@ -398,3 +398,23 @@ func TestNonces_SyncForHandoverOfReadOnlyFiles(t *testing.T) {
 		t.Error("SyncForHandover after Close: got none, want an error")
 	}
 }
+
+// The end of a job is not synced when it is recorded, but a successor syncs all before it serves.
+func TestDeliveries_SyncForHandoverOfUnsyncedRecords(t *testing.T) {
+	var f fault
+	l, _ := openDir(t, memoryDir(t)).deliveries(t, f.open)
+	accept(t, l, "a")
+	accept(t, l, "b")
+	if err := l.Done("a"); err != nil {
+		t.Fatal(err)
+	}
+	f.set(nil, nil, unix.EIO)
+	if err := l.SyncForHandover(); !errors.Is(err, unix.EIO) {
+		t.Errorf("got %v, want EIO", err)
+	}
+	f.set(nil, nil, nil)
+	accept(t, l, "c")
+	if err := l.SyncForHandover(); err != nil {
+		t.Errorf("when the disk works again: got %v, want none", err)
+	}
+}

@@ -177,14 +177,16 @@ func (s *supervisor) restAndExecute(q *reloadRequest) error {
 		return err
 	}
 	defer s.state.resume()
-	_ = s.state.nonces.Sync() // so that the one at rest is short, which reports an error
+	if err := s.state.syncForHandover(); err != nil { // so that the one at rest is short
+		return notNow(err)
+	}
 	roles := s.roles()
 	sessions := sessionsOf(roles)
 	if err := s.executor.Rest(ctx, sessions); err != nil {
 		return notNow(err)
 	}
 	defer s.executor.Resume(sessions)
-	if err := s.state.nonces.SyncForHandover(); err != nil {
+	if err := s.state.syncForHandover(); err != nil {
 		return notNow(err)
 	}
 	defer func() {

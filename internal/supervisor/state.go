@@ -99,6 +99,14 @@ func (d *durableState) pause(ctx context.Context) error {
 
 func (d *durableState) resume() { <-d.syncing }
 
+// syncForHandover returns an error if a successor could not use the files. It may do so once.
+func (d *durableState) syncForHandover() error {
+	if err := d.nonces.SyncForHandover(); err != nil {
+		return err
+	}
+	return d.deliveries.SyncForHandover()
+}
+
 // close records that the daemon ended in order.
 func (d *durableState) close() error {
 	return errors.Join(d.nonces.Close(), d.deliveries.Close(), d.dir.Close())
