@@ -372,9 +372,9 @@ func (d *Deliveries) Size() int64 { return d.totalBytes.Load() }
 // Limit bounds Size for Accept, which then returns ErrFull.
 func (d *Deliveries) Limit() int64 { return d.maxLive() - d.headroom }
 
-// SyncForHandover makes the records durable that were not synced yet: a successor does so before it
-// serves, and ends if it cannot. The failure of a file is returned once.
-func (d *Deliveries) SyncForHandover() error {
+// Sync makes the records durable that were not synced yet. A successor does so before it serves,
+// and ends if it cannot. The failure of a file is returned once.
+func (d *Deliveries) Sync() error {
 	if err := d.log.sync(); err != nil {
 		return fmt.Errorf("%w; hint: look at the disk of the state directory", err)
 	}

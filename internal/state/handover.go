@@ -22,8 +22,8 @@ type DirState struct {
 }
 
 // HandOver keeps the lock and the state files open over the execve, until which the caller needs d.
-// Call SyncForHandover of both ledgers before; no call of a ledger may be in progress. The ledgers
-// stay usable, as the execve can fail.
+// Call Nonces.SyncForHandover before, and Sync of both ledgers at last; no call of a ledger may be
+// in progress. The ledgers stay usable, as the execve can fail.
 func (d *Dir) HandOver(w *handover.Writer) DirState {
 	s := DirState{
 		Path: d.path, Format: version, Lock: w.Keep(int(d.lock.Fd())), Files: map[string]int{},

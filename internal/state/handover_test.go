@@ -387,6 +387,10 @@ func TestNonces_SyncForHandoverOfReadOnlyFiles(t *testing.T) {
 	if err := n.SyncForHandover(); !errors.Is(err, unix.EROFS) {
 		t.Errorf("SyncForHandover: got %v, want EROFS", err)
 	}
+	f.set(nil, nil, unix.EIO)
+	if err := n.SyncForHandover(); !errors.Is(err, unix.EIO) {
+		t.Errorf("SyncForHandover of files that cannot be synced: got %v, want EIO", err)
+	}
 	f.set(nil, nil, nil)
 	if err := n.SyncForHandover(); err != nil {
 		t.Errorf("SyncForHandover of files that can be written again: got %v, want none", err)
@@ -400,7 +404,7 @@ func TestNonces_SyncForHandoverOfReadOnlyFiles(t *testing.T) {
 }
 
 // The end of a job is not synced when it is recorded, but a successor syncs all before it serves.
-func TestDeliveries_SyncForHandoverOfUnsyncedRecords(t *testing.T) {
+func TestDeliveries_SyncOfTheEndOfAJob(t *testing.T) {
 	var f fault
 	l, _ := openDir(t, memoryDir(t)).deliveries(t, f.open)
 	accept(t, l, "a")
@@ -409,12 +413,12 @@ func TestDeliveries_SyncForHandoverOfUnsyncedRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.set(nil, nil, unix.EIO)
-	if err := l.SyncForHandover(); !errors.Is(err, unix.EIO) {
+	if err := l.Sync(); !errors.Is(err, unix.EIO) {
 		t.Errorf("got %v, want EIO", err)
 	}
 	f.set(nil, nil, nil)
 	accept(t, l, "c")
-	if err := l.SyncForHandover(); err != nil {
+	if err := l.Sync(); err != nil {
 		t.Errorf("when the disk works again: got %v, want none", err)
 	}
 }

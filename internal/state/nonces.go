@@ -197,7 +197,11 @@ func (n *Nonces) SyncForHandover() error {
 	if n.isClosed() {
 		return errClosed
 	}
-	if err := n.mark.put(n.mark.now); err != nil {
+	err := n.mark.put(n.mark.now)
+	if err == nil {
+		err = n.mark.sync()
+	}
+	if err != nil {
 		return fmt.Errorf("%w; hint: repair the file system of the state directory", err)
 	}
 	return nil

@@ -177,7 +177,7 @@ func (s *supervisor) restAndExecute(q *reloadRequest) error {
 		return err
 	}
 	defer s.state.resume()
-	if err := s.state.syncForHandover(); err != nil { // so that the one at rest is short
+	if err := s.state.syncForHandover(); err != nil {
 		return notNow(err)
 	}
 	roles := s.roles()
@@ -186,7 +186,7 @@ func (s *supervisor) restAndExecute(q *reloadRequest) error {
 		return notNow(err)
 	}
 	defer s.executor.Resume(sessions)
-	if err := s.state.syncForHandover(); err != nil {
+	if err := s.state.sync(); err != nil {
 		return notNow(err)
 	}
 	defer func() {

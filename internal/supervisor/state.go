@@ -99,12 +99,21 @@ func (d *durableState) pause(ctx context.Context) error {
 
 func (d *durableState) resume() { <-d.syncing }
 
-// syncForHandover returns an error if a successor could not use the files. It may do so once.
+// syncForHandover returns an error if a successor could not use the files. The sync at rest, which
+// follows, is short.
 func (d *durableState) syncForHandover() error {
 	if err := d.nonces.SyncForHandover(); err != nil {
 		return err
 	}
-	return d.deliveries.SyncForHandover()
+	return d.deliveries.Sync()
+}
+
+// sync makes everything durable. The failure of a file is returned once.
+func (d *durableState) sync() error {
+	if err := d.nonces.Sync(); err != nil {
+		return err
+	}
+	return d.deliveries.Sync()
 }
 
 // close records that the daemon ended in order.
