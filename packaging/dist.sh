@@ -143,7 +143,7 @@ write_parts() {
 	packaging/third-party-licences.sh >"$NEW/third-party-licences.txt"
 }
 
-# The paths are those of the repository, except for folders of packaging/, to which links are changed.
+# The paths are those of the repository, except for folders of packaging: links to them change.
 write_documents() {
 	mkdir -p "$NEW/connector" "$NEW/completions" "$NEW/monitoring"
 	install -m 0644 README.md CHANGELOG.md SECURITY.md CONTRIBUTING.md LICENSE "$NEW"

@@ -258,8 +258,8 @@ func SignMessage(key ed25519.PrivateKey, m *Message, created time.Time, nonce st
 	m.Signature = "sidecar=:" + base64.StdEncoding.EncodeToString(signature) + ":"
 }
 
-// Errors of VerifyMessage alone. It also returns ErrMalformed, ErrWindow and, for the nonce, those of
-// Verify.
+// Errors of VerifyMessage alone. It also returns ErrMalformed, ErrWindow and, for the nonce, those
+// of Verify.
 var (
 	ErrSignature = errors.New("the signature does not match: PUBLIC_KEYS of this host must have " +
 		"the key that signed, keyid must be that key, and Host, method, path and Content-Digest " +

@@ -73,7 +73,8 @@ func decodeObject(text []byte) (object, error) {
 	if _, err := tokens.Token(); !errors.Is(err, io.EOF) {
 		return nil, notJSON
 	}
-	maps.DeleteFunc(o, func(_ string, value json.RawMessage) bool { return string(value) == "null" })
+	isNull := func(_ string, value json.RawMessage) bool { return string(value) == "null" }
+	maps.DeleteFunc(o, isNull)
 	return o, nil
 }
 

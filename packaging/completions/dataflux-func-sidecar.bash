@@ -131,7 +131,8 @@ _dataflux_func_sidecar_named_keys() {
 
 # Prints what a command lists with --quiet, of the Sidecar or the configuration that the line names.
 # It prints nothing if a Sidecar does not answer within 2 s, or the user cannot read the key. Names
-# with other characters are no names of a Sidecar, and compgen -W would execute a $(command) in them.
+# with other characters are no names of a Sidecar, and compgen -W would execute a $(command) in
+# them.
 _dataflux_func_sidecar_ask() {
 	local -a words options=()
 	local at taken='--config'
