@@ -35,7 +35,7 @@ func TestBody_NotExactlyOneRequest(t *testing.T) {
 		`{"command":"echo \ud800"}`:                    "surrogate",
 		`{"command":"true","callbackURL":7}`:           "callbackURL: must be a string",
 		strings.Repeat(`{"command":`, 20_000):          "not valid JSON",
-		strings.Repeat(`[`, 100_000):                   "not valid JSON",
+		strings.Repeat(`[`, 100_000):                   "not a JSON object",
 	} {
 		a := d.exchange(d.sign("POST", "/shell", body).raw())
 		if a.status != 400 {
