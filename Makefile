@@ -27,8 +27,8 @@ test-system: ## test the built program, the connector and the release on this ho
 	go test -C test/interop .
 	go test -race -tags cages -run '^(TestCages|TestHandOver_InCages)$$' ./exec
 
-e2e: ## test installed programs in booted machines, MACHINES (6) at a time; needs root; E2E=-short: the longest in part
-	go test -timeout 30m -parallel $(MACHINES) $(E2E) ./test/e2e
+e2e: ## test installed programs in booted machines, MACHINES (6) at a time; needs root
+	go test -timeout 30m -parallel $(MACHINES) ./test/e2e
 
 matrix: ## the end-to-end tests on Debian 11, 12, 13 and sid, both cgroup layouts, own kernels, SELinux, arm64
 	test/e2e/matrix.sh

@@ -44,19 +44,14 @@ func with(others map[string]any) map[string]any {
 }
 
 // The role on three machines: one installs a release folder, one a package of this host, one a
-// package of a URL, which -short leaves out. The machines go through all states of a host, because
-// each run costs seconds.
+// package of a URL. The machines go through all states of a host, because each run costs seconds.
 func TestAnsible_Role(t *testing.T) {
 	testkit.NeedTools(t, "ansible-playbook")
 	if suite() == "trixie" || suite() == "sid" {
 		t.Logf("the modules of Debian 12's Ansible do not know the Python of %s", suite())
 		return
 	}
-	count := 3
-	if testing.Short() {
-		count = 2
-	}
-	r := newRollOut(t, count)
+	r := newRollOut(t, 3)
 	this, next := r.placeSources()
 
 	// A first installation that fails leaves nothing that the next run cannot mend.
@@ -147,12 +142,11 @@ func (r *rollOut) placeSources() (this, next []map[string]any) {
 	} {
 		released := filepath.Join(r.folder, version.name)
 		inside := "/srv/" + filepath.Base(version.deb)
-		last := r.machines[len(r.machines)-1]
-		last.place(version.deb, inside, 0o644)
+		r.machines[2].place(version.deb, inside, 0o644)
 		*version.to = []map[string]any{
 			{"sidecar_release": released},
 			{"sidecar_package": version.deb},
-			{"sidecar_package": "file://" + inside, "sidecar_package_checksum": "sha256:" + strings.Fields(last.run("sha256sum", inside))[0]},
+			{"sidecar_package": "file://" + inside, "sidecar_package_checksum": "sha256:" + strings.Fields(r.machines[2].run("sha256sum", inside))[0]},
 		}
 		r.release(released, version.archives, version.program)
 	}

@@ -12,7 +12,7 @@ import (
 // TestLimits_OwnKernel boots Debian with a kernel of its own under full emulation, as a container
 // has no memory controller: limits of whole commands, of all commands together, and the controllers
 // that they take, over reloads, restarts and kills. In the hybrid layout, limits are those of
-// processes. With -short the tests of package exec that need the controllers are left out.
+// processes.
 func TestLimits_OwnKernel(t *testing.T) {
 	needMachines(t)
 	testkit.NeedTools(t, "qemu-system-x86_64", "cpio")
@@ -47,10 +47,7 @@ func limitResults(t *testing.T) int {
 	if layout() == "hybrid" {
 		return countResults(hybrid)
 	}
-	const install, packageExec = 1, 1
-	if testing.Short() {
-		return install + countResults(unified) - packageExec
-	}
+	const install = 1
 	return install + countResults(unified)
 }
 
@@ -58,9 +55,7 @@ func packLimits(t *testing.T) (archive string) {
 	t.Helper()
 	root := t.TempDir()
 	files := filepath.Join(root, "files")
-	if !testing.Short() {
-		goBuild(t, "amd64", "test", "-c", "-trimpath", "-tags", "controllers", "-o", filepath.Join(files, "selftest", "exec.test"), "./exec")
-	}
+	goBuild(t, "amd64", "test", "-c", "-trimpath", "-tags", "controllers", "-o", filepath.Join(files, "selftest", "exec.test"), "./exec")
 	goBuild(t, "amd64", "build", "-trimpath", "-o", filepath.Join(files, "program"), "./cmd/dataflux-func-sidecar")
 	archive = filepath.Join(root, "all.cpio")
 	if err := runHere("sh", "kernel.sh", "pack", treePath(), files, archive, "limits_inside.sh"); err != nil {
