@@ -79,11 +79,16 @@ func sendData(st *stream, notice string, writeData func(*jsonWriter)) {
 	w.raw(`{"ok":true,"message":` + quoteJSON(notice) + `,"data":{`)
 	writeData(w)
 	w.raw(`}}`)
-	if w.err != nil {
+	closeAnswer(body, st, w.err)
+}
+
+// closeAnswer ends an answer. After an error it is cut off, so that it does not look complete.
+func closeAnswer(w *frameWriter, st *stream, err error) {
+	if err != nil {
 		st.abort()
 		return
 	}
-	_ = body.Close()
+	_ = w.Close()
 }
 
 // repeatedKey is in the answer to a request whose job was accepted before.

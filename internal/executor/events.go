@@ -88,11 +88,7 @@ func (t *jobTable) streamEvents(call verifiedCall, st *stream) error {
 // copyEvents sends events from the position on, and closes the answer. With follow it goes on until
 // the job has ended.
 func (t *jobTable) copyEvents(w *frameWriter, st *stream, j *job, request eventRequest) {
-	if t.sendEvents(w, st, j, request) != nil {
-		st.abort()
-		return
-	}
-	_ = w.Close()
+	closeAnswer(w, st, t.sendEvents(w, st, j, request))
 }
 
 func (t *jobTable) sendEvents(w *frameWriter, st *stream, j *job, r eventRequest) error {

@@ -100,11 +100,7 @@ func (t *jobTable) streamOutput(call verifiedCall, st *stream) error {
 // on until the job has ended. It copies nothing after missing bytes: the next ones that are kept
 // must not look as if they followed.
 func (t *jobTable) copyOutput(w *frameWriter, st *stream, j *job, request outputRequest) {
-	if t.copyPieces(w, st, j, request) != nil {
-		st.abort()
-		return
-	}
-	_ = w.Close()
+	closeAnswer(w, st, t.copyPieces(w, st, j, request))
 }
 
 func (t *jobTable) copyPieces(w *frameWriter, st *stream, j *job, r outputRequest) error {

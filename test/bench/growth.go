@@ -131,13 +131,13 @@ func (b *bench) growthOfVerify() error {
 		}
 		ratio := spreadOf(ratios)
 		b.report.figure(
-			fmt.Sprintf("checking a signature beside %d nonces over 1", n), ratio.String()+" x",
+			fmt.Sprintf("checking a signature, with %d nonces kept over 1", n), ratio.String()+" x",
 			"<= 1.25 x", ratio.median <= maxVerifyRatio,
 		)
 	}
 	for k, n := range counts {
 		b.report.fact(
-			"checking a signature beside "+plural(n, "nonce"), spreadOf(each[k]).String()+" µs",
+			"checking a signature, with "+plural(n, "nonce")+" kept", spreadOf(each[k]).String()+" µs",
 		)
 	}
 	return nil
