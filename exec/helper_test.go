@@ -7,7 +7,6 @@ import (
 	"os"
 	osexec "os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"dataflux-func-sidecar/internal/worker"
 	"dataflux-func-sidecar/test/testkit"
 )
 
@@ -184,11 +184,11 @@ func descriptors(t *testing.T) []string {
 
 // leaks returns a check that no more descriptors and goroutines are there than at its making.
 func leaks(t *testing.T) (check func()) {
-	fds, goroutines := len(descriptors(t)), runtime.NumGoroutine()
+	fds, goroutines := len(descriptors(t)), worker.Goroutines()
 	return func() {
 		t.Helper()
 		testkit.Eventually(t, "no more descriptors and goroutines than before", func() bool {
-			return len(descriptors(t)) <= fds && runtime.NumGoroutine() <= goroutines
+			return len(descriptors(t)) <= fds && worker.Goroutines() <= goroutines
 		})
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"dataflux-func-sidecar/internal/worker"
 )
 
 // pipeSet is what all pipes share, and a list of those that are open.
@@ -152,7 +154,7 @@ func (p *pipe) start() {
 // drained makes run drain it once more.
 func (p *pipe) ready() {
 	if p.events.Add(1) == 1 {
-		go p.run()
+		worker.Go(p.run)
 	}
 }
 

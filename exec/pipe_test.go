@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"dataflux-func-sidecar/internal/worker"
 	"dataflux-func-sidecar/test/testkit"
 )
 
@@ -83,13 +84,13 @@ func TestPoller_NoMoreWatches(t *testing.T) {
 func TestPoller_Goroutines(t *testing.T) {
 	r := newTestRunner(t)
 	testkit.Need(t, r.spawner.pidfd, "needs pidfds (Linux 5.3)")
-	before := runtime.NumGoroutine()
+	before := worker.Goroutines()
 	var running []*Process
 	for range 20 {
 		running = append(running, start(t, r, command("sleep 60")))
 	}
 	testkit.Eventually(t, "no goroutine belongs to a running command", func() bool {
-		return runtime.NumGoroutine() <= before
+		return worker.Goroutines() <= before
 	})
 	for _, p := range running {
 		p.End(Cancelled)

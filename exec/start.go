@@ -1,6 +1,10 @@
 package exec
 
-import "golang.org/x/sys/unix"
+import (
+	"golang.org/x/sys/unix"
+
+	"dataflux-func-sidecar/internal/worker"
+)
 
 // Start runs a command and returns when its shell has been executed, or fails within about maxStart
 // and maxBirth together. Its errors are of type *StartError.
@@ -78,7 +82,7 @@ func (p *Process) watchExit() {
 		err := poller.watch(p.pidfd, watchExit, func() {
 			if hasExited(p.pid) {
 				poller.forget(p.pidfd)
-				go p.finish()
+				worker.Go(p.finish)
 			}
 		})
 		if err == nil {

@@ -9,6 +9,7 @@ import (
 
 	"dataflux-func-sidecar/exec"
 	"dataflux-func-sidecar/internal/policy"
+	"dataflux-func-sidecar/internal/worker"
 	"dataflux-func-sidecar/privsep/message"
 	"dataflux-func-sidecar/test/testkit"
 )
@@ -107,12 +108,12 @@ func TestJobID_RefusedThenDeletedMayBeRetried(t *testing.T) {
 func TestJoin_CallersWhoHungUpLeaveNothing(t *testing.T) {
 	r := newRig(t, nil)
 	r.shell(`{"command":"sleep 60","wait":false,"jobId":"long"}`)
-	before := runtime.NumGoroutine()
+	before := worker.Goroutines()
 	for range 20 {
 		id := r.request(`{"command":"sleep 60","jobId":"long"}`)
 		r.send(message.Frame{Kind: message.Hangup, ID: id})
 	}
-	waitFor(t, func() bool { return runtime.NumGoroutine() <= before+1 })
+	waitFor(t, func() bool { return worker.Goroutines() <= before+1 })
 	if got := r.job("long"); got.State != "running" {
 		t.Errorf("got %+v, want the state running", got)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"dataflux-func-sidecar/internal/policy"
+	"dataflux-func-sidecar/internal/worker"
 	"dataflux-func-sidecar/privsep/message"
 	"dataflux-func-sidecar/sign"
 )
@@ -87,7 +88,7 @@ func (s *server) begin(call message.Call, st *stream) {
 	cost := s.costOf(call)
 	s.acquire(cost)
 	s.gate.Enter()
-	go s.serve(call, cost, st)
+	worker.Go(func() { s.serve(call, cost, st) })
 }
 
 // costOf is how much of verifying a request takes, 1 to maxVerifying. An HTTP message signature has

@@ -30,7 +30,7 @@ var allowedImports = []importRule{
 		"the command line: options and messages; the daemon is internal/supervisor",
 	},
 	{"connector", nil, "Python for Func, and its tests"},
-	{"exec", []string{"internal/handover"}, "runs commands; knows no request, key or network"},
+	{"exec", []string{"internal/handover", "internal/worker"}, "runs commands; knows no request, key or network"},
 	{
 		"internal/check",
 		[]string{
@@ -59,7 +59,7 @@ var allowedImports = []importRule{
 		"internal/executor",
 		[]string{
 			"exec", "internal/handover", "internal/journal", "internal/policy", "internal/state",
-			"privsep/message", "sign",
+			"internal/worker", "privsep/message", "sign",
 		},
 		"the executor role: no HTTP, no configuration file",
 	},
@@ -84,6 +84,7 @@ var allowedImports = []importRule{
 		},
 		"starts, watches and drains both roles: the one package that knows both",
 	},
+	{"internal/worker", nil, "goroutines for both exec and the executor"},
 	{"listener", []string{"privsep/message"}, "the network role: no key, no verdict, no command"},
 	{"packaging", nil, "scripts, and their tests"},
 	{"packaging/provenance", nil, "a tool of the release: how it was built"},
