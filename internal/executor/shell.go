@@ -214,7 +214,7 @@ func (t *jobTable) join(first *job, wait bool, st *stream) error {
 	case now.failure != nil:
 		return now.failure
 	default:
-		if err := now.checkDisk(); err != nil {
+		if err := now.checkDisk(wholeOutputs()...); err != nil {
 			return err
 		}
 		sendResult(st, first.id, now.outcome(), repeatedKey)
