@@ -65,8 +65,7 @@ func (s *shell) run(call verifiedCall, st *stream) error {
 	st.job, st.trace = id, request.traceparent
 	j := s.jobs.newJob(origin{
 		jobRef{call.key.Name, id},
-		call.Remote, request.action, request.labels,
-		request.traceparent,
+		originFacts{call.Remote, request.action, request.labels, request.traceparent},
 	}, call.Call, request)
 	first, err := s.jobs.admit(j)
 	switch {
