@@ -34,8 +34,8 @@
 //	workdir.go          the working directory
 //	command.go          what a caller gives (Command) and gets (Result)
 //	limits.go           Limits, and those of a process
-//	credentials.go      the change to the commands' user, and the proof that it is final
 //	launch.go           starts a process of the daemon itself
+//	credentials.go      the change to the commands' user, and the proof that it is final
 //	guard.go            keeps the OOM killer from the daemon during a birth
 //	spawn.go            creates a process: clone and a list of system calls, without a stack
 //	descriptors.go      descriptors that are kept open for starting commands

@@ -23,13 +23,13 @@ type Program struct {
 // in /, without an environment or other descriptors, and with the real user and group of the daemon
 // in all of its ids. It is killed when the calling thread ends, so the caller has locked that.
 //
-// It fails within about maxBirth and maxDeath if the program does not start, for example as a file
-// system does not answer, or software that permits each execve (fanotify). During that time
-// syscall.ForkExec would keep a processor of the Go runtime, and with it, from the next garbage
-// collection on, the whole daemon.
+// It fails after maxBirth if the program does not start, for example as a file system does not
+// answer, or software that permits each execve (fanotify). During that time syscall.ForkExec would
+// hold a processor of the Go runtime, and with it, from the next garbage collection on, the whole
+// daemon.
 func (p Program) Launch() (pid int, err error) { return p.launch(newSpawner(), maxBirth) }
 
-func (p Program) launch(s spawner, limit time.Duration) (pid int, err error) {
+func (p Program) launch(s spawner, limit time.Duration) (int, error) {
 	files, err := p.duplicates()
 	defer func() {
 		for _, fd := range files {
@@ -44,20 +44,17 @@ func (p Program) launch(s spawner, limit time.Duration) (pid int, err error) {
 	if err := p.prepare(l, s, files); err != nil {
 		return 0, err
 	}
-	if pid, err = s.start(l); err != nil {
+	pid, err := s.start(l)
+	if err != nil {
 		return 0, err
 	}
 	if !l.await(limit) {
 		l.kill()
-		if l.await(maxDeath) {
+		go func() { // it may take its time to die
+			for !l.await(time.Hour) {
+			}
 			awaitChild(pid)
-		} else {
-			go func() {
-				for !l.await(time.Hour) {
-				}
-				awaitChild(pid)
-			}()
-		}
+		}()
 		return 0, fmt.Errorf("the program does not start within %s; hint: check its file system, "+
 			"and software that examines programs before they are executed", limit)
 	}
