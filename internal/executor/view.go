@@ -44,7 +44,9 @@ func (v jobView) checkDisk(reads ...outputRequest) error {
 }
 
 // wholeOutputs are what an answer reads that has both streams.
-func wholeOutputs() []outputRequest { return []outputRequest{{stream: "stdout"}, {stream: "stderr"}} }
+func wholeOutputs() []outputRequest {
+	return []outputRequest{{stream: "stdout"}, {stream: "stderr"}}
+}
 
 // outputs are the streams so far, nil if there are none.
 func (v jobView) outputs() (stdout, stderr capturedOutput) {
