@@ -34,6 +34,7 @@
 //	workdir.go          the working directory
 //	command.go          what a caller gives (Command) and gets (Result)
 //	limits.go           Limits, and those of a process
+//	launch.go           starts a process of the daemon itself
 //	credentials.go      the change to the commands' user, and the proof that it is final
 //	guard.go            keeps the OOM killer from the daemon during a birth
 //	spawn.go            creates a process: clone and a list of system calls, without a stack

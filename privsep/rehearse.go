@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"dataflux-func-sidecar/exec"
 )
 
 // RehearsalFD is the descriptor under which the program of Rehearse has its input.
@@ -40,31 +41,36 @@ func Rehearse(program *os.File, args []string, input *os.File, limit time.Durati
 	}
 	if failed != nil {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
-		<-exited
-	}
-	var status syscall.WaitStatus
-	for {
-		if _, err = syscall.Wait4(pid, &status, 0, nil); !errors.Is(err, syscall.EINTR) {
-			break
+		select {
+		case <-exited:
+		case <-time.After(maxDeath):
+			go func() {
+				<-exited
+				_, _ = reap(pid)
+			}()
+			return failed
 		}
 	}
+	status, err := reap(pid)
 	if failed != nil || err != nil {
 		return errors.Join(failed, err)
 	}
 	return words.verdict(status)
 }
 
+// reap takes the status of a child that has ended.
+func reap(pid int) (status syscall.WaitStatus, err error) {
+	for {
+		if _, err = syscall.Wait4(pid, &status, 0, nil); !errors.Is(err, syscall.EINTR) {
+			return status, err
+		}
+	}
+}
+
 // forkRehearsal closes exited when the program has ended. The caller reaps it.
 func forkRehearsal(
 	program *os.File, args []string, input *os.File, words *lastWords,
 ) (pid int, exited chan struct{}, err error) {
-	// The descriptor must survive the numbering of the others in the child.
-	const high = 64
-	fd, err := unix.FcntlInt(rawFD(program), unix.F_DUPFD_CLOEXEC, high)
-	if err != nil {
-		return 0, nil, err
-	}
-	defer unix.Close(fd)
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return 0, nil, err
@@ -76,12 +82,9 @@ func forkRehearsal(
 	}
 	defer func() { _ = stderr.Close() }()
 	words.listen(output)
-	attributes := &syscall.ProcAttr{
-		Dir: "/", Env: []string{},
-		Files: []uintptr{null.Fd(), null.Fd(), stderr.Fd(), rawFD(input)},
-		Sys: &syscall.SysProcAttr{
-			Setpgid: true, Pdeathsig: syscall.SIGKILL, Credential: realCredential(),
-		},
+	rehearsal := exec.Program{
+		File: program, Arguments: args,
+		Files: []int{rawFD(null), rawFD(null), rawFD(stderr), rawFD(input)},
 	}
 	type birth struct {
 		pid int
@@ -89,9 +92,9 @@ func forkRehearsal(
 	}
 	started := make(chan birth)
 	exited = make(chan struct{})
-	go func() { // its thread ends with the program: see Role.fork
+	go func() { // its thread ends with the program: see exec.Program
 		runtime.LockOSThread()
-		pid, err := syscall.ForkExec("/proc/self/fd/"+strconv.Itoa(fd), args, attributes)
+		pid, err := rehearsal.Launch()
 		started <- birth{pid, err}
 		if err == nil {
 			for unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"dataflux-func-sidecar/exec"
 	"dataflux-func-sidecar/internal/handover"
 )
 
@@ -28,6 +29,9 @@ const (
 	maxLines      = 100
 	maxLineLength = 4096
 )
+
+// maxDeath bounds the wait for a process that was killed. It is reaped later then.
+const maxDeath = time.Second
 
 // Role is a running network role, as its parent sees it.
 type Role struct {
@@ -104,12 +108,15 @@ func (r *Role) start(
 		return err
 	}
 	defer func() { _ = null.Close() }()
-	files := []uintptr{null.Fd(), null.Fd(), stderr.Fd(), uintptr(channel)}
+	program := exec.Program{
+		Arguments: args,
+		Files:     []int{rawFD(null), rawFD(null), rawFD(stderr), channel},
+	}
 	for _, l := range listeners {
-		files = append(files, rawFD(l))
+		program.Files = append(program.Files, rawFD(l))
 	}
 	var failed error
-	err = t.do(func() { failed = r.fork(args, files) })
+	err = t.do(func() { r.PID, failed = program.Launch() })
 	runtime.KeepAlive(listeners)
 	if err = errors.Join(err, failed); err == nil {
 		go r.wait()
@@ -118,32 +125,12 @@ func (r *Role) start(
 }
 
 // rawFD avoids File.Fd, which may make a descriptor blocking that is shared with the role.
-func rawFD(f *os.File) uintptr {
-	fd := ^uintptr(0)
+func rawFD(f *os.File) int {
+	fd := -1
 	if raw, err := f.SyscallConn(); err == nil {
-		_ = raw.Control(func(n uintptr) { fd = n })
+		_ = raw.Control(func(n uintptr) { fd = int(n) })
 	}
 	return fd
-}
-
-// fork is called on the fork thread.
-func (r *Role) fork(arguments []string, files []uintptr) (err error) {
-	r.PID, err = syscall.ForkExec(ownProgram, arguments, &syscall.ProcAttr{
-		Dir: "/", Env: []string{}, Files: files,
-		Sys: &syscall.SysProcAttr{
-			Setpgid: true, Pdeathsig: syscall.SIGKILL, Credential: realCredential(),
-		},
-	})
-	return err
-}
-
-// realCredential has the child set its ids to the real ones, if the effective ones differ.
-func realCredential() *syscall.Credential {
-	uid, gid := os.Getuid(), os.Getgid()
-	if uid == os.Geteuid() && gid == os.Getegid() {
-		return nil
-	}
-	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid), NoSetGroups: true}
 }
 
 // wait reaps the role when it has ended. Any thread may wait for the child of another one.
@@ -163,23 +150,32 @@ func (r *Role) wait() {
 // Exited is closed when the role has ended and was reaped.
 func (r *Role) Exited() <-chan struct{} { return r.exited }
 
-// Status describes how the role ended. It may be called only after Exited.
+// Status describes how the role ended. It may be called only after Exited or Kill.
 func (r *Role) Status() string {
+	select {
+	case <-r.exited:
+	default:
+		return "killed, and hangs in the kernel"
+	}
 	if r.status.Signaled() {
 		return fmt.Sprintf("killed by signal %d (%s)", r.status.Signal(), r.status.Signal())
 	}
 	return fmt.Sprintf("exit status %d", r.status.ExitStatus())
 }
 
-// Kill ends the role, and returns when it is gone. It must not be called between HandOver and
-// Resume.
+// Kill ends the role, and returns when it is gone, or after maxDeath: a thread that hangs in the
+// kernel, for example on a disk, must not hold up the next role. It must not be called between
+// HandOver and Resume.
 func (r *Role) Kill() {
 	r.mu.Lock()
 	if !r.reaped { // otherwise another process may have the id by now
 		_ = syscall.Kill(r.PID, syscall.SIGKILL)
 	}
 	r.mu.Unlock()
-	<-r.exited
+	select {
+	case <-r.exited:
+	case <-time.After(maxDeath):
+	}
 }
 
 // RoleState is a role as one daemon hands it over to its successor, which is the same process after
@@ -201,8 +197,8 @@ func (r *Role) HandOver(w *handover.Writer) RoleState {
 	r.kept = true
 	s := RoleState{PID: r.PID, Ended: r.reaped, Status: uint32(r.status)}
 	r.mu.Unlock()
-	if fd := rawFD(r.Channel); fd != ^uintptr(0) {
-		s.Channel = w.Keep(int(fd))
+	if fd := rawFD(r.Channel); fd >= 0 {
+		s.Channel = w.Keep(fd)
 	}
 	if r.output != nil {
 		r.output.handOver(w, &s)
@@ -354,7 +350,7 @@ func (l *lineReader) handOver(w *handover.Writer, s *RoleState) {
 	defer l.mu.Unlock()
 	s.Lines, s.Rest = l.lines, bytes.Clone(l.rest)
 	if !l.ended {
-		s.Stderr = w.Keep(int(rawFD(l.file)))
+		s.Stderr = w.Keep(rawFD(l.file))
 	}
 }
 

@@ -136,7 +136,7 @@ func (x Execution) execWithoutHandlers() error {
 		return ErrSignal
 	}
 	// syscall.Exec keeps the runtime from creating a thread meanwhile, which execveat would not.
-	path := "/proc/self/fd/" + strconv.FormatUint(uint64(rawFD(x.Program)), 10)
+	path := "/proc/self/fd/" + strconv.Itoa(rawFD(x.Program))
 	err := syscall.Exec(path, x.Argv, x.Env)
 	runtime.KeepAlive(x.Program)
 	return err

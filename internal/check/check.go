@@ -87,6 +87,7 @@ func checks() []check {
 		{"service", live, checkService},
 		{"bounds", live, checkBounds},
 		{"metrics", live, checkMetrics},
+		// freshness.go
 		{"freshness", live, checkFreshness},
 		// call.go
 		{"answers", calling, checkAnswers},

@@ -125,6 +125,17 @@ func (o storedOutput) ReadAt(p []byte, offset int64) (int, error) {
 	})
 }
 
+// check returns an error if the bytes that are kept at or after an offset cannot be read.
+func (o storedOutput) check(offset int64) error {
+	p := o.Parts()
+	size, inEnd := o.stored.Size(), offset-p.StartSize-p.Missing
+	_, err := sequence{
+		storedPart{o.stored, min(offset, p.StartSize), p.StartSize},
+		storedPart{o.stored, size - p.EndSize + min(max(inEnd, 0), p.EndSize), size},
+	}.WriteTo(io.Discard)
+	return err
+}
+
 // storedPart are the bytes of an output on disk between two offsets.
 type storedPart struct {
 	stored   *state.Stored

@@ -71,7 +71,9 @@ func (t *jobTable) streamEvents(call verifiedCall, st *stream) error {
 	if err != nil {
 		return refusalf(statusBadRequest, "%v", err)
 	}
-	j, err := t.findReadable(call)
+	after := request.after.bytes
+	j, err := t.findReadable(call, outputRequest{stream: "stdout", offset: after[0]},
+		outputRequest{stream: "stderr", offset: after[1]})
 	if err != nil {
 		return err
 	}

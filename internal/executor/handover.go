@@ -72,12 +72,9 @@ type outputState struct {
 
 // jobRecord has no zero fields in the document: there may be many thousands.
 type jobRecord struct {
-	ID           string             `json:",omitzero"` // see jobRef.recordID
-	Action       string             `json:",omitzero"`
-	Labels       labels             `json:",omitzero"`
-	Traceparent  traceparent        `json:",omitzero"`
+	ID string `json:",omitzero"` // see jobRef.recordID
+	originFacts
 	ChosenID     bool               `json:",omitzero"`
-	Remote       string             `json:",omitzero"`
 	Command      string             `json:",omitzero"`
 	CommandBytes int                `json:",omitzero"`
 	Input        inputFacts         `json:",omitzero"`
@@ -119,13 +116,8 @@ type callState struct {
 }
 
 type deliveryState struct {
-	ID     string // see jobRef.recordID
-	Remote string `json:",omitzero"`
-	Action string `json:",omitzero"`
-	Labels labels `json:",omitzero"`
-
-	Traceparent traceparent `json:",omitzero"`
-
+	ID string // see jobRef.recordID
+	originFacts
 	URL      string
 	Expires  time.Time
 	Stored   bool // on disk
@@ -268,8 +260,8 @@ func (h *handing) stream(st *stream) (streamState, error) {
 // job needs table.mu.
 func (h *handing) job(j *job) (jobRecord, error) {
 	state := jobRecord{
-		ID: j.recordID(), Action: j.action, Labels: j.labels, Traceparent: j.trace,
-		ChosenID: j.chosenID, Remote: j.remote, Command: j.command.text,
+		ID: j.recordID(), originFacts: j.originFacts,
+		ChosenID: j.chosenID, Command: j.command.text,
 		CommandBytes: j.command.bytes, Input: j.input, Wait: j.wait,
 		AcceptedAt: j.acceptedAt, Digest: j.digest[:], Recorded: j.recorded,
 		Promised: j.promised, Kept: j.kept, Claimed: j.claimed, OnDisk: j.onDisk,
@@ -309,9 +301,8 @@ func (h *handing) deliveries(q *callbackQueue) (all []deliveryState) {
 	defer q.mu.Unlock()
 	for d := range q.deliveries {
 		state := deliveryState{
-			ID: d.recordID(), Remote: d.remote, Action: d.action, Labels: d.labels,
-			Traceparent: d.trace,
-			URL:         d.url.String(), Expires: d.expires, Stored: d.stored,
+			ID: d.recordID(), originFacts: d.originFacts,
+			URL: d.url.String(), Expires: d.expires, Stored: d.stored,
 			Report: h.report(d.report), Attempts: d.attempts, Next: d.next,
 			Cause: d.cause.Text, Foreign: d.cause.Foreign,
 			Refused: d.refusedSince, Short: d.short, Dropped: d.droppedBy,

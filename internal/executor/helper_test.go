@@ -267,7 +267,7 @@ func newTestTable(bounds Jobs) *jobTable {
 
 // ofDefault is the origin of a job of the default key.
 func ofDefault(id string) origin {
-	return origin{jobRef: jobRef{policy.DefaultKey, id}, remote: "test"}
+	return origin{jobRef: jobRef{policy.DefaultKey, id}, originFacts: originFacts{Remote: "test"}}
 }
 
 // mustFind is for look-ups that cannot be ambiguous.

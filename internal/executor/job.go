@@ -236,9 +236,9 @@ func (j *job) end(cause error, next jobState) {
 
 	switch {
 	case process != nil:
-		t.counters.finished(j.action, process.Result())
+		t.counters.finished(j.Action, process.Result())
 	case next == jobKept:
-		t.counters.ended(j.action, commandNotStarted)
+		t.counters.ended(j.Action, commandNotStarted)
 	}
 	switch {
 	case process != nil && j.recorded:

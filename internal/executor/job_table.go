@@ -89,9 +89,9 @@ func (t *jobTable) enter(j *job) (_ *job, replaced []*exec.Process, err error) {
 	}
 	concurrency := t.concurrency(j)
 	switch {
-	case concurrency == policy.Refuse && t.isBusy(j.action):
+	case concurrency == policy.Refuse && t.isBusy(j.Action):
 		return nil, nil, refusalf(statusConflict, "the action %s is running or queued, and runs "+
-			"once at a time (ONE_AT_A_TIME): nothing was run", j.action)
+			"once at a time (ONE_AT_A_TIME): nothing was run", j.Action)
 	case t.heldInput+j.input.held() > maxHeldInput:
 		return nil, nil, inputFull()
 	case !t.mayStart(j) && t.queuedBefore(j) >= t.bounds.MaxQueued:
@@ -131,7 +131,7 @@ func (t *jobTable) enter(j *job) (_ *job, replaced []*exec.Process, err error) {
 // replaces them, and returns their processes.
 func (t *jobTable) cancelAction(by *job) (processes []*exec.Process) {
 	for _, j := range t.byRef {
-		if j.action != by.action {
+		if j.Action != by.Action {
 			continue
 		}
 		p := j.noteEnd(exec.Cancelled, "job "+by.id+" of "+by.caller())

@@ -28,7 +28,7 @@ func (t *jobTable) list(call verifiedCall, st *stream) error {
 // show answers GET /jobs/ID with a summary, the output so far, and the processes that there are
 // now: after the end those are what the command left in the background.
 func (t *jobTable) show(call verifiedCall, st *stream) error {
-	j, err := t.findReadable(call)
+	j, err := t.findReadable(call, wholeOutputs()...)
 	if err != nil {
 		return err
 	}
@@ -76,13 +76,13 @@ func (t *jobTable) findOrRefuse(call verifiedCall) (*job, error) {
 	return j, err
 }
 
-// findReadable is findOrRefuse for a job whose output is to be read.
-func (t *jobTable) findReadable(call verifiedCall) (*job, error) {
+// findReadable is findOrRefuse for a job of whose output the answer reads this.
+func (t *jobTable) findReadable(call verifiedCall, reads ...outputRequest) (*job, error) {
 	j, err := t.findOrRefuse(call)
 	if err != nil {
 		return nil, err
 	}
-	if err := j.view().checkDisk(); err != nil {
+	if err := j.view().checkDisk(reads...); err != nil {
 		j.release()
 		return nil, err
 	}

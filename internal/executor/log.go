@@ -42,8 +42,8 @@ func (l requestLog) describe(
 	j.input.fill(fields)
 	text += j.origin.String()
 	switch {
-	case j.action != "":
-		text += ": action " + j.action
+	case j.Action != "":
+		text += ": action " + j.Action
 	case command.Script != nil:
 		text += ": " + l.describeScript(command, fields)
 	case l.showCommands:
@@ -60,7 +60,7 @@ func (l requestLog) auditFields(j *job) journal.Fields {
 	fields := j.fields()
 	j.input.fill(fields)
 	fields[journal.AcceptedAt] = j.acceptedAt.UTC().Format(timeFormat)
-	if l.showCommands && j.action == "" {
+	if l.showCommands && j.Action == "" {
 		fields[journal.Command] = j.command.String()
 	}
 	return fields
@@ -116,8 +116,8 @@ func addLimitFields(fields journal.Fields, r *exec.Result) {
 // failed is the end of a journal entry: which command failed.
 func (l requestLog) failed(j *job) string {
 	switch {
-	case j.action != "":
-		return ": action " + j.action
+	case j.Action != "":
+		return ": action " + j.Action
 	case !l.showCommands:
 		return ""
 	}

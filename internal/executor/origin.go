@@ -52,33 +52,39 @@ func (r jobRef) claim() string { return "job " + r.recordID() }
 // origin says who asked for a job, and for which action. It goes into each entry about the job.
 type origin struct {
 	jobRef
-	remote string
-	action string // empty: a command of the caller's own
-	labels labels
-	trace  traceparent
+	originFacts
+}
+
+// originFacts are an origin without the id, as they are in the ledger and in a handover, whose
+// records embed them. They are part of the state format; a release before may know fewer of them.
+type originFacts struct {
+	Remote      string      `json:",omitzero"`
+	Action      string      `json:",omitzero"` // empty: a command of the caller's own
+	Labels      labels      `json:",omitzero"`
+	Traceparent traceparent `json:",omitzero"`
 }
 
 // fields are those of every entry about the job.
 func (o origin) fields() journal.Fields {
 	f := journal.Fields{journal.JobID: o.id, journal.Key: o.key}
-	if o.remote != "" {
-		f[journal.Remote] = o.remote
+	if o.Remote != "" {
+		f[journal.Remote] = o.Remote
 	}
-	if o.action != "" {
-		f[journal.Action] = o.action
+	if o.Action != "" {
+		f[journal.Action] = o.Action
 	}
-	for name, value := range o.labels {
+	for name, value := range o.Labels {
 		f[journal.Label(name)] = value
 	}
-	o.trace.addTo(f)
+	o.Traceparent.addTo(f)
 	return f
 }
 
 // String is the caller for the text of an entry.
 func (o origin) String() string {
 	text := o.caller()
-	for _, name := range slices.Sorted(maps.Keys(o.labels)) {
-		text += fmt.Sprintf(", %s %s", name, journal.Quote(o.labels[name], maxLabel*utf8.UTFMax))
+	for _, name := range slices.Sorted(maps.Keys(o.Labels)) {
+		text += fmt.Sprintf(", %s %s", name, journal.Quote(o.Labels[name], maxLabel*utf8.UTFMax))
 	}
 	return text
 }
@@ -86,23 +92,23 @@ func (o origin) String() string {
 // caller is the address and the key, for the text of an entry.
 func (o origin) caller() string {
 	if o.key == policy.DefaultKey {
-		return o.remote
+		return o.Remote
 	}
-	return o.remote + " with the key " + o.key
+	return o.Remote + " with the key " + o.key
 }
 
 // keys are the part of a JSON object that says the same to callers.
 func (o origin) keys() string {
 	text := `,"key":` + quoteJSON(o.key)
-	if o.action != "" {
-		text += `,"action":` + quoteJSON(o.action)
+	if o.Action != "" {
+		text += `,"action":` + quoteJSON(o.Action)
 	}
-	if len(o.labels) > 0 {
-		list, _ := json.Marshal(o.labels) // texts always have a JSON form
+	if len(o.Labels) > 0 {
+		list, _ := json.Marshal(o.Labels) // texts always have a JSON form
 		text += `,"labels":` + string(list)
 	}
-	if o.trace != "" {
-		text += `,"traceparent":` + quoteJSON(string(o.trace))
+	if o.Traceparent != "" {
+		text += `,"traceparent":` + quoteJSON(string(o.Traceparent))
 	}
 	return text
 }

@@ -86,7 +86,7 @@ func (t *jobTable) streamOutput(call verifiedCall, st *stream) error {
 	if err != nil {
 		return refusalf(statusBadRequest, "%v", err)
 	}
-	j, err := t.findReadable(call)
+	j, err := t.findReadable(call, request)
 	if err != nil {
 		return err
 	}
@@ -152,11 +152,7 @@ func (t *jobTable) awaitMore(w *frameWriter, st *stream, rest *waiting) error {
 // readNext reads what is kept at the offset of a request, 0 bytes if nothing is. The offset of a
 // request from the end becomes one from the start.
 func readNext(v jobView, r *outputRequest, buffer []byte) (n int, err error) {
-	stdout, stderr := v.outputs()
-	output := stdout
-	if r.stream == "stderr" {
-		output = stderr
-	}
+	output := v.output(r.stream)
 	before, fromEnd := r.offset, r.fromEnd
 	if r.fromEnd = false; output == nil {
 		if fromEnd {

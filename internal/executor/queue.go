@@ -21,7 +21,7 @@ func (j *job) grant(slot bool) {
 func (t *jobTable) count(j *job, n int) {
 	t.slots += n
 	t.ofKey[j.key] += n
-	t.ofAction[j.action] += n
+	t.ofAction[j.Action] += n
 	t.bounds.Load(t.slots)
 }
 
@@ -67,12 +67,12 @@ func (t *jobTable) grantQueued() {
 func (t *jobTable) mayStart(j *job) bool {
 	most := t.maxRunning(j)
 	return t.slots < t.bounds.MaxRunning && (most == 0 || t.ofKey[j.key] < most) &&
-		(t.concurrency(j) == policy.Parallel || t.ofAction[j.action] == 0)
+		(t.concurrency(j) == policy.Parallel || t.ofAction[j.Action] == 0)
 }
 
 // concurrency is that of the job's action.
 func (t *jobTable) concurrency(j *job) policy.Concurrency {
-	action, _ := t.policy.Action(j.action)
+	action, _ := t.policy.Action(j.Action)
 	return action.Concurrency
 }
 
@@ -85,7 +85,7 @@ func (t *jobTable) maxRunning(j *job) int {
 // isBusy needs mu. It reports whether a job of the action has a slot or is queued.
 func (t *jobTable) isBusy(action string) bool {
 	return t.ofAction[action] > 0 ||
-		slices.ContainsFunc(t.queue, func(j *job) bool { return j.action == action })
+		slices.ContainsFunc(t.queue, func(j *job) bool { return j.Action == action })
 }
 
 // queuedBefore needs mu. It is how many jobs are queued once a job has replaced those of its
@@ -95,7 +95,7 @@ func (t *jobTable) queuedBefore(j *job) (n int) {
 		return len(t.queue)
 	}
 	for _, q := range t.queue {
-		if q.action != j.action {
+		if q.Action != j.Action {
 			n++
 		}
 	}
@@ -112,7 +112,7 @@ func (t *jobTable) full(j *job) error {
 		most, bound = ofKey, "commands of this key may run (its MAX_RUNNING)"
 	default:
 		most, bound = 1, fmt.Sprintf("run of the action %s is possible (its ONE_AT_A_TIME)",
-			j.action)
+			j.Action)
 	}
 	return unavailablef("no more than %d %s and %d wait (MAX_QUEUED) at the same time: "+
 		"try again later", most, bound, t.bounds.MaxQueued)

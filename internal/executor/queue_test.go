@@ -187,7 +187,7 @@ func (j *job) mayRetry() bool {
 func TestQueuePosition_CountsWhatTheKeySees(t *testing.T) {
 	table := newTestTable(Jobs{MaxRunning: 1, MaxQueued: 9, KeepCount: 10, KeepTime: time.Hour})
 	enter := func(key, id string) *job {
-		o := origin{jobRef: jobRef{key, id}, remote: "test"}
+		o := origin{jobRef: jobRef{key, id}, originFacts: originFacts{Remote: "test"}}
 		j := table.newJob(o, message.Call{}, &shellRequest{})
 		if _, err := table.admit(j); err != nil {
 			t.Fatal(err)

@@ -35,10 +35,8 @@ func (r *jobRecords) maxKept() int64 { return r.ledger.Capacity() / 4 }
 func (r *jobRecords) accept(j *job, keep bool) error {
 	promise := state.Promise{
 		ID: j.recordID(), Accepted: j.acceptedAt, Keep: keep, Data: acceptedMeta{
-			Contained: r.contained, Kept: keep, Remote: j.remote, Command: j.command.text,
-			CommandBytes: j.command.bytes,
-			Digest:       j.digest[:], Action: j.action, Labels: j.labels,
-			Traceparent: j.trace,
+			Contained: r.contained, Kept: keep, originFacts: j.originFacts,
+			Command: j.command.text, CommandBytes: j.command.bytes, Digest: j.digest[:],
 		}.encode(),
 	}
 	if j.callbackURL != nil {
@@ -101,15 +99,12 @@ func (r *jobRecords) endInterrupted(pending []state.Pending) {
 // acceptedMeta is what the ledger keeps of a job from its acceptance on. It is part of the state
 // format.
 type acceptedMeta struct {
-	Contained    bool // see Callbacks.Contained
-	Kept         bool // see state.Promise.Keep
-	Remote       string
-	Command      string      // see listedCommand
-	CommandBytes int         `json:",omitzero"`
-	Digest       []byte      // of requestDigest
-	Action       string      `json:",omitzero"`
-	Labels       labels      `json:",omitzero"`
-	Traceparent  traceparent `json:",omitzero"`
+	Contained bool // see Callbacks.Contained
+	Kept      bool // see state.Promise.Keep
+	originFacts
+	Command      string // see listedCommand
+	CommandBytes int    `json:",omitzero"`
+	Digest       []byte // of requestDigest
 }
 
 func (m acceptedMeta) encode() []byte {
@@ -128,11 +123,7 @@ func acceptedMetaOf(j state.Promise) acceptedMeta {
 
 // originOf is the origin of a job that an earlier process accepted.
 func originOf(j state.Promise) origin {
-	meta := acceptedMetaOf(j)
-	return origin{
-		jobRef: parseRecordID(j.ID), remote: meta.Remote, action: meta.Action, labels: meta.Labels,
-		trace: meta.Traceparent,
-	}
+	return origin{parseRecordID(j.ID), acceptedMetaOf(j).originFacts}
 }
 
 // reserve records a job that owes a callback or whose caller does not wait, and claims an id that

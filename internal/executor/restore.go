@@ -129,7 +129,7 @@ func (r *restoring) restoreJobs([]io.ReadWriteCloser) error {
 func (r *restoring) job(s jobRecord) (*job, error) {
 	t := r.Executor.jobs
 	j := &job{
-		origin: origin{parseRecordID(s.ID), s.Remote, s.Action, s.Labels, s.Traceparent},
+		origin: origin{parseRecordID(s.ID), s.originFacts},
 		table:  t, chosenID: s.ChosenID, command: restoreCommand(s.Command, s.CommandBytes),
 		input: s.Input,
 		wait:  s.Wait, acceptedAt: s.AcceptedAt, promised: s.Promised, claimed: s.Claimed,
@@ -294,7 +294,7 @@ func (r *restoring) delivery(s deliveryState) (*delivery, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := origin{parseRecordID(s.ID), s.Remote, s.Action, s.Labels, s.Traceparent}
+	o := origin{parseRecordID(s.ID), s.originFacts}
 	d := r.callbacks.deliverer.newDelivery(o, u, report, s.Expires)
 	d.stored, d.attempts, d.next = s.Stored, s.Attempts, s.Next
 	d.cause = failure{s.Cause, s.Foreign}

@@ -26,8 +26,8 @@ func (r *restoring) goOn(j *job) {
 	case jobQueued, jobStarting:
 		r.runner.Go(func() {
 			if err := r.shell.runRestored(j, st); err != nil {
-				st.job, st.key, st.trace = j.id, j.key, j.trace
-				r.server.refuse(j.remote, st, asRefusal(err))
+				st.job, st.key, st.trace = j.id, j.key, j.Traceparent
+				r.server.refuse(j.Remote, st, asRefusal(err))
 			}
 		})
 	case jobRunning:
@@ -60,8 +60,8 @@ func (r *restoring) finishStream(st *stream, w *waiting) {
 		r.Executor.jobs.copyEvents(restOfBody(st), st, w.job, eventRequest{w.events, true})
 	}
 	if err != nil {
-		st.job, st.key, st.trace = w.job.id, w.job.key, w.job.trace
-		r.server.refuse(w.job.remote, st, asRefusal(err))
+		st.job, st.key, st.trace = w.job.id, w.job.key, w.job.Traceparent
+		r.server.refuse(w.job.Remote, st, asRefusal(err))
 	}
 }
 
@@ -72,11 +72,11 @@ func (s *shell) runRestored(j *job, st *stream) error {
 	request, command, err := s.decode(j.call.Body, key)
 	switch {
 	case err != nil:
-	case request.action != j.action: // the name of an action is a command now, or the reverse
+	case request.action != j.Action: // the name of an action is a command now, or the reverse
 		err = refusalf(statusConflict, "the command was not started, as what the key %s may run "+
 			"was changed meanwhile, and the request has another meaning now: send it again", j.key)
 	default:
-		err = checkUse(key, j.remote)
+		err = checkUse(key, j.Remote)
 	}
 	if !s.jobs.isSigned(j) {
 		err = errKeyRemoved()

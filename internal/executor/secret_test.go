@@ -209,7 +209,7 @@ func TestDecodeShell_Traceparent(t *testing.T) {
 }
 
 func TestTraceparent_Fields(t *testing.T) {
-	f := origin{jobRef: jobRef{policy.DefaultKey, "x"}, trace: exampleTrace}.fields()
+	f := origin{jobRef: jobRef{policy.DefaultKey, "x"}, originFacts: originFacts{Traceparent: exampleTrace}}.fields()
 	if f["SIDECAR_TRACEPARENT"] != string(exampleTrace) ||
 		f["SIDECAR_TRACE_ID"] != "0af7651916cd43dd8448eb211c80319c" {
 		t.Errorf("got %v, want the trace and its id", f)

@@ -35,7 +35,7 @@ type verifiedCall struct {
 
 // caller is who sent the request, for the text of an entry.
 func (c verifiedCall) caller() string {
-	return origin{jobRef: jobRef{key: c.key.Name}, remote: c.Remote}.caller()
+	return origin{jobRef{key: c.key.Name}, originFacts{Remote: c.Remote}}.caller()
 }
 
 // handler answers one kind of request. It sends an answer, or returns an error, which is sent: a

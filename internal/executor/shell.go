@@ -65,8 +65,7 @@ func (s *shell) run(call verifiedCall, st *stream) error {
 	st.job, st.trace = id, request.traceparent
 	j := s.jobs.newJob(origin{
 		jobRef{call.key.Name, id},
-		call.Remote, request.action, request.labels,
-		request.traceparent,
+		originFacts{call.Remote, request.action, request.labels, request.traceparent},
 	}, call.Call, request)
 	first, err := s.jobs.admit(j)
 	switch {
@@ -214,7 +213,7 @@ func (t *jobTable) join(first *job, wait bool, st *stream) error {
 	case now.failure != nil:
 		return now.failure
 	default:
-		if err := now.checkDisk(); err != nil {
+		if err := now.checkDisk(wholeOutputs()...); err != nil {
 			return err
 		}
 		sendResult(st, first.id, now.outcome(), repeatedKey)

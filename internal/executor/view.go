@@ -2,7 +2,6 @@ package executor
 
 import (
 	"fmt"
-	"io"
 	"time"
 
 	"dataflux-func-sidecar/exec"
@@ -26,18 +25,27 @@ func (v jobView) outcome() outcome {
 }
 
 // checkDisk returns an error if output that is on disk only cannot be read: once an answer has
-// begun it is too late for an error.
-func (v jobView) checkDisk() error {
-	if v.report == nil {
-		return nil
-	}
-	for _, o := range []capturedOutput{v.report.stdout, v.report.stderr} {
-		p := o.Parts()
-		if _, err := (sequence{p.Start, p.End}).WriteTo(io.Discard); err != nil {
+// begun it is too late for an error. Before the places where an answer begins to read, it reads
+// nothing.
+func (v jobView) checkDisk(reads ...outputRequest) error {
+	for _, r := range reads {
+		o, onDisk := v.output(r.stream).(storedOutput)
+		if !onDisk {
+			continue
+		}
+		if r.fromEnd {
+			r.offset = endOffset(o, r.offset)
+		}
+		if err := o.check(r.offset); err != nil {
 			return fmt.Errorf("the output of the job cannot be read: %w", err)
 		}
 	}
 	return nil
+}
+
+// wholeOutputs are what an answer reads that has both streams.
+func wholeOutputs() []outputRequest {
+	return []outputRequest{{stream: "stdout"}, {stream: "stderr"}}
 }
 
 // outputs are the streams so far, nil if there are none.
@@ -49,6 +57,15 @@ func (v jobView) outputs() (stdout, stderr capturedOutput) {
 		return v.process.Stdout(), v.process.Stderr()
 	}
 	return nil, nil
+}
+
+// output is one of outputs.
+func (v jobView) output(stream string) capturedOutput {
+	stdout, stderr := v.outputs()
+	if stream == "stderr" {
+		return stderr
+	}
+	return stdout
 }
 
 // name is the state as callers are told it (source: docs/protocol.md).

@@ -189,9 +189,7 @@ func (n *Nonces) Sync() error {
 // writes to them before it serves, and ends if it cannot. A file system may have become read-only
 // since the last write.
 func (n *Nonces) SyncForHandover() error {
-	if err := n.Sync(); err != nil {
-		return err
-	}
+	failed := n.Sync()
 	n.marking.Lock()
 	defer n.marking.Unlock()
 	if n.isClosed() {
@@ -201,10 +199,11 @@ func (n *Nonces) SyncForHandover() error {
 	if err == nil {
 		err = n.mark.sync()
 	}
-	if err != nil {
-		return fmt.Errorf("%w; hint: repair the file system of the state directory", err)
+	if err != nil { // lasting, and perhaps the cause of the other failure
+		return fmt.Errorf("%w; hint: repair the file system of the state directory; to unmount "+
+			"it, stop the service first", err)
 	}
-	return nil
+	return failed
 }
 
 // resetFailure returns why nonces were not recorded since the last Sync.

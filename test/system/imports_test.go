@@ -30,7 +30,7 @@ var allowedImports = []importRule{
 		"the command line: options and messages; the daemon is internal/supervisor",
 	},
 	{"connector", nil, "Python for Func, and its tests"},
-	{"exec", []string{"internal/handover", "internal/worker"}, "runs commands; knows no request, key or network"},
+	{"exec", []string{"internal/handover", "internal/worker"}, "runs commands and creates processes; knows no request, key or network"},
 	{
 		"internal/check",
 		[]string{
@@ -91,8 +91,8 @@ var allowedImports = []importRule{
 	{"packaging/scriptset", nil, "a tool of the release: the files that Func imports"},
 	{
 		"privsep",
-		[]string{"internal/handover"},
-		"starts and confines roles; does not know what they do",
+		[]string{"exec", "internal/handover"},
+		"starts and confines roles, which exec creates like commands; does not know what they do",
 	},
 	{"privsep/message", nil, "the channel between the roles"},
 	{"sign", nil, "of a request it knows only what is signed"},
