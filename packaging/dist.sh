@@ -143,7 +143,7 @@ write_parts() {
 	packaging/third-party-licences.sh >"$NEW/third-party-licences.txt"
 }
 
-# The paths are those of the repository, except for folders of packaging: links to them change.
+# The paths are those of the repository, except for folders of packaging.
 write_documents() {
 	mkdir -p "$NEW/connector" "$NEW/completions" "$NEW/monitoring"
 	install -m 0644 README.md CHANGELOG.md SECURITY.md CONTRIBUTING.md LICENSE "$NEW"
@@ -154,8 +154,7 @@ write_documents() {
 	# The links to connector/ become files.
 	cp -RL packaging/ansible "$NEW/ansible"
 	chmod -R u=rwX,go=rX "$NEW/docs" "$NEW/ansible"
-	find "$NEW" -name '*.md' -exec sed -Ei 's#\]\(((\.\./)*)packaging/(ansible|completions|monitoring)#](\1\3#g' {} +
-	sed -i 's#](\.\./\.\./docs/#](../docs/#g' "$NEW/ansible/README.md"
+	packaging/links.sh "$NEW"
 }
 
 # For DataFlux Func: a ZIP for Script Set Import, and the same tree for a Script Market.
