@@ -9,16 +9,18 @@
 set -u
 cd "$(dirname "$0")/../.." || exit
 export SIDECAR_NO_SKIP=1
-all='bullseye/hybrid bullseye/unified bookworm/hybrid bookworm/unified trixie/hybrid trixie/unified sid/unified bullseye/kernel bookworm/kernel trixie/kernel sid/kernel trixie/selinux arm64-tests arm64'
+all='bullseye/hybrid bullseye/unified bookworm/hybrid bookworm/unified trixie/hybrid trixie/unified sid/unified bullseye/kernel bookworm/kernel trixie/kernel sid/kernel trixie/selinux bookworm/runtimes arm64-tests arm64'
 
 # cell SUITE/LAYOUT, SUITE/kernel (a machine with a kernel of its own), SUITE/selinux (one that also
-# enforces Debian's policy), arm64 (one with a kernel of its own), or arm64-tests.
+# enforces Debian's policy), SUITE/runtimes (one that runs Node.js and Java), arm64 (one with a kernel
+# of its own), or arm64-tests.
 cell() {
 	case $1 in
 	arm64-tests) emulated || emulated ;; # its fork hangs now and then
 	arm64) booted '^TestArm64_Kernel$' ;;
 	*/kernel) SIDECAR_E2E_SUITE=${1%/*} booted '^TestHost_OwnKernel$' ;;
 	*/selinux) SIDECAR_E2E_SUITE=${1%/*} booted '^TestHost_SELinux$' ;;
+	*/runtimes) SIDECAR_E2E_SUITE=${1%/*} booted '^TestLimits_NodeAndJava$' ;;
 	*) SIDECAR_E2E_SUITE=${1%/*} SIDECAR_E2E_CGROUP=${1#*/} \
 		go test -count=1 -v -timeout 40m -parallel 6 -run "$TESTS" ./test/e2e ;;
 	esac

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes the Debian tree that the end-to-end tests boot: tree.sh FOLDER SUITE. Does nothing if FOLDER
-# exists.
+# Makes the Debian tree that the end-to-end tests boot: tree.sh FOLDER SUITE [PACKAGES], with further
+# packages if there are any, separated by commas. Does nothing if FOLDER exists.
 set -eu
 
 TREE=$1
@@ -8,7 +8,7 @@ SUITE=$2
 # python3 runs the attacks from inside, libnss-extrausers adds users who are not in /etc/passwd, and
 # a user of such a host would type the other commands. After a change here raise treeVersion of
 # main_test.go, because an existing tree is never changed.
-PACKAGES=systemd,systemd-sysv,dbus,curl,python3,iproute2,procps,sudo,libnss-extrausers,iputils-ping
+PACKAGES=systemd,systemd-sysv,dbus,curl,python3,iproute2,procps,sudo,libnss-extrausers,iputils-ping${3:+,$3}
 
 [ ! -d "$TREE" ] || exit 0
 mkdir -p "${TREE%/*}"
