@@ -143,7 +143,8 @@ class SidecarHelper:
         `command_timeout` the command, in seconds. A busy Sidecar is retried until `timeout`.
 
         A repetition with the same `job_id` runs nothing and returns the first run; then
-        data['repeated'] is True. Another request with that id raises SidecarRefused, status 422.
+        data['repeated'] is True, or None if the connection broke and it is not known whether this
+        call was the first. Another request with that id raises SidecarRefused, status 422.
 
         `labels` are {'user': 'alice'}: at most 8, for the journal and jobs(); see func_labels().
         With a key that may run actions only, `cmd` is the name of an action.
@@ -335,9 +336,13 @@ class SidecarHelper:
         if check and not body['wait']:
             raise ValueError('check=True needs wait=True: without waiting there is no exit code')
         body = {name: value for name, value in body.items() if value is not None}
-        body['jobId'] = body.get('jobId') or uuid.uuid4().hex
+        is_new = not body.get('jobId')
+        if is_new:
+            body['jobId'] = uuid.uuid4().hex
         try:
             status, answer = self._run(body, _deadline(timeout))
+            if is_new and answer['data'].get('repeated', False) is None:
+                answer['data']['repeated'] = False  # no other call can have used the id
             if check:
                 _check(answer['data'])
             return status, answer
@@ -388,7 +393,7 @@ class SidecarHelper:
                     _check_same(known, body)
                     return self._resume(body, deadline)
                 status, answer = self._post(body, deadline, stamp)
-                return status, _with_repeated(answer, False)  # it is this call that was repeated
+                return status, _with_repeated(answer, None)
             except SidecarLost as again:
                 if again.status == 404:  # /jobs is unknown there, as to the original Sidecar
                     break
@@ -425,7 +430,8 @@ class SidecarHelper:
             raise SidecarError(data['failure'])
         if not body['wait']:
             data = {'stdout': '', 'stderr': '', 'jobId': job_id, 'state': data['state']}
-        return 200, _with_repeated({'ok': True, 'message': '', 'data': data}, False)
+        data['repeated'] = None  # the lost request may have been the first
+        return 200, {'ok': True, 'message': '', 'data': data}
 
     def _result(self, job_id: str, deadline: sidecar__wire.Deadline) -> Dict[str, Any]:
         for _ in self._pieces(job_id, {'offset': NOWHERE}, deadline):
@@ -617,11 +623,13 @@ def _event(fields: Dict[str, str]) -> Dict[str, Any]:
         raise SidecarUnreadable('an event has not the form of a Sidecar\'s') from None
 
 
-def _with_repeated(answer: Any, repeated: Optional[bool] = None) -> Any:
-    """Returns an answer to shell() whose data say whether its job was there before."""
+def _with_repeated(answer: Any, known: Optional[bool] = True) -> Any:
+    """Returns an answer to shell() whose data say whether its job was there before: `known` if so.
+    That is None after a lost request, which may have been the first.
+    """
     data = answer.get('data') if isinstance(answer, dict) else None
     if isinstance(data, dict) and 'jobId' in data:
-        data['repeated'] = data.get('repeated') is True if repeated is None else repeated
+        data['repeated'] = known if data.get('repeated') is True else False
     return answer
 
 

@@ -45,6 +45,17 @@ class BrokenConnections(rig.DaemonCase):
         self.assertEqual(len(relay.posts()), 1)
         self.assertRunOnce(path)
 
+    def test_whether_a_job_was_there_before_is_not_claimed_after_a_lost_answer(self):
+        self.run_command('echo x', job_id='before')
+        for fault, job_id, repeated in (
+                ('pass', 'before', True), ('lose', 'before', None), ('lose', 'new', None),
+                ('pass', 'fresh', False), ('drop', 'later', False), ('lose', None, False)):
+            for wait in (True, False):
+                chosen = job_id and job_id + ('-' + str(wait) if job_id != 'before' else '')
+                with self.relayed(fault) as (_, helper):
+                    data = helper.shell('echo x', job_id=chosen, wait=wait)[1]['data']
+                self.assertIs(data['repeated'], repeated, (fault, job_id, wait))
+
     def test_a_command_that_is_longer_than_what_is_listed_of_it_is_known_again(self):
         path, mark = self.new_marker()
         with self.relayed('lose') as (relay, helper):

@@ -53,9 +53,8 @@ esac
 cd "$(dirname "$0")/.."
 
 WORK=$(mktemp -d)
-# In the parent of its final place, so that a rename completes it.
-NEW=$DIST.new
-trap 'rm -rf "$WORK" "$NEW"' EXIT
+NEW=
+trap 'rm -rf "$WORK" ${NEW:+"$NEW"}' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
@@ -63,9 +62,7 @@ check_parts() {
 	for part in $SCRIPTS $FILES $DOCUMENTS $SIGNERS; do
 		[ -e "$part" ] || fail "$part is missing: it is part of every release"
 	done
-	if [ -e "$DIST" ] && [ ! -f "$DIST/sha256sums" ]; then
-		fail "$DIST is there and is no release folder: remove it or name another"
-	fi
+	check_target
 	case ${DOWNLOAD_URL:=} in
 	'' | https://*) ;;
 	*) fail "DOWNLOAD_URL must begin with https://, as only that proves where a release comes from" ;;
@@ -73,6 +70,30 @@ check_parts() {
 	case $DOWNLOAD_URL in
 	*[!A-Za-z0-9._~:/%-]*) fail "DOWNLOAD_URL has characters that no download folder needs: $DOWNLOAD_URL" ;;
 	esac
+}
+
+# Only what this script made is replaced: a folder that has no other file than those of its lists.
+check_target() {
+	[ -e "$DIST" ] || [ -L "$DIST" ] || return 0
+	if [ -L "$DIST" ] || [ ! -f "$DIST/sha256sums" ]; then
+		fail "$DIST is there and is no release folder: remove it or name another"
+	fi
+	{
+		printf '%s\n' sha256sums sha256sums.sig
+		for list in sha256sums documents.sha256sums func/sha256sums; do
+			folder=$(dirname "$list")/
+			[ ! -f "$DIST/$list" ] || sed "s|^.\{66\}|${folder#./}|" "$DIST/$list"
+		done
+	} | sort >"$WORK/listed"
+	other=$(cd "$DIST" && find . ! -type d -printf '%P\n' | sort | comm -23 - "$WORK/listed" | head -n 1)
+	[ -z "$other" ] || fail "$DIST has a file that is not part of a release, $other: move it elsewhere"
+}
+
+# In the parent of its final place, so that a rename completes it.
+make_new() {
+	mkdir -p "${DIST%/*}/"
+	NEW=$(mktemp -d "${DIST%/*}/.$NAME.XXXXXX")
+	chmod 0755 "$NEW"
 }
 
 check_key() {
@@ -143,7 +164,7 @@ write_parts() {
 	packaging/third-party-licences.sh >"$NEW/third-party-licences.txt"
 }
 
-# The paths are those of the repository, except for folders of packaging: links to them change.
+# The paths are those of the repository, except for folders of packaging.
 write_documents() {
 	mkdir -p "$NEW/connector" "$NEW/completions" "$NEW/monitoring"
 	install -m 0644 README.md CHANGELOG.md SECURITY.md CONTRIBUTING.md LICENSE "$NEW"
@@ -154,8 +175,7 @@ write_documents() {
 	# The links to connector/ become files.
 	cp -RL packaging/ansible "$NEW/ansible"
 	chmod -R u=rwX,go=rX "$NEW/docs" "$NEW/ansible"
-	find "$NEW" -name '*.md' -exec sed -Ei 's#\]\(((\.\./)*)packaging/(ansible|completions|monitoring)#](\1\3#g' {} +
-	sed -i 's#](\.\./\.\./docs/#](../docs/#g' "$NEW/ansible/README.md"
+	packaging/links.sh "$NEW"
 }
 
 # For DataFlux Func: a ZIP for Script Set Import, and the same tree for a Script Market.
@@ -226,9 +246,8 @@ sign_sums() {
 
 check_parts
 check_key
-rm -rf "$NEW"
 read_commit
-mkdir -p "$NEW"
+make_new
 build_program amd64
 build_program arm64
 read_version
@@ -243,7 +262,7 @@ write_sums
 sign_sums
 find "$NEW" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 rm -rf "$DIST"
-mv "$NEW" "$DIST"
+mv -T "$NEW" "$DIST"
 printf 'Release %s is in %s\n' "$VERSION" "$DIST"
 if [ -n "$KEY" ]; then
 	echo 'It is signed: sha256sums.sig'

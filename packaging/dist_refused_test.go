@@ -1,6 +1,7 @@
 package packaging
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -75,16 +76,30 @@ func TestDist_ForeignFolderStays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "thesis.tex"), nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	said, err := makeDist(checkout, dir)
-	if err == nil || !strings.Contains(said, "is no release folder") {
-		t.Errorf("said %q (%v)", said, err)
-	}
-	if left := contents(t, dir); len(left) != 1 {
-		t.Errorf("left %v", left)
+	sum := strings.Repeat("0", 64) + "  version\n"
+	for want, files := range map[string]map[string]string{
+		"is no release folder": {"dist/thesis.tex": ""},
+		"has a file that is not part of a release, docs/thesis.tex": {"dist/sha256sums": sum, "dist/version": "", "dist/docs/thesis.tex": ""},
+	} {
+		dir := t.TempDir()
+		for file, text := range files {
+			overwrite(t, filepath.Join(dir, file), text)
+		}
+		before := contents(t, dir)
+		said, err := makeDist(checkout, filepath.Join(dir, "dist"))
+		if err == nil || !strings.Contains(said, want) {
+			t.Errorf("said %q (%v), want %q", said, err, want)
+		}
+		if left := contents(t, dir); !maps.Equal(left, before) {
+			t.Errorf("it left %v, want %v", left, before)
+		}
+		link := filepath.Join(dir, "link")
+		if err := os.Symlink(filepath.Join(dir, "dist"), link); err != nil {
+			t.Fatal(err)
+		}
+		if said, err := makeDist(checkout, link); err == nil || !strings.Contains(said, "is no release folder") {
+			t.Errorf("a link: said %q (%v)", said, err)
+		}
 	}
 }
 
@@ -94,15 +109,23 @@ func TestDist_ReplacesAnOlderRelease(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	for _, file := range []string{"sha256sums", "of-an-older-release"} {
-		if err := os.WriteFile(filepath.Join(dir, file), nil, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	parent := t.TempDir()
+	dir := filepath.Join(parent, "dist")
+	sum := strings.Repeat("0", 64) + "  "
+	overwrite(t, filepath.Join(dir, "sha256sums"), sum+"of-an-older-release\n"+sum+"func/sha256sums\n")
+	overwrite(t, filepath.Join(dir, "of-an-older-release"), "")
+	overwrite(t, filepath.Join(dir, "func/sha256sums"), sum+"META.yaml\n")
+	overwrite(t, filepath.Join(dir, "func/META.yaml"), "")
+	overwrite(t, filepath.Join(parent, "dist.new/thesis.tex"), "") // has nothing to do with it
 	said, err := makeDist(checkout, dir+"//", "DOWNLOAD_URL=https://downloads.example/sidecar")
 	if err != nil {
 		t.Fatalf("%v\n%s", err, said)
+	}
+	if left := contents(t, filepath.Join(parent, "dist.new")); len(left) != 1 {
+		t.Errorf("the other folder has %v", left)
+	}
+	if folders, err := os.ReadDir(parent); err != nil || len(folders) != 2 {
+		t.Errorf("it left %v (%v)", folders, err)
 	}
 	there := contents(t, dir)
 	if _, kept := there["of-an-older-release"]; kept || there["version"] == "" {

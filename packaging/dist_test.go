@@ -12,12 +12,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"dataflux-func-sidecar/test/testkit"
 )
 
 func TestDist_FilesThatInstallersLookFor(t *testing.T) {
@@ -84,30 +85,12 @@ func documents(t *testing.T) []string {
 	return files
 }
 
-// Links between documents of a release hold, also where a folder has another place than here. Those
-// to sources do not.
+// Links between documents of a release hold, also where a folder has another place than here.
 func TestDist_LinksHold(t *testing.T) {
 	t.Parallel()
-	dir := releaseFolder(t)
-	link := regexp.MustCompile(`\]\(([^)#:\s]+)[)#]`)
-	moved := regexp.MustCompile(`^packaging/(ansible|completions|monitoring)`)
-	for file := range contents(t, dir) {
-		if filepath.Ext(file) != ".md" {
-			continue
-		}
-		text, err := os.ReadFile(filepath.Join(dir, file))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, match := range link.FindAllStringSubmatch(string(text), -1) {
-			target := filepath.Join(filepath.Dir(file), match[1])
-			_, err := os.Stat(filepath.Join(dir, target))
-			_, errSource := os.Stat(filepath.Join("..", target))
-			if err != nil && (errSource != nil || moved.MatchString(target)) {
-				t.Errorf("%s: the link %s leads nowhere in a release", file, match[1])
-			}
-		}
-	}
+	testkit.CheckLinks(t, releaseFolder(t), map[string]string{
+		"packaging/ansible": "ansible", "packaging/completions": "completions", "packaging/monitoring": "monitoring",
+	})
 }
 
 func releaseFolder(t *testing.T) string {

@@ -36,13 +36,26 @@ case $2 in
 /*) TARGET=$2 ;;
 *) TARGET=$PWD/$2 ;;
 esac
-if [ -e "$TARGET" ] && [ ! -f "$TARGET/$NAME.asc" ]; then
-	fail "$TARGET is there and is no repository: remove it or name another"
-fi
-NEW=$TARGET.new
-trap 'rm -rf "$NEW"' EXIT
+while [ "$TARGET" != "${TARGET%/}" ]; do TARGET=${TARGET%/}; done
+case ${TARGET##*/} in
+'' | . | ..) fail "$2 is no folder of its own: name one, such as ./repo" ;;
+esac
+NEW=
+trap 'rm -rf ${NEW:+"$NEW"}' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
+
+# Only what this script made is replaced.
+check_target() {
+	[ -e "$TARGET" ] || [ -L "$TARGET" ] || return 0
+	if [ -L "$TARGET" ] || [ ! -f "$TARGET/$NAME.asc" ]; then
+		fail "$TARGET is there and is no repository: remove it or name another"
+	fi
+	other=$(cd "$TARGET" && find . ! -type d ! -path "./$NAME.asc" ! -path "./apt/$NAME.sources" ! -path './apt/dists/stable/*' \
+		! -path "./apt/pool/${NAME}_*.deb" ! -path "./yum/$NAME.repo" ! -path './yum/*/repodata/*' \
+		! -path "./yum/*/$NAME-*.rpm" -printf '%P\n' | head -n 1)
+	[ -z "$other" ] || fail "$TARGET has a file that is not part of a repository, $other: move it elsewhere"
+}
 
 sign() { gpg --batch --quiet --local-user "$KEY" --digest-algo SHA256 "$@"; }
 
@@ -91,12 +104,15 @@ gpgkey=$URL/$NAME.asc
 REPO
 }
 
-rm -rf "$NEW"
-mkdir -p "$NEW"
+check_target
+mkdir -p "${TARGET%/*}/"
+# In the parent of its final place, so that a rename completes it.
+NEW=$(mktemp -d "${TARGET%/*}/.$NAME.XXXXXX")
+chmod 0755 "$NEW"
 gpg --batch --quiet --armor --export "$KEY" >"$NEW/$NAME.asc"
 [ -s "$NEW/$NAME.asc" ] || fail "gpg has no key $KEY"
 (write_apt)
 write_yum
 rm -rf "$TARGET"
-mv "$NEW" "$TARGET"
+mv -T "$NEW" "$TARGET"
 printf 'The repositories are in %s, signed by %s\n' "$TARGET" "$KEY"

@@ -17,8 +17,12 @@ func TestRepo_Refuses(t *testing.T) {
 	dist := t.TempDir()
 	overwrite(t, filepath.Join(dist, "packages/x.deb"), "x")
 	overwrite(t, filepath.Join(dist, "sha256sums"), strings.Repeat("0", 64)+"  packages/x.deb\n")
-	foreign := t.TempDir()
+	foreign, mixed := t.TempDir(), t.TempDir()
 	overwrite(t, filepath.Join(foreign, "thesis.tex"), "")
+	overwrite(t, filepath.Join(mixed, name+".asc"), "")
+	overwrite(t, filepath.Join(mixed, "apt/pool/thesis.deb"), "")
+	parent := t.TempDir()
+	overwrite(t, filepath.Join(parent, "new.new/thesis.tex"), "") // has nothing to do with it
 	const key, url = "REPO_SIGNING_KEY=nobody@localhost", "REPO_URL=https://x/repo"
 	for _, row := range []struct {
 		dist, target string
@@ -46,14 +50,19 @@ func TestRepo_Refuses(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%s", sum)
 	}
-	for target, want := range map[string]string{foreign: "is no repository", filepath.Join(t.TempDir(), "new"): "gpg has no key"} {
+	for target, want := range map[string]string{
+		foreign: "is no repository", mixed: "has a file that is not part of a repository, apt/pool/thesis.deb",
+		filepath.Join(parent, "new"): "gpg has no key", "..": "is no folder of its own",
+	} {
 		cmd := exec.Command("./repo.sh", dist, target)
 		cmd.Env = append(os.Environ(), "GNUPGHOME="+t.TempDir(), key, url)
 		if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), want) {
 			t.Errorf("%s: %v, %s, want %q", target, err, out, want)
 		}
 	}
-	if left := contents(t, foreign); len(left) != 1 {
-		t.Errorf("the other folder has %v", left)
+	for folder, want := range map[string]int{foreign: 1, mixed: 4, parent: 2} {
+		if left := contents(t, folder); len(left) != want {
+			t.Errorf("%s has %v", folder, left)
+		}
 	}
 }

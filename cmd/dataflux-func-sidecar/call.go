@@ -100,7 +100,7 @@ func (s *commandCall) callAndFollow(ctx context.Context) (job client.Job, err er
 		return job, err
 	}
 	s.accepted.Store(true)
-	job, err = s.client.Events(ctx, s.command.JobID, true, s.stdout, s.stderr)
+	job, err = s.copyEvents(ctx, s.client, s.command.JobID, true)
 	if isNotFound(err) {
 		job, err = s.followOutput(ctx)
 	}
@@ -109,11 +109,13 @@ func (s *commandCall) callAndFollow(ctx context.Context) (job client.Job, err er
 }
 
 // followOutput is for a Sidecar that has no events. A second request with the same id waits for the
-// result from the start, so that it arrives even if the job is forgotten soon.
+// result from the start, so that it arrives even if the job is forgotten soon. The message of the
+// result says what was cut.
 func (s *commandCall) followOutput(ctx context.Context) (job client.Job, err error) {
 	err = together(ctx,
 		func(ctx context.Context) error {
-			return s.copyStreams(ctx, s.client, s.command.JobID, true)
+			_, err := s.copyStreams(ctx, s.client, s.command.JobID, true)
+			return err
 		},
 		func(ctx context.Context) (err error) {
 			job, err = s.client.Run(ctx, s.command, io.Discard, io.Discard)
@@ -129,27 +131,68 @@ func isNotFound(err error) bool {
 }
 
 // copyOutput copies the output of a job: what there is now, or with follow all until the job has
-// ended. It returns the job if that has ended.
+// ended. It reports how many bytes were not kept, and returns the job if that has ended.
 func (t terminal) copyOutput(
 	ctx context.Context, c *client.Client, id string, follow bool,
-) (client.Job, error) {
-	job, err := c.Events(ctx, id, follow, t.stdout, t.stderr)
+) (job client.Job, err error) {
+	job, err = t.copyEvents(ctx, c, id, follow)
 	if !isNotFound(err) {
 		return job, err
 	}
-	if err = t.copyStreams(ctx, c, id, follow); err != nil || !follow { // it has no events
-		return client.Job{}, err
+	var written client.Job // the job when it had written at least what is copied
+	if !follow {
+		if written, err = c.Facts(ctx, id); err != nil {
+			return job, err
+		}
 	}
-	return c.Facts(ctx, id)
+	copied, err := t.copyStreams(ctx, c, id, follow)
+	if err != nil {
+		return job, err
+	}
+	if follow {
+		job, err = c.Facts(ctx, id)
+		written = job
+	}
+	t.sayMissing("stdout", written.StdoutBytes-copied[0])
+	t.sayMissing("stderr", written.StderrBytes-copied[1])
+	return job, err
 }
 
-// copyStreams is copyOutput for a Sidecar that has no events.
+// copyEvents is copyOutput for a Sidecar that has events. Another answers with a Refusal, of which
+// isNotFound is true.
+func (t terminal) copyEvents(
+	ctx context.Context, c *client.Client, id string, follow bool,
+) (client.Job, error) {
+	missing := map[string]int64{}
+	c.OnMissing(func(stream string, n int64) { missing[stream] += n })
+	job, err := c.Events(ctx, id, follow, t.stdout, t.stderr)
+	t.sayMissing("stdout", missing["stdout"])
+	t.sayMissing("stderr", missing["stderr"])
+	return job, err
+}
+
+// sayMissing reports how many bytes of a stream were not shown. A command may have written more
+// since the question, so a negative number is none.
+func (t terminal) sayMissing(stream string, bytes int64) {
+	if bytes > 0 {
+		t.warn("%d bytes of %s are missing, which were not kept (MAX_OUTPUT)", bytes, stream)
+	}
+}
+
+// copyStreams copies both streams from a Sidecar that has no events, and returns how many bytes.
 func (t terminal) copyStreams(
 	ctx context.Context, c *client.Client, id string, follow bool,
-) error {
-	return together(ctx,
-		func(ctx context.Context) error { return c.Output(ctx, id, "stdout", follow, t.stdout) },
-		func(ctx context.Context) error { return c.Output(ctx, id, "stderr", follow, t.stderr) })
+) (copied [2]int64, err error) {
+	err = together(ctx,
+		func(ctx context.Context) (err error) {
+			copied[0], err = c.Output(ctx, id, "stdout", follow, t.stdout)
+			return err
+		},
+		func(ctx context.Context) (err error) {
+			copied[1], err = c.Output(ctx, id, "stderr", follow, t.stderr)
+			return err
+		})
+	return copied, err
 }
 
 // together runs all tasks at once and returns when all have ended, with the first error. That error

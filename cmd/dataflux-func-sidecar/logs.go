@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"maps"
 	"os/signal"
 	"slices"
 	"syscall"
@@ -50,15 +49,9 @@ func runLogs(args []string, t terminal) int {
 		return t.followJob(c, o.id, source)
 	}
 	signal.Ignore(syscall.SIGPIPE) // a write to a closed pipe must fail, to be reported
-	missing := map[string]int64{}
-	c.OnMissing(func(stream string, n int64) { missing[stream] += n })
 	if _, err := t.copyOutput(context.Background(), c, o.id, false); err != nil {
 		t.callFailed(err, source)
 		return failed
-	}
-	for _, stream := range slices.Sorted(maps.Keys(missing)) {
-		t.warn("%d bytes of %s are missing, which were not kept (MAX_OUTPUT)", missing[stream],
-			stream)
 	}
 	return 0
 }
@@ -116,10 +109,6 @@ func (t terminal) followJob(c *client.Client, id, keySource string) int {
 	if err != nil {
 		t.callFailed(err, keySource)
 		return statusFailed
-	}
-	if job.Message == "" && (job.StdoutTruncated || job.StderrTruncated) {
-		t.warn("the output was cut: the command wrote %d bytes to stdout and %d to stderr "+
-			"(MAX_OUTPUT)", job.StdoutBytes, job.StderrBytes)
 	}
 	return t.sayEnd(job)
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"crypto/x509"
 	"errors"
 	"flag"
@@ -174,12 +173,27 @@ func describeSource(path, name string) string {
 	return "[KEY." + name + "] of " + path
 }
 
+// readKeyFile refuses a file to which others than its owner have access, as the configuration and
+// Ansible's connection do. A pipe has no mode that matters. The owner is not checked: root may use
+// the file of a user.
 func readKeyFile(path string) (client.Key, error) {
-	text, err := readFile(path)
+	file, err := os.Open(path)
 	if err != nil {
 		return client.Key{}, fmt.Errorf("cannot be read: %w", err)
 	}
-	return readKey(bytes.NewReader(text))
+	defer func() { _ = file.Close() }()
+	info, err := file.Stat()
+	if err != nil {
+		return client.Key{}, fmt.Errorf("cannot be read: %w", err)
+	}
+	if info.Mode().IsRegular() {
+		if err := config.CheckMode(path, info); err != nil {
+			return client.Key{}, fmt.Errorf("is not private: %w; hint: where the mode cannot be "+
+				"changed, give it on standard input: --secret-key-file - <%s", err,
+				config.ShellQuote(path))
+		}
+	}
+	return readKey(file)
 }
 
 // readKey reads at most 64 KiB: one line, or a private key in PEM. More lines are refused: that is

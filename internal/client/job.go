@@ -119,16 +119,18 @@ func (c *Client) Cancel(ctx context.Context, id string) (Job, error) {
 }
 
 // Output copies one stream of a job, "stdout" or "stderr", byte for byte: what there is now, or
-// with follow also what the job writes until it has ended.
+// with follow also what the job writes until it has ended. It returns how many bytes it wrote: from
+// the start of the output, without a gap.
 func (c *Client) Output(
 	ctx context.Context, id, stream string, follow bool, to io.Writer,
-) error {
+) (int64, error) {
 	return c.output(ctx, id, outputRequest{stream, 0, follow}, to)
 }
 
 // Wait returns when the job has ended. No output is transferred.
 func (c *Client) Wait(ctx context.Context, id string) error {
-	return c.output(ctx, id, outputRequest{"stdout", beyondOutput, true}, io.Discard)
+	_, err := c.output(ctx, id, outputRequest{"stdout", beyondOutput, true}, io.Discard)
+	return err
 }
 
 // outputRequest is the body of GET /jobs/ID/output.
@@ -143,18 +145,18 @@ const beyondOutput = 1 << 62
 
 func (c *Client) output(
 	ctx context.Context, id string, body outputRequest, to io.Writer,
-) error {
+) (int64, error) {
 	response, err := c.call(ctx, http.MethodGet, jobPath(id)+"/output", body)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer func() { _ = response.Body.Close() }()
 	from := &readErrors{from: response.Body}
-	_, err = io.Copy(to, from)
+	n, err := io.Copy(to, from)
 	if from.err != nil {
-		return c.incomplete(from.err)
+		return n, c.incomplete(from.err)
 	}
-	return err
+	return n, err
 }
 
 // Knows returns whether the Sidecar has the job, without its output. An error means that it is not

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -105,7 +106,7 @@ func sendAccepted(st *stream, id, state, more string) {
 // sendResult answers with the result of a finished command. The output is encoded while it is sent
 // and never held as a whole. More is appended to the keys.
 func sendResult(st *stream, id string, o outcome, more string) {
-	sendData(st, o.facts.Notice, func(w *jsonWriter) {
+	sendData(st, joinNotices(o.facts.Notice, o.facts.Cut), func(w *jsonWriter) {
 		w.outputs(o.stdout, o.stderr)
 		w.raw(`,"jobId":` + quoteJSON(id) + `,` + o.facts.keys() + more)
 	})
@@ -137,7 +138,8 @@ type resultFacts struct {
 	LimitsBy      string   `json:",omitzero"` // an exec.LimitsBy
 	Written       [2]int64 // bytes that the command wrote to stdout and stderr
 	Truncated     [2]bool
-	Notice        string // see notice
+	Notice        string // see notice; in records of release 1.0.0 with the text of Cut
+	Cut           string `json:",omitzero"` // see cutNotice
 	Masked        bool   `json:",omitzero"` // see secretEnvs
 }
 
@@ -147,7 +149,7 @@ func factsOf(r *exec.Result, pid int) resultFacts {
 		Duration: r.Duration, CPU: r.UserTime + r.SystemTime, MaxRSS: r.MaxRSS,
 		Written:   [2]int64{r.Stdout.Total(), r.Stderr.Total()},
 		Truncated: [2]bool{r.Stdout.Truncated(), r.Stderr.Truncated()},
-		Notice:    notice(r), Masked: r.Masked,
+		Notice:    notice(r), Cut: cutNotice(r), Masked: r.Masked,
 		OOMKilled: r.OOMKilled, MemoryPeak: r.MemoryPeak, LimitsBy: string(r.LimitsBy),
 	}
 	if r.Signal != 0 {
@@ -189,7 +191,8 @@ func knownOrNull(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// notice tells a caller or operator what the keys of a result do not say. Mostly it is empty.
+// notice tells a caller or operator what the keys of a result do not say, but for cutNotice. Mostly
+// it is empty.
 func notice(r *exec.Result) string {
 	var notices []string
 	switch r.Ended {
@@ -210,6 +213,13 @@ func notice(r *exec.Result) string {
 		notices = append(notices, "the end of the output could not be read, "+
 			"as a process of the command holds up the pipe")
 	}
+	return joinNotices(notices...)
+}
+
+// cutNotice says which bytes of the output are not in an answer. The events of a job have no need
+// of it: they show what was read before it was dropped, and say how many bytes are missing.
+func cutNotice(r *exec.Result) string {
+	var notices []string
 	for _, s := range []struct {
 		name   string
 		output *exec.Output
@@ -226,5 +236,10 @@ func notice(r *exec.Result) string {
 					s.name, start, total))
 		}
 	}
-	return strings.Join(notices, "; ")
+	return joinNotices(notices...)
+}
+
+// joinNotices leaves out empty ones.
+func joinNotices(notices ...string) string {
+	return strings.Join(slices.DeleteFunc(notices, func(n string) bool { return n == "" }), "; ")
 }

@@ -207,7 +207,8 @@ func (e *eventWriter) text(stream int, from, end int64, piece []byte, at time.Ti
 	e.event(streamNames()[stream], data.String()+"}")
 }
 
-// result sends the job as GET /jobs shows it after its end, and the message of its answer.
+// result sends the job as GET /jobs shows it after its end, and the message of its answer but for
+// what was cut, of which the events before say more.
 func (e *eventWriter) result(j *job, v jobView) {
 	e.position.ended = true
 	notice := ""

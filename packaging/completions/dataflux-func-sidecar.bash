@@ -4,15 +4,30 @@
 #   source packaging/completions/dataflux-func-sidecar.bash
 
 _dataflux_func_sidecar() {
-	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
-	# bash has split --config=FILE into three words.
-	if [[ $current == = ]]; then
-		current=
-	elif [[ $previous == = ]]; then
-		previous=${COMP_WORDS[COMP_CWORD - 2]}
+	# bash splits KEY:ID, URLs and --config=FILE at the characters of COMP_WORDBREAKS, and replaces
+	# only what comes after the last of them.
+	local line=${COMP_LINE:0:COMP_POINT} at=$COMP_CWORD current=${COMP_WORDS[COMP_CWORD]}
+	while ((at > 1)) && [[ ${COMP_WORDS[at - 1]: -1}$current == *[:=]* ]] &&
+		[[ $line == *"${COMP_WORDS[at - 1]}$current" ]]; do
+		current=${COMP_WORDS[--at]}$current
+	done
+	local word=$current previous=${COMP_WORDS[at - 1]}
+	if [[ $current == --*=* ]]; then
+		previous=${current%%=*} current=${current#*=}
 	fi
+	_dataflux_func_sidecar_complete
+	local breaks=${COMP_WORDBREAKS//[^:=]/} kept=
+	[[ -z $breaks || $word != *[$breaks]* ]] || kept=${word%"${word##*["$breaks"]}"}
+	for at in "${!COMPREPLY[@]}"; do
+		COMPREPLY[at]=${word%"$current"}${COMPREPLY[at]}
+		COMPREPLY[at]=${COMPREPLY[at]#"$kept"}
+	done
+}
+
+# Fills COMPREPLY with what can take the place of $current, of the word number $at.
+_dataflux_func_sidecar_complete() {
 	COMPREPLY=()
-	if ((COMP_CWORD == 1)) || [[ ${COMP_WORDS[1]} == help ]]; then
+	if ((at == 1)) || [[ ${COMP_WORDS[1]} == help ]]; then
 		_dataflux_func_sidecar_offer -W 'serve reload shell run actions jobs logs wait cancel kill callbacks check configure keys sign verify version help'
 		return
 	fi
@@ -77,7 +92,7 @@ _dataflux_func_sidecar() {
 	callbacks)
 		if [[ $current != -* ]]; then
 			local offered='retry drop'
-			[[ " ${COMP_WORDS[*]:2:COMP_CWORD-2} " != *' '@(retry|drop)' '* ]] ||
+			[[ " ${COMP_WORDS[*]:2:at-2} " != *' '@(retry|drop)' '* ]] ||
 				offered=$(_dataflux_func_sidecar_ids)
 			_dataflux_func_sidecar_offer -W "$offered"
 			return

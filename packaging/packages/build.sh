@@ -68,14 +68,17 @@ write_scripts() {
 write_documents() {
 	gzip -n -9 <"packaging/man/$NAME.8" >"$WORK/$NAME.8.gz"
 	gzip -n -9 <"packaging/man/$NAME.5" >"$WORK/$NAME.5.gz"
-	gzip -n -9 <CHANGELOG.md >"$WORK/changelog.gz"
 	mkdir -p "$WORK/doc/docs" "$WORK/doc/connector" "$WORK/doc/monitoring"
-	cp README.md SECURITY.md CONTRIBUTING.md LICENSE "$WORK/doc"
+	cp README.md CHANGELOG.md SECURITY.md CONTRIBUTING.md LICENSE "$WORK/doc"
 	cp -r docs/. "$WORK/doc/docs"
 	cp connector/README.md connector/sidecar__*.py "$WORK/doc/connector"
 	cp packaging/monitoring/* "$WORK/doc/monitoring"
 	CGO_ENABLED=0 GOFLAGS='' GOOS='' GOARCH='' go run -trimpath ./packaging/scriptset --time "$SOURCE_DATE_EPOCH" \
 		--zip "$WORK/doc/connector/$NAME-scripts.zip"
+	packaging/links.sh "$WORK/doc"
+	find "$WORK/doc" -name '*.md' -exec sed -Ei 's#\]\(((\.\./)*)CHANGELOG\.md#](\1changelog.gz#g' {} +
+	gzip -n -9 <"$WORK/doc/CHANGELOG.md" >"$WORK/changelog.gz"
+	rm "$WORK/doc/CHANGELOG.md"
 	chmod -R u=rwX,go=rX "$WORK/doc"
 	printf -- "- {semver: %s-1, date: %s, packager: '%s', deb: {urgency: medium, distributions: [unstable]},\n" \
 		"$VERSION" "$(date -u -d "@$SOURCE_DATE_EPOCH" +%FT%TZ)" "$MAINTAINER" >"$WORK/changelog.yaml"

@@ -238,7 +238,7 @@ func TestApply_WhatItSays(t *testing.T) {
 // rotateKey checks that no call is refused during a rotation, and the old key after it.
 func (m *machine) rotateKey() {
 	m.t.Helper()
-	call := "printf '%s' '%s' >/root/key; dataflux-func-sidecar shell --url http://127.0.0.1:8200 --secret-key-file /root/key true"
+	call := "umask 077; printf '%s' '%s' >/root/key; dataflux-func-sidecar shell --url http://127.0.0.1:8200 --secret-key-file /root/key true"
 	accepts := func(key string) bool {
 		_, status := m.try("sh", "-c", fmt.Sprintf(call, "%s", key))
 		return status == 0

@@ -90,6 +90,11 @@ func TestInstall_KeyFileWithoutAKey(t *testing.T) {
 	m.refusal("/dev/null is empty", install+"/dev/null")
 	m.refusal("- is empty", install+"- </dev/null")
 	m.write("/root/key", givenKey+"\nmore\n")
+	for _, mode := range []string{"0640", "0604", "0620"} {
+		m.run("chmod", mode, "/root/key")
+		m.refusal("other users can read or write /root/key", install+"/root/key")
+	}
+	m.run("chmod", "0600", "/root/key")
 	output, status := m.tryInstall("--secret-key-file", "/root/key")
 	if status != 1 || strings.Contains(output, givenKey) || !strings.Contains(output, "standard input") {
 		t.Errorf("two lines: status %d\n%s", status, output)

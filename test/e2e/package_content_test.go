@@ -161,6 +161,13 @@ func unpackRPM(t *testing.T, rpm string) string {
 	return folder
 }
 
+// Links between installed documents hold.
+func TestPackages_LinksHold(t *testing.T) {
+	moved := map[string]string{"packaging/monitoring": "monitoring", "CHANGELOG.md": "changelog.gz"}
+	testkit.CheckLinks(t, filepath.Join(unpackDeb(t, packagePath(t, thesePackages, debName(thisVersion, "amd64"))), docFolder), moved)
+	testkit.CheckLinks(t, filepath.Join(unpackRPM(t, packagePath(t, thesePackages, rpmName(thisVersion, "x86_64"))), docFolder), moved)
+}
+
 // checkProgram runs the packaged program, on this host's processor or an emulated one, and checks
 // that units differ from units/ only in the path of the program.
 func checkProgram(t *testing.T, arch, folder string) {

@@ -96,6 +96,21 @@ func filesBelow(t *testing.T, folder string) (files []string) {
 	return files
 }
 
+// baseRPM makes a package that provides what ours depends on, in a folder of its own.
+func baseRPM(t *testing.T) (path string) {
+	t.Helper()
+	work := t.TempDir()
+	spec := "Name: base\nVersion: 1\nRelease: 1\nSummary: x\nLicense: x\nBuildArch: noarch\n" +
+		"Provides: /bin/sh systemd /usr/sbin/useradd\n%description\nx\n%files\n"
+	if err := os.WriteFile(work+"/base.spec", []byte(spec), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := runHere("rpmbuild", "-bb", "--quiet", "--define", "_topdir "+work+"/build", "--define", "_rpmdir "+work, work+"/base.spec"); err != nil {
+		t.Fatal(err)
+	}
+	return work + "/noarch/base-1-1.noarch.rpm"
+}
+
 // dnf installs from the repository into a root of its own, and refuses it after a change of one
 // byte. The root has nothing but a package that provides what ours depends on, so no script runs:
 // what they do is the subject of TestRPMPackage_FromInstallationToRemoval.
@@ -104,15 +119,7 @@ func TestRepository_Dnf(t *testing.T) {
 	testkit.NeedTools(t, "dnf", "rpmbuild", "rpm")
 	folder := newRepository(t)
 	work := t.TempDir()
-	base := filepath.Join(work, "base")
-	spec := "Name: base\nVersion: 1\nRelease: 1\nSummary: x\nLicense: x\nBuildArch: noarch\n" +
-		"Provides: /bin/sh systemd /usr/sbin/useradd\n%description\nx\n%files\n"
-	if err := os.WriteFile(work+"/base.spec", []byte(spec), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := runHere("rpmbuild", "-bb", "--quiet", "--define", "_topdir "+work+"/build", "--define", "_rpmdir "+base, work+"/base.spec"); err != nil {
-		t.Fatal(err)
-	}
+	base := filepath.Dir(baseRPM(t))
 	if err := runHere("createrepo_c", "--quiet", base); err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package system
 
 import (
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -20,19 +21,29 @@ func TestCommandLine_SourcesOfTheKey(t *testing.T) {
 	if err := os.WriteFile(file, []byte(testKey+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	public := filepath.Join(filepath.Dir(file), "public key")
+	if err := errors.Join(os.WriteFile(public, []byte(testKey+"\n"), 0o600), os.Chmod(public, 0o640)); err != nil {
+		t.Fatal(err)
+	}
 	url, wrong := "--url=http://"+d.address, keyVariable("wrong-0123456789abcdef")
 	for name, test := range map[string]struct {
 		i      invocation
 		status int
 		hint   string
 	}{
-		"file":                            {invocation{args: []string{"--secret-key-file", file}, env: wrong}, 0, ""},
-		"standard input":                  {invocation{args: []string{"--secret-key-file", "-"}, stdin: testKey + "\n", env: wrong}, 0, ""},
-		"environment":                     {invocation{env: keyVariable(testKey)}, 0, ""},
-		"configuration, when named":       {invocation{args: []string{"--config", d.config}, env: wrong}, 0, ""},
-		"wrong key":                       {invocation{env: wrong}, 125, "the key here came from SIDECAR_SECRET_KEY"},
-		"empty variable":                  {invocation{env: keyVariable("")}, 125, "SIDECAR_SECRET_KEY is empty"},
-		"two lines on standard input":     {invocation{args: []string{"--secret-key-file", "-"}, stdin: testKey + "\nmore\n"}, 125, "the key on standard input holds a line break"},
+		"file":                        {invocation{args: []string{"--secret-key-file", file}, env: wrong}, 0, ""},
+		"standard input":              {invocation{args: []string{"--secret-key-file", "-"}, stdin: testKey + "\n", env: wrong}, 0, ""},
+		"environment":                 {invocation{env: keyVariable(testKey)}, 0, ""},
+		"configuration, when named":   {invocation{args: []string{"--config", d.config}, env: wrong}, 0, ""},
+		"wrong key":                   {invocation{env: wrong}, 125, "the key here came from SIDECAR_SECRET_KEY"},
+		"empty variable":              {invocation{env: keyVariable("")}, 125, "SIDECAR_SECRET_KEY is empty"},
+		"two lines on standard input": {invocation{args: []string{"--secret-key-file", "-"}, stdin: testKey + "\nmore\n"}, 125, "the key on standard input holds a line break"},
+		"mode 0640": {
+			invocation{args: []string{"--secret-key-file", public}, env: keyVariable(testKey)},
+			125,
+			"'" + public + "'\nhint: where the mode cannot be changed, give it on standard input: --secret-key-file - <'" + public + "'\n",
+		},
+		"a pipe":                          {invocation{args: []string{"--secret-key-file", "/dev/stdin"}, stdin: testKey + "\n", env: wrong}, 0, ""},
 		"no file":                         {invocation{args: []string{"--secret-key-file", file + "x"}}, 125, "cannot be read"},
 		"configuration that is not there": {invocation{args: []string{"--config", file + "x"}}, 125, "--secret-key-file, or in SIDECAR_SECRET_KEY"},
 	} {

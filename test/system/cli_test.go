@@ -101,6 +101,9 @@ func TestShell_OutputAndExitCode(t *testing.T) {
 		{[]string{"head -c 9000000 /dev/zero | tr '\\0' a"}, 0, strings.Repeat("a", 8<<20), "stdout was cut: the first 8323072 and the last 65536 of 9000000 bytes are here, 611392 between them are missing (MAX_OUTPUT)"},
 	} {
 		for _, how := range []string{"", "--follow"} {
+			if how != "" && strings.Contains(test.stderr, "was cut") {
+				continue // how much is read while the command runs depends on time
+			}
 			args := append([]string{"shell"}, test.args...)
 			if args[1] == "--" {
 				args = []string{"shell", "--config", d.config, "--url", "http://" + d.address, "--", test.args[1]}

@@ -1,6 +1,8 @@
 package system
 
 import (
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,12 +23,36 @@ func inBash(t *testing.T) completer {
 	const script = `source ../../packaging/completions/dataflux-func-sidecar.bash
 		declared=$(complete -p dataflux-func-sidecar) || exit
 		[[ $declared =~ -F\ ([^ ]+) ]] || exit
-		COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMP_LINE="$*"
+		COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMP_LINE="$*" COMP_POINT=${#COMP_LINE}
 		${BASH_REMATCH[1]} && printf '%s\n' "${COMPREPLY[@]}"`
 	return func(words ...string) []string {
 		t.Helper()
 		return complete(t, exec.Command("bash", append([]string{"-c", script, "bash", programName}, words...)...))
 	}
+}
+
+// typedInBash types a line and Tab into a real bash that has no other completions, and returns its
+// words then. Settings are commands before it.
+func typedInBash(t *testing.T, settings, line string) []string {
+	t.Helper()
+	typed := fmt.Sprintf("source ../../packaging/completions/dataflux-func-sidecar.bash\n%s\n%s %s\t%s\n",
+		settings, programName, line, "\x01printf '%s\\n' \x05 >&3") // at the start, and at the end
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = r.Close() }()
+	cmd := exec.Command("bash", "--norc", "--noprofile", "-i")
+	cmd.Stdin, cmd.ExtraFiles = strings.NewReader(typed), []*os.File{w}
+	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "TERM=dumb",
+		"PATH="+filepath.Dir(testkit.Program(t))+":"+os.Getenv("PATH"))
+	screen, err := cmd.CombinedOutput()
+	_ = w.Close()
+	words, readErr := io.ReadAll(r)
+	if err != nil || readErr != nil {
+		t.Errorf("%q: %v, %v\n%s", line, err, readErr, screen)
+	}
+	return strings.Fields(string(words))
 }
 
 // inZsh types the words and Tab into a real zsh.
@@ -63,12 +89,43 @@ func TestCompletion_Bash(t *testing.T) {
 	t.Parallel()
 	offered := inBash(t)
 	wantCompletions(t, offered)
-	// bash splits --config=FILE.
-	if got := offered("serve", "--config", "=", "/etc/passw"); !slices.Contains(got, "/etc/passwd") {
-		t.Errorf("--config=/etc/passw: %q", got)
-	}
 	if got := offered("serve", "--state-dir", "/etc/passw"); len(got) != 0 {
 		t.Errorf("files are offered for a folder: %q", got)
+	}
+}
+
+// KEY:ID is completed as a whole. bash splits words at the characters of COMP_WORDBREAKS, and replaces
+// the last part alone.
+func TestCompletion_Colons(t *testing.T) {
+	t.Parallel()
+	d := startDaemon(t, policyLines()...)
+	for _, id := range []string{"same-1", "same-2"} {
+		d.cli("run", "--key", "deploy", "--job-id", id, "status").want(t, 0, "$HOME; id -n\n")
+		d.cli("shell", "--job-id", id, "true").want(t, 0, "")
+	}
+	d.cli("shell", "--job-id", "single", "true").want(t, 0, "")
+	got := inZsh(t)("logs", "--config", d.config, "--url", "http://"+d.address, "deploy:")
+	if want := []string{"deploy:same-1", "deploy:same-2"}; !slices.Equal(got, want) {
+		t.Errorf("zsh: got %q, want %q", got, want)
+	}
+	for _, settings := range []string{"", "COMP_WORDBREAKS=${COMP_WORDBREAKS//:}", "COMP_WORDBREAKS=${COMP_WORDBREAKS//=}", "COMP_WORDBREAKS=' '"} {
+		for line, want := range map[string]string{
+			"AT deploy:":            "AT deploy:same-",
+			"AT deploy:same-2":      "AT deploy:same-2",
+			"AT default:same-1 d":   "AT default:same-1 de",
+			"AT default:same-1 si":  "AT default:same-1 single",
+			"AT --url":              "AT --url",
+			"--config=/etc/passw":   "--config=/etc/passwd",
+			"--config=/etc/pas:":    "--config=/etc/pas:",
+			"--url http://x:8099":   "--url http://x:8099",
+			"AT deploy:same-1 --fo": "AT deploy:same-1 --follow",
+		} {
+			at := strings.NewReplacer("AT", "--config "+d.config+" --url http://"+d.address)
+			words := append([]string{programName, "logs"}, strings.Fields(at.Replace(want))...)
+			if got := typedInBash(t, settings, "logs "+at.Replace(line)); !slices.Equal(got, words) {
+				t.Errorf("%q: %q becomes %q, want %q", settings, line, got, words)
+			}
+		}
 	}
 }
 

@@ -223,10 +223,13 @@ func TestLogs_BothEnds(t *testing.T) {
 		}
 	}
 	const cut = "warning: stdout was cut: the first 1000 and the last 24 of 3000 bytes are here, 1976 between them are missing (MAX_OUTPUT)\n"
-	for _, options := range [][]string{{"logs", "--follow", "it"}, {"jobs", "--follow", "it"}, {"shell", "--follow", "printf " + text}, {"shell", "printf " + text}} {
-		if s := d.cli(options...); s.status != 0 || s.stdout != want || s.stderr != cut {
-			t.Errorf("%q: got %+v, want the output and %q", options, s, cut)
+	for _, options := range [][]string{{"logs", "--follow", "it"}, {"jobs", "--follow", "it"}} {
+		if s := d.cli(options...); s.status != 0 || s.stdout != want || s.stderr != missing {
+			t.Errorf("%q: got %+v, want the output and %q", options, s, missing)
 		}
+	}
+	if s := d.cli("shell", "printf "+text); s.status != 0 || s.stdout != want || s.stderr != cut {
+		t.Errorf("shell: got %+v, want the output and %q", s, cut)
 	}
 	wantText(t, d.cli("shell", "--json", "printf "+text).stdout, `"stdoutTail":"678901234567890123456789"`)
 	wantText(t, d.cli("jobs", "--json", "it").stdout, `"stdoutTail":"678901234567890123456789"`)
@@ -239,6 +242,67 @@ func TestLogs_BothEnds(t *testing.T) {
 	}
 	d.send(d.sign("GET", "/jobs/it/output", `{"from":"middle"}`)).wantRefusal(t, 400, `"start" or "end"`)
 	d.send(d.sign("GET", "/jobs/it/events", `{"after":"x"}`)).wantRefusal(t, 400, "id of an event")
+}
+
+// Output that was shown while the command ran is not reported as missing, though it is not kept.
+func TestShell_FollowShowsWhatIsNotKept(t *testing.T) {
+	t.Parallel()
+	d := startDaemon(t, "MAX_OUTPUT = 1024", "OUTPUT_TAIL = 512")
+	dir := sharedDir(t)
+	const steps, each = 10, 400
+	cmd := exec.Command(testkit.Program(t), "shell", "--follow", "--job-id", "it", "--config", d.config, "--url", "http://"+d.address,
+		fmt.Sprintf("for i in $(seq %d); do %s printf '%%0%dd' $i; done; echo end >&2", steps, awaitFile(dir+"/$i"), each))
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	stdout, err := cmd.StdoutPipe()
+	if err != nil || cmd.Start() != nil {
+		t.Fatal("cannot start the command line", err)
+	}
+	for i := 1; i <= steps; i++ {
+		touch(t, filepath.Join(dir, strconv.Itoa(i)))
+		got := make([]byte, each)
+		if _, err := io.ReadFull(stdout, got); err != nil || string(got) != fmt.Sprintf("%0*d", each, i) {
+			t.Errorf("step %d: got %q, %v", i, got, err)
+		}
+	}
+	if err := cmd.Wait(); err != nil || stderr.String() != "end\n" {
+		t.Errorf("got %v and %q, want no error and nothing but the command's", err, stderr.String())
+	}
+	if j := d.job("it"); !j.StdoutTruncated {
+		t.Error("all output is kept, so this test shows nothing")
+	}
+}
+
+// A Sidecar of release 1.0.0 has no events and keeps the start of an output only. What is not kept
+// is reported too.
+func TestLogs_WithoutEvents(t *testing.T) {
+	t.Parallel()
+	d := startDaemon(t, "MAX_OUTPUT = 1024", "OUTPUT_TAIL = 0")
+	target, _ := url.Parse("http://" + d.address)
+	proxy := &httputil.ReverseProxy{FlushInterval: -1, Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/events") {
+			sidecarLike(404, `{"ok":false,"message":"there is no such path","data":null}`).ServeHTTP(w, r)
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	defer server.Close()
+	d.shell(fields{"command": "printf %03000d 1; printf %02000d 1 >&2", "jobId": "much"})
+	d.shell(fields{"command": "echo all", "jobId": "all"})
+	const missing = "warning: 1976 bytes of stdout are missing, which were not kept (MAX_OUTPUT)\n" +
+		"warning: 976 bytes of stderr are missing, which were not kept (MAX_OUTPUT)\n"
+	for _, command := range [][]string{{"logs"}, {"logs", "--follow"}, {"jobs", "--follow"}} {
+		call := func(id string) spoken {
+			return invoke(t, invocation{args: append(command, id, "--config", d.config, "--url", server.URL)})
+		}
+		if s := call("much"); s.status != 0 || len(s.stdout) != 1024 || s.stderr != strings.Repeat("0", 1024)+missing {
+			t.Errorf("%q: got %+v, want 1024 bytes of each stream and %q", command, s, missing)
+		}
+		if s := call("all"); s.status != 0 || s.stdout != "all\n" || s.stderr != "" {
+			t.Errorf("%q: got %+v, want the output alone", command, s)
+		}
+	}
 }
 
 // A proxy that closes the connection costs nothing: the command line goes on after the latest event.
