@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"dataflux-func-sidecar/exec"
@@ -39,6 +40,9 @@ type jobTable struct {
 	// at all processes of the host, so it is called without mu.
 	endProcess func(*exec.Process, exec.Reason)
 
+	unread    atomic.Int64 // see maxUnread
+	maxUnread int64        // as the function, but in tests
+
 	mu           sync.Mutex
 	byRef        map[jobRef]*job
 	slots        int            // in use
@@ -65,7 +69,7 @@ func newJobTable(
 	return &jobTable{
 		bounds: bounds, policy: rules, records: records, callbacks: callbacks, verifier: verifier,
 		counters: counters, gate: g, ofKey: map[string]int{}, ofAction: map[string]int{},
-		endProcess: (*exec.Process).End, byRef: map[jobRef]*job{}, idle: idle,
+		maxUnread: maxUnread(0), endProcess: (*exec.Process).End, byRef: map[jobRef]*job{}, idle: idle,
 	}
 }
 
@@ -93,6 +97,8 @@ func (t *jobTable) enter(j *job) (_ *job, replaced []*exec.Process, err error) {
 	case concurrency == policy.Refuse && t.isBusy(j.action):
 		return nil, nil, refusalf(statusConflict, "the action %s is running or queued, and runs "+
 			"once at a time (ONE_AT_A_TIME): nothing was run", j.action)
+	case t.unread.Load() > t.maxUnread:
+		return nil, nil, t.unreadFull()
 	case t.heldInput+j.input.held() > maxHeldInput:
 		return nil, nil, inputFull()
 	case !t.mayStart(j) && t.queuedBefore(j) >= t.bounds.MaxQueued:
