@@ -200,6 +200,110 @@ func (p *pipe) drain() (ended, paused bool) {
 	return false, true
 }
 
+// readOnce reads or drops at most `most` bytes. It needs reading.
+func (p *pipe) readOnce(most int) (n int, err error) {
+	output := p.attached()
+	switch {
+	case output == nil:
+		n, err = p.drop(most)
+		p.late.Add(int64(n))
+	case output.mask.Load() != nil:
+		n, err = p.readMasked(output, most)
+	case output.isFull():
+		n, err = p.readBehind(output, most)
+	default:
+		b := output.borrow(most)
+		n, err = readPipe(p.fd, b.space)
+		if !p.keep(n, func() { output.commit(b, n) }) {
+			output.giveBack(b, n)
+		} else if output.isLarge() {
+			p.widen()
+		}
+	}
+	return n, err
+}
+
+// readBehind reads or drops at most `most` bytes behind the start that is kept. Bytes that the end
+// would not keep, as more are in the pipe behind them, are dropped. It needs reading.
+func (p *pipe) readBehind(output *Output, most int) (n int, err error) {
+	extra := most
+	if end := output.tail.limit; end > 0 {
+		extra = 0
+		if p.wide { // else hardly more is in the pipe than one read takes
+			extra = min(p.buffered(), most) - end
+		}
+	}
+	if extra > 0 {
+		n, err = p.drop(extra)
+		p.keep(n, func() { output.addDropped(n) })
+		return n, err
+	}
+	scratch := p.buffers.scratch()
+	defer p.buffers.scratches.Put(scratch)
+	n, err = readPipe(p.fd, scratch[:min(most, len(scratch))])
+	p.keep(n, func() { output.addTail(scratch[:n]) })
+	return n, err
+}
+
+// readMasked reads at most `most` bytes and keeps them masked. It needs reading.
+func (p *pipe) readMasked(output *Output, most int) (n int, err error) {
+	in, out := p.buffers.scratch(), p.buffers.scratch()
+	defer p.buffers.scratches.Put(in)
+	defer p.buffers.scratches.Put(out)
+	n, err = readPipe(p.fd, in[:min(most, len(in)-MaxSecret)])
+	if p.keep(n, func() { output.addMasked(out[:0], in[:n]) }) && output.isLarge() {
+		p.widen()
+	}
+	return n, err
+}
+
+func (p *pipe) attached() *Output {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.output
+}
+
+// keep calls f for n bytes that were read, and returns true. If the output was detached meanwhile,
+// they are late.
+func (p *pipe) keep(n int, f func()) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.output == nil {
+		p.late.Add(int64(n))
+		return false
+	}
+	f()
+	return true
+}
+
+// widen enlarges the pipe of a command that writes much, so that the two sides switch less often.
+// Where the budget does not allow it nothing is lost. It needs reading.
+func (p *pipe) widen() {
+	if p.wide || !p.buffers.takeWide() {
+		return
+	}
+	p.wide = true
+	_, _ = unix.FcntlInt(uintptr(p.fd), unix.F_SETPIPE_SZ, pipeSize)
+}
+
+// drop moves bytes to /dev/null inside the kernel, which takes neither memory nor a copy, however
+// much a command writes. It needs reading.
+func (p *pipe) drop(most int) (int, error) {
+	const flags = unix.SPLICE_F_NONBLOCK | unix.SPLICE_F_MOVE
+	for {
+		n, err := unix.Splice(p.fd, nil, int(p.null.Fd()), nil, most, flags)
+		switch err {
+		case unix.EINTR:
+		case nil, unix.EAGAIN:
+			return int(max(n, 0)), err
+		default: // this /dev/null takes no splice
+			scratch := p.buffers.scratch()
+			defer p.buffers.scratches.Put(scratch)
+			return readPipe(p.fd, scratch[:min(most, len(scratch))])
+		}
+	}
+}
+
 // complete reads what is in the pipe at this moment, no more, and detaches the output: a background
 // process that goes on writing delays no result. It blocks for as long as the pipe is locked.
 func (p *pipe) complete() {

@@ -166,8 +166,8 @@ func othersRunWell(t *testing.T, r *Runner) {
 	}
 }
 
-// A command that sets O_DIRECT makes its pipe one of packets. No read is smaller than one: the
-// kernel would drop the rest of it.
+// A command that sets O_DIRECT makes its pipe one of packets, of which read(2) drops what has no
+// room.
 func TestPipe_Packets(t *testing.T) {
 	all := numbers(300000)
 	for name, limit := range map[string]int64{
@@ -192,6 +192,13 @@ func TestPipe_Packets(t *testing.T) {
 			}
 		})
 	}
+	t.Run("among other output", func(t *testing.T) {
+		o := &run(t, command("exec 3>/dev/stdout; i=0; while [ $i -lt 100 ]; do i=$((i+1)); "+
+			"seq 5000; seq 5000 | dd bs=3000 iflag=fullblock oflag=direct status=none >&3; done")).Stdout
+		if got, want := text(o), strings.Repeat(numbers(5000), 200); got != want {
+			t.Errorf("got %d bytes, want %d", len(got), len(want))
+		}
+	})
 	t.Run("masked", func(t *testing.T) {
 		c := command("seq 300000 | dd bs=4096 iflag=fullblock oflag=direct status=none")
 		c.Secrets = []string{"123456\n123457"}
