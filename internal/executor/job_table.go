@@ -69,7 +69,8 @@ func newJobTable(
 	return &jobTable{
 		bounds: bounds, policy: rules, records: records, callbacks: callbacks, verifier: verifier,
 		counters: counters, gate: g, ofKey: map[string]int{}, ofAction: map[string]int{},
-		maxUnread: maxUnread(0), endProcess: (*exec.Process).End, byRef: map[jobRef]*job{}, idle: idle,
+		maxUnread: maxUnread(0), endProcess: (*exec.Process).End,
+		byRef: map[jobRef]*job{}, idle: idle,
 	}
 }
 

@@ -8,9 +8,9 @@ import (
 	"dataflux-func-sidecar/internal/state"
 )
 
-// maxUnread bounds the output in memory, in bytes, of jobs that the table has forgotten, while their
-// callers read it: they may do so slowly, and a job frees its slot at its end. Above it no job is
-// admitted. It fits 16 results with the largest output in any case.
+// maxUnread bounds the output in memory, in bytes, of jobs that the table has forgotten, while
+// their callers read it: they may do so slowly, and a job frees its slot at its end. Above it no
+// job is admitted. It fits 16 results with the largest output in any case.
 func maxUnread(maxOutput int64) int64 { return max(256<<20, 16*2*maxOutput) }
 
 // keepsAny reports whether any job is kept after its end.
