@@ -27,6 +27,8 @@ import (
 const (
 	// maxDeath bounds the wait for a killed newborn, which is then reaped in the background.
 	maxDeath = time.Second
+	// deathPoll is the interval at which such a newborn is looked for. There may be thousands.
+	deathPoll = time.Second
 	// minBirthPoll and maxBirthPoll bound the interval at which a newborn is checked for having
 	// been stopped. It starts with the first and doubles.
 	minBirthPoll = 20 * time.Millisecond
@@ -252,7 +254,8 @@ func (r *Runner) abort(l *callList, cause error) error {
 		return cause
 	}
 	go func() {
-		for !l.await(time.Hour) {
+		for !l.await(0) { // which looks only: waiting would take a thread, maybe for ever
+			time.Sleep(deathPoll)
 		}
 		end()
 	}()

@@ -20,6 +20,7 @@
 //	birth.go            from Start to execve: pipes, ids, limits, directory, and a time limit
 //	runner.go           Runner: what all commands share
 //	pipe.go             reads a pipe until its last writer has closed it
+//	pipe_read.go        one read, which loses nothing of a pipe of packets
 //
 //	cgroup_setup.go     the cgroups of the unit, made when the daemon starts
 //	cgroup_pool.go      gives each command a cgroup, and reuses those of earlier ones

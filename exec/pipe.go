@@ -276,15 +276,6 @@ func (p *pipe) keep(n int, f func()) bool {
 	return true
 }
 
-func readPipe(fd int, into []byte) (int, error) {
-	for {
-		n, err := unix.Read(fd, into)
-		if err != unix.EINTR {
-			return max(n, 0), err
-		}
-	}
-}
-
 // widen enlarges the pipe of a command that writes much, so that the two sides switch less often.
 // Where the budget does not allow it nothing is lost. It needs reading.
 func (p *pipe) widen() {

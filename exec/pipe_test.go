@@ -165,3 +165,46 @@ func othersRunWell(t *testing.T, r *Runner) {
 		runsWell(t, r)
 	}
 }
+
+// A command that sets O_DIRECT makes its pipe one of packets, of which read(2) drops what has no
+// room.
+func TestPipe_Packets(t *testing.T) {
+	all := numbers(300000)
+	for name, limit := range map[string]int64{
+		"several chunks": 8 << 20, "limit within a packet": 500001, "small limit": 1000,
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := command("seq 300000 | dd bs=3000 iflag=fullblock oflag=direct status=none")
+			c.MaxOutput, c.OutputTail = limit, 500
+			o := &run(t, c).Stdout
+			start := min(limit-500, int64(len(all)))
+			if limit > int64(len(all)) {
+				start = int64(len(all))
+			}
+			if o.Total() != int64(len(all)) {
+				t.Errorf("got %d bytes, want %d", o.Total(), len(all))
+			}
+			if got := text(o); got != all[:start] {
+				t.Errorf("the start has %d bytes and is not that of the output, %d", len(got), start)
+			}
+			if got := endText(o); start < int64(len(all)) && got != all[len(all)-500:] {
+				t.Errorf("got the end %.40q, want %.40q", got, all[len(all)-500:])
+			}
+		})
+	}
+	t.Run("among other output", func(t *testing.T) {
+		o := &run(t, command("exec 3>/dev/stdout; i=0; while [ $i -lt 100 ]; do i=$((i+1)); "+
+			"seq 5000; seq 5000 | dd bs=3000 iflag=fullblock oflag=direct status=none >&3; done")).Stdout
+		if got, want := text(o), strings.Repeat(numbers(5000), 200); got != want {
+			t.Errorf("got %d bytes, want %d", len(got), len(want))
+		}
+	})
+	t.Run("masked", func(t *testing.T) {
+		c := command("seq 300000 | dd bs=4096 iflag=fullblock oflag=direct status=none")
+		c.Secrets = []string{"123456\n123457"}
+		o := &run(t, c).Stdout
+		if got, want := text(o), strings.Replace(all, c.Secrets[0], Mask, 1); got != want {
+			t.Errorf("got %d bytes, want %d", len(got), len(want))
+		}
+	})
+}

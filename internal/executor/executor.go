@@ -130,6 +130,7 @@ func New(o Options) (*Executor, error) {
 	}
 	callbacks := newCallbackQueue(o.Callbacks, records, channels, o.Log, counters, runner)
 	jobs := newJobTable(o.Jobs, o.Policy, records, callbacks, o.Verifier, counters, runner)
+	jobs.maxUnread = maxUnread(o.Commands.MaxOutput)
 	log := requestLog{journal: o.Log, showCommands: o.Commands.LogText}
 	sh := &shell{
 		commands: o.Commands, policy: o.Policy, runner: runner, jobs: jobs, journal: o.Log,

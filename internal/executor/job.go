@@ -83,6 +83,7 @@ type job struct {
 	kept     bool         // it stays on disk until it is forgotten
 	claimed  bool         // its id is used up, on disk too
 	onDisk   int64        // bytes of its output there
+	unstored bool         // the callback queue needs its output, which the disk did not take
 
 	// The following need table.mu.
 	state     jobState
@@ -94,6 +95,7 @@ type job struct {
 	process   *exec.Process
 	report    *report // of a job that an earlier process left; it has no process
 	failure   error   // why it was not started
+	unread    int64   // bytes of its output, once it is forgotten; see countUnread
 	endedAt   time.Time
 }
 
@@ -275,6 +277,7 @@ func (j *job) makeKnown(cause error, next jobState, endedAt time.Time) (forgotte
 	}
 	if j.state == jobForgotten {
 		delete(t.byRef, j.jobRef)
+		j.countUnread()
 		return []*job{j}
 	}
 	t.enterKept(j)
@@ -318,4 +321,5 @@ func (j *job) release() {
 	}
 	j.process.Stdout().Release()
 	j.process.Stderr().Release()
+	j.table.unread.Add(-j.unread)
 }

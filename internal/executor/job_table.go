@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"dataflux-func-sidecar/exec"
@@ -39,20 +40,24 @@ type jobTable struct {
 	// at all processes of the host, so it is called without mu.
 	endProcess func(*exec.Process, exec.Reason)
 
-	mu         sync.Mutex
-	byRef      map[jobRef]*job
-	slots      int            // in use
-	ofKey      map[string]int // of those, by key
-	ofAction   map[string]int // of those, by action; "": commands
-	queue      []*job         // oldest first
-	kept       []*job         // oldest end first
-	keptBytes  int64
-	keptOnDisk int64         // bytes of output on disk
-	heldInput  int64         // bytes of stdin and scripts of jobs that have not ended
-	finished   int           // since the start
-	unanswered int           // admitted, and not yet answered and logged
-	idle       chan struct{} // closed while unanswered is 0
-	stopping   bool
+	unread    atomic.Int64 // see maxUnread
+	maxUnread int64        // as the function, but in tests
+
+	mu           sync.Mutex
+	byRef        map[jobRef]*job
+	slots        int            // in use
+	ofKey        map[string]int // of those, by key
+	ofAction     map[string]int // of those, by action; "": commands
+	queue        []*job         // oldest first
+	kept         []*job         // oldest end first
+	keptBytes    int64
+	keptOnDisk   int64         // bytes of output on disk
+	heldInput    int64         // bytes of stdin and scripts of jobs that have not ended
+	queuedBodies int64         // see maxQueuedBodies
+	finished     int           // since the start
+	unanswered   int           // admitted, and not yet answered and logged
+	idle         chan struct{} // closed while unanswered is 0
+	stopping     bool
 }
 
 func newJobTable(
@@ -64,7 +69,8 @@ func newJobTable(
 	return &jobTable{
 		bounds: bounds, policy: rules, records: records, callbacks: callbacks, verifier: verifier,
 		counters: counters, gate: g, ofKey: map[string]int{}, ofAction: map[string]int{},
-		endProcess: (*exec.Process).End, byRef: map[jobRef]*job{}, idle: idle,
+		maxUnread: maxUnread(0), endProcess: (*exec.Process).End,
+		byRef: map[jobRef]*job{}, idle: idle,
 	}
 }
 
@@ -92,10 +98,14 @@ func (t *jobTable) enter(j *job) (_ *job, replaced []*exec.Process, err error) {
 	case concurrency == policy.Refuse && t.isBusy(j.Action):
 		return nil, nil, refusalf(statusConflict, "the action %s is running or queued, and runs "+
 			"once at a time (ONE_AT_A_TIME): nothing was run", j.Action)
+	case t.unread.Load() > t.maxUnread:
+		return nil, nil, t.unreadFull()
 	case t.heldInput+j.input.held() > maxHeldInput:
 		return nil, nil, inputFull()
 	case !t.mayStart(j) && t.queuedBefore(j) >= t.bounds.MaxQueued:
 		return nil, nil, t.full(j)
+	case !t.mayStart(j) && t.queuedBodies+j.queuedBody() > maxQueuedBodies:
+		return nil, nil, queueFull()
 	case concurrency == policy.Replace && first == nil && j.chosenID &&
 		t.verifier.Claimed(j.claim()): // must not cancel a job and then be refused itself
 		return nil, nil, j.idUsedUp()
@@ -106,7 +116,7 @@ func (t *jobTable) enter(j *job) (_ *job, replaced []*exec.Process, err error) {
 	if t.mayStart(j) {
 		j.grant(true)
 	} else {
-		t.queue = append(t.queue, j)
+		t.enqueue(j)
 	}
 	if first != nil {
 		j.claimed = first.claimed

@@ -448,3 +448,35 @@ func TestReplace_UsedUpID(t *testing.T) {
 		t.Errorf("after a request with a fresh id: got %+v, want it cancelled", got)
 	}
 }
+
+// Callers who read slowly hold results of jobs that are forgotten: a bounded number of bytes.
+func TestUnread_IsBounded(t *testing.T) {
+	const size = 3_000_000 // more than a stream's window
+	r := newRig(t, func(o *Options) { o.Jobs.KeepBytes = 0 })
+	table := r.executor.jobs
+	table.maxUnread = size - 1
+	for _, keep := range []string{"true", "false"} {
+		slow := r.request(`{"command":"yes | head -c 3000000","keep":` + keep + `}`)
+		r.receiveWindow()
+		waitFor(t, func() bool { return table.unread.Load() == size })
+		head, got := r.shell(`{"command":"true"}`)
+		if head.Status != 503 || head.RetryAfter == 0 || !strings.Contains(got.Message, "not read") {
+			t.Errorf("keep %s: got %d %+v, want 503 with Retry-After", keep, head.Status, got)
+		}
+		r.send(message.Frame{Kind: message.Hangup, ID: slow})
+		waitFor(t, func() bool { return table.unread.Load() == 0 })
+		if head, got = r.shell(`{"command":"true"}`); head.Status != 200 {
+			t.Errorf("keep %s, when it is free: got %d %+v, want 200", keep, head.Status, got)
+		}
+	}
+}
+
+func TestMaxUnread_SixteenResults(t *testing.T) {
+	for output, want := range map[int64]int64{
+		1 << 10: 256 << 20, 8 << 20: 256 << 20, 256 << 20: 8 << 30,
+	} {
+		if got := maxUnread(output); got != want {
+			t.Errorf("MAX_OUTPUT %d: got %d, want %d", output, got, want)
+		}
+	}
+}

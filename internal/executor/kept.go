@@ -8,6 +8,11 @@ import (
 	"dataflux-func-sidecar/internal/state"
 )
 
+// maxUnread bounds the output in memory, in bytes, of jobs that the table has forgotten, while
+// their callers read it: they may do so slowly, and a job frees its slot at its end. Above it no
+// job is admitted. It fits 16 results with the largest output in any case.
+func maxUnread(maxOutput int64) int64 { return max(256<<20, 16*2*maxOutput) }
+
 // keepsAny reports whether any job is kept after its end.
 func (t *jobTable) keepsAny() bool { return t.bounds.KeepTime > 0 && t.bounds.KeepCount > 0 }
 
@@ -31,6 +36,22 @@ func (t *jobTable) forget(j *job) {
 	t.keptBytes -= j.size()
 	t.keptOnDisk -= j.onDisk
 	delete(t.byRef, j.jobRef)
+	j.countUnread()
+}
+
+// countUnread needs table.mu. It counts the output of a job that the table has forgotten until its
+// last reader frees it. What waits for a receiver of callbacks has a bound of its own, maxUnstored.
+func (j *job) countUnread() {
+	if j.process != nil && !j.unstored {
+		j.unread = j.size()
+		j.table.unread.Add(j.unread)
+	}
+}
+
+// unreadFull is the refusal of a job while callers read too much.
+func (t *jobTable) unreadFull() error {
+	return unavailablef("callers have not read the results of commands that have ended, %d MiB "+
+		"together: try again later", t.maxUnread>>20)
 }
 
 // evict needs mu. It forgets the oldest kept jobs that are above the bounds, and returns them: the

@@ -8,6 +8,35 @@ import (
 	"dataflux-func-sidecar/internal/policy"
 )
 
+const (
+	// maxQueuedBodies bounds the bodies of all requests in the queue, in bytes: a reload hands them
+	// over, and a key whose actions have no stdin can send large ones too.
+	maxQueuedBodies = 64 << 20
+	// smallBody of each does not count: MAX_QUEUED bounds these parts.
+	smallBody = 4 << 10
+)
+
+// enqueue needs mu. It puts a job at the end of the queue.
+func (t *jobTable) enqueue(j *job) {
+	t.queue = append(t.queue, j)
+	t.queuedBodies += j.queuedBody()
+}
+
+// dequeue needs mu. It takes the job at a place out of the queue.
+func (t *jobTable) dequeue(at int) *job {
+	j := t.queue[at]
+	if at == 0 {
+		t.queue[0], t.queue = nil, t.queue[1:] // the usual case, however long the queue is
+	} else {
+		t.queue = slices.Delete(t.queue, at, at+1)
+	}
+	t.queuedBodies -= j.queuedBody()
+	return j
+}
+
+// queuedBody is how many bytes of maxQueuedBodies the request of a job takes that is not started.
+func (j *job) queuedBody() int64 { return max(0, int64(len(j.call.Body))-smallBody) }
+
 // grant needs table.mu. It lets a job start. One whose end was requested goes on without a slot.
 func (j *job) grant(slot bool) {
 	j.state, j.hasSlot = jobStarting, slot
@@ -28,8 +57,7 @@ func (t *jobTable) count(j *job, n int) {
 // leaveQueue needs table.mu. It lets a queued job go on, so that its caller hears of its end.
 func (j *job) leaveQueue() {
 	if at := slices.Index(j.table.queue, j); at >= 0 {
-		j.table.queue = slices.Delete(j.table.queue, at, at+1)
-		j.grant(false)
+		j.table.dequeue(at).grant(false)
 	}
 }
 
@@ -49,17 +77,11 @@ func (j *job) freeSlot() {
 // grantQueued needs mu. It gives the free slots to the oldest queued jobs that may start.
 func (t *jobTable) grantQueued() {
 	for i := 0; i < len(t.queue) && t.slots < t.bounds.MaxRunning; {
-		next := t.queue[i]
-		switch {
-		case !t.mayStart(next):
+		if !t.mayStart(t.queue[i]) {
 			i++
 			continue
-		case i == 0:
-			t.queue = t.queue[1:] // the usual case, however long the queue is
-		default:
-			t.queue = slices.Delete(t.queue, i, i+1)
 		}
-		next.grant(true)
+		t.dequeue(i).grant(true)
 	}
 }
 
@@ -116,6 +138,12 @@ func (t *jobTable) full(j *job) error {
 	}
 	return unavailablef("no more than %d %s and %d wait (MAX_QUEUED) at the same time: "+
 		"try again later", most, bound, t.bounds.MaxQueued)
+}
+
+// queueFull is the refusal of a job whose request is too large for the queue.
+func queueFull() error {
+	return unavailablef("the requests that wait have %d MiB together at most: try again later, or "+
+		"send less", maxQueuedBodies>>20)
 }
 
 // startDeadline is zero if there is none.

@@ -258,3 +258,68 @@ func TestDecodeShell_StartWithin(t *testing.T) {
 		}
 	}
 }
+
+// A key whose actions take no stdin can send large requests as well.
+func TestQueue_BodiesAreBounded(t *testing.T) {
+	const most = maxQueuedBodies / (4 << 20)
+	table := newTestTable(Jobs{MaxRunning: 1, MaxQueued: 1000, KeepCount: 10, KeepTime: time.Hour})
+	body := make([]byte, 4<<20+smallBody)
+	admit := func(id string, body []byte) (*job, error) {
+		r := &shellRequest{command: "x"}
+		return table.admit(table.newJob(ofDefault(id), message.Call{Body: body}, r))
+	}
+	var jobs []*job
+	for i := range 1 + most { // one of them runs
+		j, err := admit(fmt.Sprint(i), body)
+		if err != nil {
+			t.Fatalf("job %d: %v", i, err)
+		}
+		jobs = append(jobs, j)
+	}
+	_, err := admit("more", body)
+	if r := asRefusal(err); err == nil || r.status != statusServiceUnavailable ||
+		!strings.Contains(r.message, "64 MiB together") {
+		t.Errorf("above the bound: got %v, want 503", err)
+	}
+	if _, err := admit("small", body[:smallBody]); err != nil {
+		t.Errorf("a small request: got %v", err)
+	}
+	jobs[2].forbid(errKeyRemoved()) // leaves the queue
+	jobs[0].finish(nil)             // its slot is that of the next one
+	for _, id := range []string{"again", "once more"} {
+		if _, err := admit(id, body); err != nil {
+			t.Errorf("%s, where there is room: got %v", id, err)
+		}
+	}
+	if _, err := admit("full again", body); err == nil {
+		t.Error("full again: got no error, want 503")
+	}
+	table.endAll()
+	if table.queuedBodies != 0 {
+		t.Errorf("got %d bytes queued after all jobs, want 0", table.queuedBodies)
+	}
+}
+
+// What the queue holds counts after a reload as well, and not any more once it has run.
+func TestHandOver_QueuedBodies(t *testing.T) {
+	r, file := fullRig(t)
+	body := `{"command":"true","wait":false}` + strings.Repeat(" ", 2*smallBody)
+	r.shell(body)
+	held := func() int64 {
+		r.executor.jobs.mu.Lock()
+		defer r.executor.jobs.mu.Unlock()
+		return r.executor.jobs.queuedBodies
+	}
+	want := int64(len(body) - smallBody)
+	for i := range 2 {
+		if got := held(); got != want {
+			t.Errorf("after %d reloads: got %d bytes in the queue, want %d", i, got, want)
+		}
+		r.reload(nil)
+	}
+	create(t, file)
+	waitFor(t, func() bool { return r.queued() == 0 })
+	if got := held(); got != 0 {
+		t.Errorf("with an empty queue: got %d bytes, want 0", got)
+	}
+}

@@ -197,6 +197,7 @@ func (j *job) recordEnd(r report, endedAt time.Time) {
 	case err == nil:
 		j.table.callbacks.dispatch(j.origin, j.callbackURL, j.acceptedAt, r, true, nil)
 	default:
+		j.unstored = true
 		j.readers.Add(1)
 		j.table.callbacks.dispatch(j.origin, j.callbackURL, j.acceptedAt, r, false, j.release)
 	}

@@ -111,7 +111,7 @@ func (r *restoring) restoreJobs([]io.ReadWriteCloser) error {
 		if i < 0 || i >= len(r.jobs) {
 			return errors.New("cannot take the queue over: a job is missing")
 		}
-		t.queue = append(t.queue, r.jobs[i])
+		t.enqueue(r.jobs[i])
 	}
 	for _, i := range r.state.Kept {
 		if i < 0 || i >= len(r.jobs) {

@@ -4,8 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"dataflux-func-sidecar/exec"
@@ -77,11 +77,12 @@ func (r *shellRequest) shows(value string) string {
 		shown = append(shown, struct{ key, text string }{"labels: " + name, r.labels[name]})
 	}
 	if u := r.callbackURL; u != nil {
-		query, _ := url.QueryUnescape(u.RawQuery) // what cannot be decoded is in String as it is
-		password, _ := u.User.Password()
-		shown = append(shown, struct{ key, text string }{"callbackURL", strings.Join([]string{
-			u.String(), u.Host, u.Path, query, u.User.Username(), password,
-		}, "\n")})
+		text := u.String()
+		decoded := decodeEscapes(text)
+		spaced := decodeEscapes(strings.ReplaceAll(text, "+", " ")) // as a query has them
+		shown = append(shown, struct{ key, text string }{
+			"callbackURL", strings.Join([]string{text, decoded, spaced}, "\n"),
+		})
 	}
 	for _, s := range shown {
 		if strings.Contains(s.text, value) {
@@ -89,6 +90,23 @@ func (r *shellRequest) shows(value string) string {
 		}
 	}
 	return ""
+}
+
+// decodeEscapes decodes each %XX of a URL, in all parts alike. Anything else stays as it is, also
+// where net/url would refuse the whole.
+func decodeEscapes(text string) string {
+	var decoded strings.Builder
+	for i := 0; i < len(text); i++ {
+		if text[i] == '%' && i+2 < len(text) {
+			if c, err := strconv.ParseUint(text[i+1:i+3], 16, 8); err == nil {
+				decoded.WriteByte(byte(c))
+				i += 2
+				continue
+			}
+		}
+		decoded.WriteByte(text[i])
+	}
+	return decoded.String()
 }
 
 // secrets are the values that are masked in the output.

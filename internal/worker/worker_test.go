@@ -1,7 +1,9 @@
 package worker
 
 import (
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"dataflux-func-sidecar/test/testkit"
@@ -54,4 +56,24 @@ func TestGo_EachFunctionOnce(t *testing.T) {
 			t.Fatalf("function %d ran %d times, want once", i, n)
 		}
 	}
+}
+
+// A worker that waits keeps nothing of what it ran: that may be a request with its body.
+func TestGo_WaitingKeepsNothing(t *testing.T) {
+	const count = 2 * maxIdle
+	var freed atomic.Int32
+	release := make(chan struct{})
+	for range count {
+		body := new([1 << 20]byte)
+		runtime.AddCleanup(body, func(int) { freed.Add(1) }, 0)
+		Go(func() {
+			<-release
+			runtime.KeepAlive(body)
+		})
+	}
+	close(release)
+	testkit.Eventually(t, "all is freed", func() bool {
+		runtime.GC()
+		return freed.Load() == count
+	})
 }
