@@ -257,9 +257,9 @@ func (h *handing) stream(st *stream) (streamState, error) {
 	return state, nil
 }
 
-// rebase returns a time as both clocks have it now: for a successor, which gets only the wall clock's,
-// and there by the monotonic clock again. So a wall clock that is set before a reload or after it
-// changes no wait. Zero stays zero.
+// rebase returns a time as both clocks have it now: for a successor, which gets only that of the
+// wall clock, and there by the monotonic clock again. So a wall clock that is set before a reload
+// or after it changes no wait. Zero stays zero.
 func rebase(t time.Time) time.Time {
 	if t.IsZero() {
 		return t
