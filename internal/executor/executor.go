@@ -322,9 +322,9 @@ func (e *Executor) Starts() bool {
 	return starts
 }
 
-// startProof knows since when the proof that commands can be started is wanted. The time before
-// does not count: in a host that was paused, nobody has tried.
-type startProof struct{ wanted time.Time } // zero: the last one is recent
+// startProof knows since when a proof that commands can be started is wanted and fails. The time
+// before does not count: while the host was paused, nothing was tried.
+type startProof struct{ wanted time.Time } // zero: the last proof is recent
 
 // judge says whether a new proof is to be tried, and whether commands can be started.
 func (p *startProof) judge(lastBirth, now time.Time) (prove, starts bool) {
@@ -332,7 +332,7 @@ func (p *startProof) judge(lastBirth, now time.Time) (prove, starts bool) {
 		p.wanted = time.Time{}
 		return false, true
 	}
-	if p.wanted.IsZero() {
+	if p.wanted.IsZero() || lastBirth.After(p.wanted) {
 		p.wanted = now
 	}
 	return true, now.Sub(p.wanted) < maxStartless
