@@ -352,6 +352,9 @@ func (e *Executor) EndLeft(networkRoles []int) (found, left int) {
 	return e.runner.EndLeft(e.commands.Grace, networkRoles)
 }
 
+// LogRefusals logs the refusals that were summed up so far, before the end of the process.
+func (e *Executor) LogRefusals() { e.server.unauthorized.end() }
+
 // AbandonCallbacks lets the attempts under way end within ctx. It leaves the other callbacks to the
 // next start, and logs each.
 func (e *Executor) AbandonCallbacks(ctx context.Context) { e.callbacks.drain(ctx) }

@@ -374,6 +374,24 @@ func TestHandOver_Callbacks(t *testing.T) {
 	}
 }
 
+// What was summed up of refusals must not be forgotten.
+func TestRest_LogsRefusals(t *testing.T) {
+	r := newRig(t, nil)
+	for i := range 3 {
+		call := signed("POST", "/shell", fmt.Sprintf("nonce-%05d", i), `{"command":"true"}`)
+		call.Body = []byte("{}")
+		r.last++
+		r.send(message.Frame{Kind: message.Request, ID: r.last, Payload: call.Encode()})
+		r.answer()
+	}
+	r.reload(nil)
+	log := r.log.String()
+	if !strings.Contains(log, "Refused a request from") ||
+		!strings.Contains(log, "Refused 2 requests, the latest from") {
+		t.Errorf("got %q, want entries about 1 and 2 refused requests", log)
+	}
+}
+
 // A clock that is set after a reload must not make a callback wait for days, or end it at once.
 func TestHandOver_CallbackTimesAreMonotonic(t *testing.T) {
 	r := newRig(t, nil)
