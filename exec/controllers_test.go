@@ -258,6 +258,17 @@ func TestControllers_LowerTotalMemoryOfCachedFiles(t *testing.T) {
 	if isDone(p) {
 		t.Error("the command has ended")
 	}
+	again := start(t, r, command("cat "+disk+" >/dev/null; echo ready; exec sleep 3000"))
+	awaitOutput(t, again)
+	long := command("true")
+	for i := range 30 {
+		long.Env = append(long.Env, fmt.Sprintf("V%d=%s", i, strings.Repeat("x", 100_000)))
+	}
+	if _, err := r.Start(long); FaultOf(err) != FaultRequest {
+		t.Errorf("an environment that is too long: got %v, want the fault of the request", err)
+	}
+	again.End(Cancelled)
+	finish(t, again)
 	p.End(Cancelled)
 	if finish(t, p).OOMKilled {
 		t.Error("the OOM killer has ended a process")

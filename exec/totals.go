@@ -62,24 +62,27 @@ func (c *controllers) permitSwap(yes bool) {
 // fits needs mu. It reports whether the commands use at most this much memory, and frees cached
 // files for that. Swap must not be permitted meanwhile.
 func (c *controllers) fits(most uint64) bool {
-	now, err := readNumber(c.folder, "memory.current")
-	if err != nil || now <= most {
-		return err == nil
+	now, kept, err := c.memoryUsed()
+	if err != nil || now <= most || kept > most {
+		return err == nil && now <= most
+	}
+	c.reclaim(max(most, now-min(now, maxFreed)))
+	now, _, err = c.memoryUsed()
+	return err == nil && now <= most
+}
+
+// memoryUsed is the memory of all commands, and what stays of it when cached files are freed that
+// are on disk as well.
+func (c *controllers) memoryUsed() (now, kept uint64, err error) {
+	if now, err = readNumber(c.folder, "memory.current"); err != nil {
+		return 0, 0, err
 	}
 	stat, err := readFile(c.folder, "memory.stat")
-	if err != nil {
-		return false
-	}
-	kept := now - min(now, numberAfter(stat, "file "))
+	kept = now - min(now, numberAfter(stat, "file "))
 	for _, name := range []string{"shmem ", "file_dirty ", "file_writeback "} {
 		kept += numberAfter(stat, name)
 	}
-	if kept > most {
-		return false
-	}
-	c.reclaim(max(most, now-min(now, maxFreed)))
-	now, err = readNumber(c.folder, "memory.current")
-	return err == nil && now <= most
+	return now, kept, err
 }
 
 // reclaim frees memory that can be had again, until this much is used. Unlike a new memory.max,
@@ -129,6 +132,6 @@ func (c *controllers) isFull(name string) bool {
 		return false
 	}
 	const arguments = 4 << 20 // at most, with the environment
-	now, err := readNumber(c.folder, "memory.current")
-	return err == nil && now+arguments > c.totals.Memory
+	_, kept, err := c.memoryUsed()
+	return err == nil && kept+arguments > c.totals.Memory
 }
