@@ -131,6 +131,15 @@ func TestBirth_KilledBeforeExecve(t *testing.T) {
 	}
 }
 
+// A clock that is set must not look like births that hang.
+func TestLastBirth_Monotonic(t *testing.T) {
+	r := newTestRunner(t)
+	finish(t, start(t, r, command("true")))
+	if at := r.LastBirth(); at == at.Round(0) {
+		t.Errorf("got %v, want a time with a monotonic part", at)
+	}
+}
+
 // newborn is the process id of a newborn of this process.
 func newborn() int {
 	for _, p := range readProcesses() {

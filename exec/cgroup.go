@@ -245,7 +245,7 @@ func (g *cgroup) removeWhenEmpty() {
 	go func() {
 		defer g.cgroups.noteEnding(g, false)
 		for i := range maxRemovals {
-			if g.awaitEmpty() != nil || g.remove() {
+			if g.awaitEmpty() == unix.ENOENT || g.remove() {
 				return
 			}
 			time.Sleep(time.Second << i)

@@ -110,25 +110,11 @@ func TestCgroup_FreezeAndKillWithFewDescriptors(t *testing.T) {
 	for few := uint64(0); few < 5; few++ {
 		p := start(t, r, command("trap '' TERM; sleep 60 & sleep 60 & echo; wait"))
 		awaitOutput(t, p)
-		var before unix.Rlimit
-		if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
-			t.Fatal(err)
-		}
-		lowest, err := os.Open(os.DevNull)
-		if err != nil {
-			t.Fatal(err)
-		}
-		limit := unix.Rlimit{Cur: uint64(lowest.Fd()) + few, Max: before.Max}
-		lowest.Close()
-		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-			t.Fatal(err)
-		}
+		restore := leaveDescriptors(t, few)
 		p.mu.Lock()
 		_ = p.killAll()
 		p.mu.Unlock()
-		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
-			t.Fatal(err)
-		}
+		restore()
 		select {
 		case <-p.Done():
 		case <-time.After(soon):
@@ -139,6 +125,53 @@ func TestCgroup_FreezeAndKillWithFewDescriptors(t *testing.T) {
 		}
 		testkit.Eventually(t, "no process is left", func() bool { return len(p.Left()) == 0 })
 	}
+}
+
+// leaveDescriptors lets this process open so many more descriptors, until restore.
+func leaveDescriptors(t *testing.T, more uint64) (restore func()) {
+	t.Helper()
+	lowest, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := uint64(lowest.Fd())
+	lowest.Close()
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	set := func(to unix.Rlimit) {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(unix.Rlimit{Cur: next + more, Max: before.Max})
+	return func() { set(before) }
+}
+
+// A moment without descriptors keeps no cgroup for good.
+func TestCgroup_RemovedAfterLackOfDescriptors(t *testing.T) {
+	if !inCage(t, withCgroups) {
+		return
+	}
+	p := start(t, newTestRunner(t), command("sleep 60"))
+	pending := func() bool {
+		cage.cgroups.mu.Lock()
+		defer cage.cgroups.mu.Unlock()
+		return cage.cgroups.ending[p.cgroup.name] != nil
+	}
+	restore := leaveDescriptors(t, 0)
+	p.cgroup.removeWhenEmpty()
+	time.Sleep(100 * time.Millisecond) // it tries in vain
+	if !pending() {
+		t.Error("got a cgroup that is given up, want one that is removed later")
+	}
+	restore()
+	p.End(Cancelled)
+	finish(t, p)
+	testkit.Eventually(t, "its cgroup is gone", func() bool {
+		return !slices.Contains(folders(), p.cgroup.name) && !pending()
+	})
 }
 
 // leavesNothing checks that a timeout ends all processes of the command, also those of other users.

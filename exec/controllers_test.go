@@ -235,6 +235,47 @@ func TestControllers_LowerTotalMemory(t *testing.T) {
 	setTotals(t, Totals{})
 }
 
+// Cached files count as used memory, and only a bound frees them.
+func TestControllers_LowerTotalMemoryOfCachedFiles(t *testing.T) {
+	if !inControlledCage(t) {
+		return
+	}
+	const disk = "/dev/nvme0n1" // of 64 MiB; its last closing would free what is cached
+	r := newTestRunner(t)
+	setTotals(t, Totals{Memory: 500 * mebibyte})
+	p := start(t, r, command("exec 3<"+disk+" && cat <&3 >/dev/null && echo ready && exec sleep 3000"))
+	awaitOutput(t, p)
+	if now, err := readNumber(cage.cgroups.jobs, "memory.current"); now < 60*mebibyte {
+		t.Fatalf("the commands use %d bytes (%v), want those of %s in addition", now, err, disk)
+	}
+	setTotals(t, Totals{Memory: 32 * mebibyte})
+	if got := fileOf(t, "memory.max"); got != strconv.Itoa(32*mebibyte) {
+		t.Errorf("got memory.max %s, want the new one at once", got)
+	}
+	if got := fileOf(t, "memory.high"); got != "max" {
+		t.Errorf("got memory.high %s, want max", got)
+	}
+	if isDone(p) {
+		t.Error("the command has ended")
+	}
+	again := start(t, r, command("cat "+disk+" >/dev/null; echo ready; exec sleep 3000"))
+	awaitOutput(t, again)
+	long := command("true")
+	for i := range 30 {
+		long.Env = append(long.Env, fmt.Sprintf("V%d=%s", i, strings.Repeat("x", 100_000)))
+	}
+	if _, err := r.Start(long); FaultOf(err) != FaultRequest {
+		t.Errorf("an environment that is too long: got %v, want the fault of the request", err)
+	}
+	again.End(Cancelled)
+	finish(t, again)
+	p.End(Cancelled)
+	if finish(t, p).OOMKilled {
+		t.Error("the OOM killer has ended a process")
+	}
+	setTotals(t, Totals{})
+}
+
 // Cgroups are reused by commands with the same limits only.
 func TestControllers_Reuse(t *testing.T) {
 	if !inControlledCage(t) {

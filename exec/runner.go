@@ -31,7 +31,7 @@ type Runner struct {
 	gate        *gate
 	pipes       *pipeSet
 	poller      *poller
-	lastBirth   atomic.Int64 // Unix nanoseconds
+	lastBirth   atomic.Pointer[time.Time]
 
 	maxBirth, maxStart time.Duration // as the constants, but in tests
 	maxStopGrace       time.Duration // see LimitStopGrace
@@ -232,10 +232,13 @@ func (r *Runner) Hold(l Limits) (by LimitsBy, why error) {
 
 // LastBirth returns when a birth last finished, by an execve or by an error of the kernel; before
 // the first one, the time of NewRunner. If commands are started and it does not advance, new
-// processes hang or are killed.
-func (r *Runner) LastBirth() time.Time { return time.Unix(0, r.lastBirth.Load()) }
+// processes hang or are killed. It has a monotonic part: the wall clock can be set.
+func (r *Runner) LastBirth() time.Time { return *r.lastBirth.Load() }
 
-func (r *Runner) noteBirth() { r.lastBirth.Store(time.Now().UnixNano()) }
+func (r *Runner) noteBirth() {
+	now := time.Now()
+	r.lastBirth.Store(&now)
+}
 
 // leftPoll is the interval at which EndLeft looks for processes that are left.
 const leftPoll = 20 * time.Millisecond

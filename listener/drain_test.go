@@ -167,3 +167,18 @@ func TestDrain_RequestOnAnIdleConnection(t *testing.T) {
 	}
 	r.expect(message.Drained)
 }
+
+// Refusals that are not reported yet must not be forgotten.
+func TestDrain_ReportsRefusals(t *testing.T) {
+	r := newRigWith(t, usualLimits(), message.Identity{},
+		func(role *Role) { role.refusals.interval = time.Hour })
+	for range 3 {
+		r.raw(headers("POST /shell HTTP/1.1", "Host: h", "Content-Length: 0"))
+	}
+	r.send(message.Frame{Kind: message.Drain})
+	got, err := message.DecodeRefusal(r.expect(message.Refused).Payload)
+	if err != nil || got.Count != 3 || got.Status != 401 {
+		t.Errorf("got %+v, %v; want 3 with status 401", got, err)
+	}
+	r.expect(message.Drained)
+}

@@ -99,15 +99,20 @@ func (l *refusalLog) report(ctx context.Context, conn *message.Conn) {
 	for {
 		select {
 		case <-tick.C:
+			l.send(conn)
 		case <-ctx.Done():
 			return
 		}
-		l.mu.Lock()
-		pending := l.pending
-		l.pending = nil
-		l.mu.Unlock()
-		for _, refusal := range pending {
-			_ = conn.Send(message.Frame{Kind: message.Refused, Payload: refusal.Encode()})
-		}
+	}
+}
+
+// send reports what has been counted.
+func (l *refusalLog) send(conn *message.Conn) {
+	l.mu.Lock()
+	pending := l.pending
+	l.pending = nil
+	l.mu.Unlock()
+	for _, refusal := range pending {
+		_ = conn.Send(message.Frame{Kind: message.Refused, Payload: refusal.Encode()})
 	}
 }

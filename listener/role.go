@@ -165,5 +165,6 @@ func (r *Role) drain(servers ...*server) {
 		all.Go(s.shutdown)
 	}
 	all.Wait()
+	r.refusals.send(r.conn) // the role ends soon
 	_ = r.conn.Send(message.Frame{Kind: message.Drained})
 }

@@ -104,7 +104,8 @@ type Executor struct {
 	shell      *shell
 	server     *server
 	found      state.FoundDeliveries
-	maxAnswers int         // of one channel at once: a connection has one
+	maxAnswers int // of one channel at once: a connection has one
+	proof      startProof
 	probing    atomic.Bool // a command that does nothing is being started
 }
 
@@ -299,15 +300,15 @@ const (
 	// nothing proves that commands can be started.
 	probeInterval = 15 * time.Second
 	probeTimeout  = 10 * time.Second
-	// maxStartless is how long no command could be started before the daemon counts as dead.
-	maxStartless = 45 * time.Second
+	// maxStartless is how long that proof may fail before the daemon counts as dead.
+	maxStartless = 30 * time.Second
 )
 
 // Starts reports whether commands can be started, as far as is known. If the last proof is old it
-// starts a command that does nothing, and does not wait for it.
+// starts a command that does nothing, and does not wait for it. It is for one goroutine.
 func (e *Executor) Starts() bool {
-	age := time.Since(e.runner.LastBirth())
-	if age > probeInterval && e.probing.CompareAndSwap(false, true) {
+	prove, starts := e.proof.judge(e.runner.LastBirth(), time.Now())
+	if prove && e.probing.CompareAndSwap(false, true) {
 		go func() {
 			defer e.probing.Store(false)
 			e.runner.Enter()
@@ -319,7 +320,23 @@ func (e *Executor) Starts() bool {
 			_, _ = e.runner.Start(c) // it ends by itself
 		}()
 	}
-	return age < maxStartless
+	return starts
+}
+
+// startProof knows since when a proof that commands can be started is wanted and fails. The time
+// before does not count: while the host was paused, nothing was tried.
+type startProof struct{ wanted time.Time } // zero: the last proof is recent
+
+// judge says whether a new proof is to be tried, and whether commands can be started.
+func (p *startProof) judge(lastBirth, now time.Time) (prove, starts bool) {
+	if now.Sub(lastBirth) <= probeInterval {
+		p.wanted = time.Time{}
+		return false, true
+	}
+	if p.wanted.IsZero() || lastBirth.After(p.wanted) {
+		p.wanted = now
+	}
+	return true, now.Sub(p.wanted) < maxStartless
 }
 
 // Wait returns when no command runs and all are answered and logged, or with the context's error.
@@ -335,6 +352,9 @@ func (e *Executor) EndAll() int { return e.jobs.endAll() }
 func (e *Executor) EndLeft(networkRoles []int) (found, left int) {
 	return e.runner.EndLeft(e.commands.Grace, networkRoles)
 }
+
+// LogRefusals logs the refusals that were summed up so far, before the end of the process.
+func (e *Executor) LogRefusals() { e.server.unauthorized.end() }
 
 // AbandonCallbacks lets the attempts under way end within ctx. It leaves the other callbacks to the
 // next start, and logs each.

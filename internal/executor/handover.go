@@ -257,6 +257,17 @@ func (h *handing) stream(st *stream) (streamState, error) {
 	return state, nil
 }
 
+// rebase returns a time as both clocks have it now: for a successor, which gets only that of the
+// wall clock, and there by the monotonic clock again. So a wall clock that is set before a reload
+// or after it changes no wait. Zero stays zero.
+func rebase(t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	now := time.Now()
+	return now.Add(t.Sub(now))
+}
+
 // job needs table.mu.
 func (h *handing) job(j *job) (jobRecord, error) {
 	state := jobRecord{
@@ -268,10 +279,7 @@ func (h *handing) job(j *job) (jobRecord, error) {
 		Reported: j.report != nil, Transient: j.transient,
 		State: j.state.String(), HasSlot: j.hasSlot, Accepted: j.accepted,
 		InTable: j.table.byRef[j.jobRef] == j, Reason: j.reason, EndedBy: j.endedBy,
-		EndedAt: j.endedAt,
-	}
-	if !j.startBy.IsZero() { // by the wall clock as it is now
-		state.StartBy = time.Now().Add(time.Until(j.startBy))
+		EndedAt: j.endedAt, StartBy: rebase(j.startBy),
 	}
 	if j.callbackURL != nil {
 		state.CallbackURL = j.callbackURL.String()
@@ -302,10 +310,10 @@ func (h *handing) deliveries(q *callbackQueue) (all []deliveryState) {
 	for d := range q.deliveries {
 		state := deliveryState{
 			ID: d.recordID(), originFacts: d.originFacts,
-			URL: d.url.String(), Expires: d.expires, Stored: d.stored,
-			Report: h.report(d.report), Attempts: d.attempts, Next: d.next,
+			URL: d.url.String(), Expires: rebase(d.expires), Stored: d.stored,
+			Report: h.report(d.report), Attempts: d.attempts, Next: rebase(d.next),
 			Cause: d.cause.Text, Foreign: d.cause.Foreign,
-			Refused: d.refusedSince, Short: d.short, Dropped: d.droppedBy,
+			Refused: rebase(d.refusedSince), Short: d.short, Dropped: d.droppedBy,
 			Session: -1,
 		}
 		if p := d.post; p != nil {

@@ -374,6 +374,51 @@ func TestHandOver_Callbacks(t *testing.T) {
 	}
 }
 
+// What was summed up of refusals must not be forgotten.
+func TestRest_LogsRefusals(t *testing.T) {
+	r := newRig(t, nil)
+	for i := range 3 {
+		call := signed("POST", "/shell", fmt.Sprintf("nonce-%05d", i), `{"command":"true"}`)
+		call.Body = []byte("{}")
+		r.last++
+		r.send(message.Frame{Kind: message.Request, ID: r.last, Payload: call.Encode()})
+		r.answer()
+	}
+	r.reload(nil)
+	log := r.log.String()
+	if !strings.Contains(log, "Refused a request from") ||
+		!strings.Contains(log, "Refused 2 requests, the latest from") {
+		t.Errorf("got %q, want entries about 1 and 2 refused requests", log)
+	}
+}
+
+// A clock that is set after a reload must not make a callback wait for days, or end it at once.
+func TestHandOver_CallbackTimesAreMonotonic(t *testing.T) {
+	r := newRig(t, nil)
+	r.request(`{"command":"true","wait":false,"callbackURL":"http://receiver/x"}`)
+	post := r.receivePost()
+	r.outcome(post, message.Outcome{Status: 403, RetryAfter: 3000})
+	times := func() (all [3]time.Time) {
+		q := r.executor.callbacks
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		for d := range q.deliveries {
+			d.mu.Lock()
+			all = [3]time.Time{d.next, d.expires, d.refusedSince}
+			d.mu.Unlock()
+		}
+		return all
+	}
+	waitFor(t, func() bool { return !times()[0].IsZero() })
+	before := times()
+	r.reload(nil)
+	for i, after := range times() {
+		if after == after.Round(0) || after.Sub(before[i]).Abs() > time.Minute {
+			t.Errorf("time %d: got %v, want %v with a monotonic part", i, after, before[i])
+		}
+	}
+}
+
 // The promise to callers who did not wait goes on through a reload: their jobs are neither taken
 // for interrupted, nor forgotten by the ledger, which the successor opens again.
 func TestHandOver_JobsOnDisk(t *testing.T) {

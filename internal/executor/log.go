@@ -184,19 +184,26 @@ func (l *unauthorizedLog) add(remote, reason string) {
 	defer l.mu.Unlock()
 	l.count++
 	l.remote, l.reason = remote, reason
-	l.writeIfDue()
+	l.writeAfter(refusalInterval)
 }
 
 // flush writes what has been counted, if the last entry is old enough.
 func (l *unauthorizedLog) flush() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.writeIfDue()
+	l.writeAfter(refusalInterval)
 }
 
-// writeIfDue needs mu.
-func (l *unauthorizedLog) writeIfDue() {
-	if l.count == 0 || time.Since(l.written) < refusalInterval {
+// end writes what has been counted: the process ends, or becomes another program.
+func (l *unauthorizedLog) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.writeAfter(0)
+}
+
+// writeAfter needs mu.
+func (l *unauthorizedLog) writeAfter(interval time.Duration) {
+	if l.count == 0 || time.Since(l.written) < interval {
 		return
 	}
 	l.log.refused(refusedRequests{

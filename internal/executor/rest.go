@@ -63,7 +63,11 @@ func (e *Executor) rest(ctx context.Context, sessions []*Session) error {
 	for _, s := range sessions {
 		s.channel.hold()
 	}
-	return e.runner.Rest(ctx)
+	err := e.runner.Rest(ctx)
+	if err == nil {
+		e.server.unauthorized.end()
+	}
+	return err
 }
 
 // Resume ends Rest.

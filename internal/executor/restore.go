@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/url"
-	"time"
 
 	"dataflux-func-sidecar/internal/handover"
 	"dataflux-func-sidecar/internal/policy"
@@ -134,16 +133,15 @@ func (r *restoring) job(s jobRecord) (*job, error) {
 		input: s.Input,
 		wait:  s.Wait, acceptedAt: s.AcceptedAt, promised: s.Promised, claimed: s.Claimed,
 		recorded: s.Recorded, kept: s.Kept, transient: s.Transient, onDisk: s.OnDisk,
-		hasSlot: s.HasSlot, reason: s.Reason, endedBy: s.EndedBy, endedAt: s.EndedAt,
+		hasSlot: s.HasSlot, reason: s.Reason, endedBy: s.EndedBy,
+		endedAt: rebase(s.EndedAt),
 		granted: make(chan struct{}), decided: make(chan struct{}), ended: make(chan struct{}),
 	}
 	var err error
 	if j.state, err = parseJobState(s.State); err != nil {
 		return nil, err
 	}
-	if !s.StartBy.IsZero() { // by the monotonic clock again
-		j.startBy = time.Now().Add(time.Until(s.StartBy))
-	}
+	j.startBy = rebase(s.StartBy)
 	if s.CallbackURL != "" {
 		if j.callbackURL, err = url.Parse(s.CallbackURL); err != nil {
 			return nil, fmt.Errorf("cannot take job %s over: %w", s.ID, err)
@@ -295,10 +293,10 @@ func (r *restoring) delivery(s deliveryState) (*delivery, error) {
 		return nil, err
 	}
 	o := origin{parseRecordID(s.ID), s.originFacts}
-	d := r.callbacks.deliverer.newDelivery(o, u, report, s.Expires)
-	d.stored, d.attempts, d.next = s.Stored, s.Attempts, s.Next
+	d := r.callbacks.deliverer.newDelivery(o, u, report, rebase(s.Expires))
+	d.stored, d.attempts, d.next = s.Stored, s.Attempts, rebase(s.Next)
 	d.cause = failure{s.Cause, s.Foreign}
-	d.refusedSince, d.short = s.Refused, s.Short
+	d.refusedSince, d.short = rebase(s.Refused), s.Short
 	if s.Dropped != "" {
 		d.drop(s.Dropped)
 	}

@@ -46,6 +46,7 @@ func (s *supervisor) drain() {
 	if s.cgroupsErr == nil {
 		s.cgroups.Close()
 	}
+	s.executor.LogRefusals()
 	running, _, finished, _ := s.executor.Counts()
 	logf(s.log, journal.Stopped(), "Stopped: %s finished since the start, %d still running",
 		count(finished, "command", "commands"), running)

@@ -83,6 +83,13 @@ func (n *notifier) ready() {
 	n.owesReady = !n.write(daemon.SdNotifyReady)
 }
 
+// owes says whether ready was called and systemd was not told. A reload hands it over.
+func (n *notifier) owes() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.owesReady
+}
+
 // alive feeds the watchdog.
 func (n *notifier) alive() {
 	n.mu.Lock()

@@ -60,6 +60,7 @@ type document struct {
 	LostEntries int64 // of the journal
 	AsRoot      bool
 	Announced   bool
+	OwesReady   bool // systemd was not told that the daemon is ready
 	Principals  privsep.Principals
 	Control     int // descriptors, -1: none
 	Client      int
@@ -233,8 +234,9 @@ func (s *supervisor) write(w *handover.Writer, q *reloadRequest) (*os.File, erro
 		Version: s.version, Began: q.began, Request: q.request,
 		Before: s.text, Renewed: s.renews(q.request),
 		RenewedKeys: s.renewedKeys(q.request), LostEntries: s.log.Owed(),
-		AsRoot: s.asRoot, Announced: s.announced, Principals: s.principals,
-		Control: -1, Client: -1, Accepting: s.current != nil,
+		AsRoot: s.asRoot, Announced: s.announced, OwesReady: s.notifier.owes(),
+		Principals: s.principals,
+		Control:    -1, Client: -1, Accepting: s.current != nil,
 	}
 	if s.control != nil {
 		d.Control = w.Keep(descriptorOf(s.control))

@@ -223,7 +223,7 @@ func (s *supervisor) adopt(in *handover.Reader, d document) error {
 		return err
 	}
 	s.log.AddLost(d.LostEntries)
-	s.announced = d.Announced
+	s.announced, s.notifier.owesReady = d.Announced, d.OwesReady
 	for i, p := range processes {
 		r := newNetworkRole(p, sessions[i])
 		r.setup, r.announced = d.Roles[i].Setup, true

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"dataflux-func-sidecar/test/testkit"
 )
 
 // A compromised or stopped role may read nothing: then the channel fills up.
@@ -98,6 +100,55 @@ func TestWatchdog_WithoutNetworkRole(t *testing.T) {
 	}
 	for _, group := range d.commandGroups() {
 		_ = killGroup(group)
+	}
+}
+
+// A systemd that is busy takes no message. It must learn that the daemon is ready also after a
+// reload meanwhile, or it would end the daemon.
+func TestReload_SystemdWasBusyAtTheStart(t *testing.T) {
+	t.Parallel()
+	path := sharedDir(t) + "/notify"
+	systemd, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err == nil {
+		err = os.Chmod(path, 0o666)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = systemd.Close() })
+	fillQueue(t, path)
+	d := newDaemon(t, strconv.Quote(testKey))
+	d.environment = []string{"NOTIFY_SOCKET=" + path}
+	d.start()
+	d.wantReload(testkit.Program(t))
+	buffer := make([]byte, 4096)
+	_ = systemd.SetReadDeadline(time.Now().Add(idle))
+	for said := ""; !strings.Contains(said, "READY=1"); {
+		n, err := systemd.Read(buffer)
+		if err != nil {
+			t.Fatalf("got no READY=1: %v", err)
+		}
+		said = string(buffer[:n])
+	}
+}
+
+// fillQueue fills the queue of a datagram socket, which has a bound for itself, and one for each sender.
+func fillQueue(t *testing.T, path string) {
+	t.Helper()
+	for full := false; !full; {
+		sender, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = sender.Close() })
+		_ = sender.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+		full = true
+		for {
+			if _, err := sender.Write([]byte("STATUS=x")); err != nil {
+				break
+			}
+			full = false
+		}
 	}
 }
 

@@ -3,6 +3,8 @@ package system
 import (
 	"net"
 	"net/http"
+	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -22,6 +24,30 @@ func TestStop_RunningCommandFinishes(t *testing.T) {
 	v.await(d, 1)[0].wantOutput(t, "finished\n", "")
 	if log := d.log(); !d.state.Success() || !strings.Contains(log, "Draining: 1 command running, 0 queued, up to ") || !strings.Contains(log, "Stopped: ") {
 		t.Errorf("%v:\n%s", d.state, log)
+	}
+}
+
+// Refusals are summed up for some seconds, by both roles.
+func TestStop_LogsRefusals(t *testing.T) {
+	t.Parallel()
+	d := startDaemon(t)
+	used := d.sign("POST", "/shell", `{"command":"true"}`)
+	d.send(used)
+	for range 3 {
+		d.send(used).wantRefusal(t, 401, "nonce")
+		d.dial().put(strings.Replace(d.sign("POST", "/shell?x", "{}").raw(), "X-Auth-Nonce", "X-Nonce", 1)).answer("POST")
+	}
+	d.stop()
+	total := 0
+	for _, entry := range regexp.MustCompile(`Refused (a|\d+) requests?`).FindAllStringSubmatch(d.log(), -1) {
+		n, err := strconv.Atoi(entry[1])
+		if err != nil {
+			n = 1
+		}
+		total += n
+	}
+	if total != 6 {
+		t.Errorf("got entries about %d refusals, want 6:\n%s", total, d.log())
 	}
 }
 
