@@ -9,11 +9,13 @@
 set -u
 cd "$(dirname "$0")/../.." || exit
 export SIDECAR_NO_SKIP=1
-all='bullseye/hybrid bullseye/unified bookworm/hybrid bookworm/unified trixie/hybrid trixie/unified sid/unified bullseye/kernel bookworm/kernel trixie/kernel sid/kernel trixie/selinux bookworm/runtimes arm64-tests arm64'
+all='bullseye/hybrid bullseye/unified bookworm/hybrid bookworm/unified trixie/hybrid trixie/unified
+	sid/unified bullseye/kernel bookworm/kernel trixie/kernel sid/kernel trixie/selinux
+	bookworm/runtimes arm64-tests arm64'
 
 # cell SUITE/LAYOUT, SUITE/kernel (a machine with a kernel of its own), SUITE/selinux (one that also
-# enforces Debian's policy), SUITE/runtimes (one that runs Node.js and Java), arm64 (one with a kernel
-# of its own), or arm64-tests.
+# enforces Debian's policy), SUITE/runtimes (one that runs Node.js and Java), arm64 (one with a
+# kernel of its own), or arm64-tests.
 cell() {
 	case $1 in
 	arm64-tests) emulated || emulated ;; # its fork hangs now and then
