@@ -189,7 +189,7 @@ func knownOrNull(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// notice tells a caller or operator what the keys of a result do not say. Mostly it is empty.
+// notice tells a caller what the keys of a result do not say. Mostly it is empty.
 func notice(r *exec.Result) string {
 	var notices []string
 	switch r.Ended {
@@ -198,6 +198,11 @@ func notice(r *exec.Result) string {
 	case exec.Stopped:
 		notices = append(notices, "the command was ended because the daemon stops")
 	}
+	return strings.Join(append(notices, shortfalls(r)...), "; ")
+}
+
+// shortfalls says what a result lacks, and what the kernel killed. Mostly there is nothing.
+func shortfalls(r *exec.Result) (notices []string) {
 	if r.OOMKilled {
 		notices = append(notices, "the kernel killed it, or a part of it, for its memory: the "+
 			"command (LIMIT_MEMORY), all commands together (TOTAL_MEMORY) or the host had no more")
@@ -226,5 +231,5 @@ func notice(r *exec.Result) string {
 					s.name, start, total))
 		}
 	}
-	return strings.Join(notices, "; ")
+	return notices
 }

@@ -92,7 +92,7 @@ func (l requestLog) commandFinished(j *job, r *exec.Result) {
 	// Truncated like durationMs of the answer.
 	text := fmt.Sprintf("Command finished after %s: %s",
 		r.Duration.Truncate(time.Millisecond), status)
-	if more := notice(r); more != "" {
+	for _, more := range shortfalls(r) {
 		text += "; " + more
 	}
 	if r.ExitCode != 0 || r.Ended != exec.Exited {
