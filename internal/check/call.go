@@ -53,7 +53,7 @@ func (c *checker) checkAnswer(address config.Address) Finding {
 		return ok("a Sidecar of version %s answers at %s", c.Version, address)
 	case err == nil:
 		return c.follow(warning("another version than %s answers at %s: the service was not "+
-			"restarted after an upgrade", c.Version, address))
+			"reloaded after an upgrade", c.Version, address))
 	case errors.Is(err, client.ErrOtherCertificate):
 		return c.follow(warning("the service at %s shows another TLS certificate than %s: the "+
 			"file was renewed after the service has started", address, c.settings.TLSCertificate))
@@ -106,15 +106,8 @@ func (c *checker) restart(f Finding) Finding {
 	if c.UnitDir != "" {
 		return f.fix(units.Restart)
 	}
-	f.Message += ": " + c.restartAdvice()
+	f.Message += ": restart the daemon"
 	return f
-}
-
-func (c *checker) restartAdvice() string {
-	if c.UnitDir != "" {
-		return "run " + units.Restart
-	}
-	return "restart the daemon"
 }
 
 // checkCall lets the service run one command, which tests key, clock, user, directory and shell
