@@ -187,7 +187,7 @@ func (c *checker) failedCall(err error) []Finding {
 	refused, isRefused := errors.AsType[*client.Refusal](err)
 	switch {
 	case isRefused && refused.Status == client.Unauthorized:
-		return []Finding{c.follow(failure("the service does not take the key of %s: it has "+
+		return []Finding{c.follow(failure("the service does not accept the key of %s: it has "+
 			"started with another one", c.Config))}
 	case isRefused && refused.Status == client.Busy:
 		return []Finding{warning("the service was busy: a signed call was %s", client.Explain(err,

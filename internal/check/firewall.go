@@ -83,8 +83,8 @@ func judgeFirewall(
 			strings.Join(names, ", "), target))
 	}
 	if names := byVerdict[firewall.Unknown]; names != nil {
-		found = append(found, ok("cannot judge whether the firewall lets containers on %s reach %s: "+
-			"%s", strings.Join(names, ", "), target,
+		found = append(found, ok("cannot judge whether the firewall lets containers on %s reach "+
+			"%s: %s", strings.Join(names, ", "), target,
 			results[firewall.Unknown].Doubt))
 	}
 	if names := byVerdict[firewall.Dropped]; names != nil {

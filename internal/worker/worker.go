@@ -1,8 +1,8 @@
 // Package worker runs functions on goroutines that it reuses.
 //
 // A goroutine starts with a stack of 2 KiB, which the runtime copies to one of twice the size
-// whenever it is full. A request, the end of a command and the reading of its output each need more,
-// and each has a goroutine: a worker that has done one of them has the stack for the next.
+// whenever it is full. A request, the end of a command and the reading of its output each need
+// more, and each has a goroutine: a worker that has done one of them has the stack for the next.
 // docs/performance.md has what that gains.
 package worker
 
