@@ -10,7 +10,7 @@ RUN_USER := $(if $(filter 0,$(shell id -u)),--user nobody)
 .PHONY: help build run test test-system e2e matrix lint fuzz faults soak bench bench-facts bench-fleet bench-ansible cast dist repo install clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "%-13s %s\n", $$1, $$2}' Makefile
 
 build: ## build bin/dataflux-func-sidecar
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/$(PROGRAM) ./cmd/$(PROGRAM)

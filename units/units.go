@@ -26,7 +26,7 @@ const (
 	ReloadService = "dataflux-func-sidecar-reload.service"
 )
 
-// Restart is the command that makes the service read its configuration again.
+// Restart is the command that starts the service again, which ends what runs after DRAIN_TIMEOUT.
 const Restart = "systemctl restart dataflux-func-sidecar"
 
 // Reload is the command that makes the service read its configuration again, and ends nothing.

@@ -140,7 +140,7 @@ func (n *namedKeyOptions) setExpires(value string) error {
 	n.lines, n.text.Expires = append(n.lines, "--expires"), value
 	key, err := config.KeyWith("EXPIRES", value)
 	if err == nil && !time.Now().Before(key.Expires) {
-		err = errors.New("is over: give a date to come")
+		err = errors.New("is in the past: give a later date")
 	}
 	return err
 }

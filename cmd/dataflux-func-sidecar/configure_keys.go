@@ -133,23 +133,32 @@ func (c *configurer) rotateKeys(data []byte) ([]byte, error) {
 	if c.dropKey == "last" {
 		index = before - 1
 	}
-	dropped := fmt.Sprintf("removed the %s of %d", c.dropKey, before)
+	dropped := fmt.Sprintf("the %s of %d", c.dropKey, before)
 	if c.addKey {
-		dropped = c.keyNote + "; " + dropped
+		c.keyNote = fmt.Sprintf("replaced %s by %s one, now the last", dropped, c.origin())
+	} else {
+		c.keyNote = "removed " + dropped
 	}
-	c.keyNote = dropped
 	return config.DropKey(c.path, data, index)
 }
 
 // addTo adds the given key, or a generated one.
 func (c *configurer) addTo(data []byte, before int) ([]byte, error) {
-	key, how := c.key, "the given"
+	c.keyNote = fmt.Sprintf("added %s one, as the last of %d", c.origin(), before+1)
+	key := c.key
 	if key == nil {
-		key, how = config.NewKey(), "a generated"
+		key = config.NewKey()
 		c.added = key
 	}
-	c.keyNote = fmt.Sprintf("added %s one, as the last of %d", how, before+1)
 	return config.AddKey(c.path, data, key)
+}
+
+// origin says where a key that is added comes from.
+func (c *configurer) origin() string {
+	if c.key == nil {
+		return "a generated"
+	}
+	return "the given"
 }
 
 // warnOfKeys warns of secrets that look weak or mistaken.

@@ -53,7 +53,7 @@ func (c *checker) checkAnswer(address config.Address) Finding {
 		return ok("a Sidecar of version %s answers at %s", c.Version, address)
 	case err == nil:
 		return c.follow(warning("another version than %s answers at %s: the service was not "+
-			"restarted after an upgrade", c.Version, address))
+			"reloaded after an upgrade", c.Version, address))
 	case errors.Is(err, client.ErrOtherCertificate):
 		return c.follow(warning("the service at %s shows another TLS certificate than %s: the "+
 			"file was renewed after the service has started", address, c.settings.TLSCertificate))
@@ -106,15 +106,8 @@ func (c *checker) restart(f Finding) Finding {
 	if c.UnitDir != "" {
 		return f.fix(units.Restart)
 	}
-	f.Message += ": " + c.restartAdvice()
+	f.Message += ": restart the daemon"
 	return f
-}
-
-func (c *checker) restartAdvice() string {
-	if c.UnitDir != "" {
-		return "run " + units.Restart
-	}
-	return "restart the daemon"
 }
 
 // checkCall lets the service run one command, which tests key, clock, user, directory and shell
@@ -194,7 +187,7 @@ func (c *checker) failedCall(err error) []Finding {
 	refused, isRefused := errors.AsType[*client.Refusal](err)
 	switch {
 	case isRefused && refused.Status == client.Unauthorized:
-		return []Finding{c.follow(failure("the service does not take the key of %s: it has "+
+		return []Finding{c.follow(failure("the service does not accept the key of %s: it has "+
 			"started with another one", c.Config))}
 	case isRefused && refused.Status == client.Busy:
 		return []Finding{warning("the service was busy: a signed call was %s", client.Explain(err,

@@ -22,13 +22,11 @@ func checkFirewall(c *checker) (found []Finding) {
 		return nil
 	}
 	if os.Geteuid() != 0 {
-		return []Finding{ok("not known: only root can see whether a firewall drops connections " +
-			"from containers")}
+		return []Finding{ok("the rules of a firewall were not examined: only root can read them")}
 	}
 	rules, err := firewall.Read()
 	if err != nil {
-		return []Finding{ok("not known: whether a firewall drops connections from containers, as "+
-			"%v", err)}
+		return []Finding{ok("the rules of a firewall were not examined: %v", err)}
 	}
 	manager := sync.OnceValue(firewall.FindManager)
 	for _, t := range targets {
@@ -85,8 +83,8 @@ func judgeFirewall(
 			strings.Join(names, ", "), target))
 	}
 	if names := byVerdict[firewall.Unknown]; names != nil {
-		found = append(found, ok("not known: whether the firewall lets containers on %s reach %s, "+
-			"as this cannot be judged: %s", strings.Join(names, ", "), target,
+		found = append(found, ok("cannot judge whether the firewall lets containers on %s reach "+
+			"%s: %s", strings.Join(names, ", "), target,
 			results[firewall.Unknown].Doubt))
 	}
 	if names := byVerdict[firewall.Dropped]; names != nil {

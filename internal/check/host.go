@@ -101,19 +101,19 @@ func seccompFinding(actions string) Finding {
 		return failure("this kernel has no seccomp filters, without which the service does not " +
 			"start: use one with CONFIG_SECCOMP_FILTER")
 	}
-	return ok("seccomp is there")
+	return ok("the kernel has seccomp filters")
 }
 
 func landlockFinding(abi int, err error) Finding {
 	switch {
 	case err != nil:
-		return warning("Landlock is not there (%v), so only seccomp and file modes keep the "+
+		return warning("the kernel has no Landlock (%v), so only seccomp and file modes keep the "+
 			"network role from files: use Linux 5.13 or later with landlock in its lsm= list", err)
 	case abi < 6:
-		return ok("Landlock is there in version %d; from version 6 (Linux 6.12) it guards "+
+		return ok("the kernel has Landlock, version %d; from version 6 (Linux 6.12) it guards "+
 			"signals and abstract sockets too", abi)
 	}
-	return ok("Landlock is there in version %d", abi)
+	return ok("the kernel has Landlock, version %d", abi)
 }
 
 // checkDumps finds the sysctl with which processes stay dumpable after a change of their user.
@@ -135,7 +135,7 @@ func dumpsFinding(setting string) Finding {
 		"%s)", setting)
 }
 
-// checkClock asks the kernel whether its clock is synchronised: signatures are valid for
+// checkClock asks the kernel whether its clock is synchronized: signatures are valid for
 // TIME_WINDOW.
 func checkClock(c *checker) []Finding {
 	state, err := unix.Adjtimex(&unix.Timex{})
@@ -147,11 +147,11 @@ func clockFinding(state int, err error, window time.Duration) Finding {
 	case errors.Is(err, unix.EPERM):
 		return ok("the host of this container keeps the clock")
 	case err != nil:
-		return warning("cannot ask whether the clock is synchronised: %v", err)
+		return warning("cannot ask whether the clock is synchronized: %v", err)
 	case state == unix.TIME_ERROR:
-		return warning("the clock is not synchronised, and requests are refused when it is off "+
-			"by more than TIME_WINDOW (%s)", window).
-			fix("timedatectl set-ntp true")
+		return warning("the clock is not synchronized, and requests are refused when it is off "+
+			"by more than TIME_WINDOW (%s); install chrony or systemd-timesyncd if this host has "+
+			"neither", window).fix("timedatectl set-ntp true")
 	}
-	return ok("the clock is synchronised")
+	return ok("the clock is synchronized")
 }

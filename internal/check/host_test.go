@@ -35,19 +35,19 @@ func TestHost_Findings(t *testing.T) {
 		level   Level
 		says    string
 	}{
-		{seccompFinding("kill_process errno allow"), OK, "seccomp is there"},
+		{seccompFinding("kill_process errno allow"), OK, "has seccomp"},
 		{seccompFinding(""), Failure, "CONFIG_SECCOMP_FILTER"},
-		{landlockFinding(7, nil), OK, "in version 7"},
+		{landlockFinding(7, nil), OK, "Landlock, version 7"},
 		{landlockFinding(4, nil), OK, "from version 6"},
 		{landlockFinding(0, unix.ENOSYS), Warning, "use Linux 5.13"},
 		{dumpsFinding("0"), OK, "suid_dumpable is 0"},
 		{dumpsFinding("2"), OK, "suid_dumpable is 2"},
 		{dumpsFinding("1"), Failure, "run sysctl -w fs.suid_dumpable=0"},
-		{clockFinding(unix.TIME_OK, nil, time.Minute), OK, "is synchronised"},
-		{clockFinding(unix.TIME_INS, nil, time.Minute), OK, "is synchronised"},
+		{clockFinding(unix.TIME_OK, nil, time.Minute), OK, "is synchronized"},
+		{clockFinding(unix.TIME_INS, nil, time.Minute), OK, "is synchronized"},
 		{
 			clockFinding(unix.TIME_ERROR, nil, time.Minute), Warning,
-			"TIME_WINDOW (1m0s): run timedatectl set-ntp true",
+			"TIME_WINDOW (1m0s); install chrony or systemd-timesyncd if this host has neither: run timedatectl set-ntp true",
 		},
 		{clockFinding(0, unix.EPERM, time.Minute), OK, "host of this container"},
 		{clockFinding(0, unix.ENOSYS, time.Minute), Warning, "cannot ask"},

@@ -63,7 +63,7 @@ func controllersFinding(s config.Config, needed, there []string) (found []Findin
 	}
 	if len(missing) == 0 {
 		return []Finding{ok("limits of memory, processes, processors and I/O hold for each " +
-			"command as a whole (cgroup)")}
+			"command as a whole")}
 	}
 	l := s.LimitsOfAny()
 	for _, lost := range []struct {
@@ -81,8 +81,8 @@ func controllersFinding(s config.Config, needed, there []string) (found []Findin
 	} {
 		if lost.concerned && slices.Contains(missing, lost.controller) {
 			found = append(found, warning("%s: the service has no %s controller of cgroups of "+
-				"version 2 here; a host with systemd.unified_cgroup_hierarchy=1 among the "+
-				"parameters of its kernel has it", lost.text, lost.controller))
+				"version 2; boot the host with the kernel parameter "+
+				"systemd.unified_cgroup_hierarchy=1", lost.text, lost.controller))
 		}
 	}
 	if l.Processes > 0 && slices.Contains(missing, "pids") && l.Processes < uint64(s.MaxRunning) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"dataflux-func-sidecar/internal/config"
+	"dataflux-func-sidecar/units"
 )
 
 // renewalTime is the rest of its validity in which a certificate should have been renewed:
@@ -30,15 +31,22 @@ func checkTLS(c *checker) []Finding {
 
 func (c *checker) checkValidity(pair config.TLSPair, now time.Time) Finding {
 	if err := pair.Validity(now); err != nil {
-		return failure("the TLS certificate %v: callers refuse it: renew it, then %s", err,
-			c.restartAdvice())
+		return failure("the TLS certificate %v: callers refuse it: %s", err, c.renewal())
 	}
 	left := pair.Leaf.NotAfter.Sub(now)
 	if left < renewalTime {
-		return warning("the TLS certificate expires in %d days: renew it, then %s",
-			int(left.Hours()/24), c.restartAdvice())
+		return warning("the TLS certificate expires in %d days: %s", int(left.Hours()/24),
+			c.renewal())
 	}
 	return ok("the TLS certificate is valid for %d more days", int(left.Hours()/24))
+}
+
+// renewal is what brings a renewed certificate into force.
+func (c *checker) renewal() string {
+	if c.UnitDir != "" {
+		return "renew it, then run " + units.Reload
+	}
+	return "renew it, then reload the daemon"
 }
 
 // checkNames finds addresses of BIND that the certificate is not for. If it has DNS names, callers

@@ -313,8 +313,8 @@ func checkBounds(c *checker) (found []Finding) {
 			"(systemctl cat %s)", burst, units.Service))
 	}
 	if len(found) == 0 {
-		found = append(found, ok("neither tasks nor entries in the journal are bounded for "+
-			"daemon and commands together"))
+		found = append(found, ok("no TasksMax= and no journal rate limit bounds daemon and "+
+			"commands together"))
 	}
 	return found
 }

@@ -191,16 +191,21 @@ func knownOrNull(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// notice tells a caller or operator what the keys of a result do not say, but for cutNotice. Mostly
-// it is empty.
+// notice tells a caller what the keys of a result do not say, but for cutNotice. Mostly it is empty.
 func notice(r *exec.Result) string {
-	var notices []string
+	ended := ""
 	switch r.Ended {
 	case exec.Cancelled:
-		notices = append(notices, "the command was cancelled")
+		ended = "the command was cancelled"
 	case exec.Stopped:
-		notices = append(notices, "the command was ended because the daemon stops")
+		ended = "the command was ended because the daemon stops"
 	}
+	return joinNotices(ended, shortfall(r))
+}
+
+// shortfall says what a result lacks, and what the kernel killed. Mostly it is empty.
+func shortfall(r *exec.Result) string {
+	var notices []string
 	if r.OOMKilled {
 		notices = append(notices, "the kernel killed it, or a part of it, for its memory: the "+
 			"command (LIMIT_MEMORY), all commands together (TOTAL_MEMORY) or the host had no more")

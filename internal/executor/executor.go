@@ -200,7 +200,8 @@ type Containment struct {
 
 // String is the text for the journal.
 func (c Containment) String() string {
-	text := "Each command has a cgroup of its own: whatever it starts is ended with it"
+	text := "Each command has a cgroup of its own: a timeout or a cancellation ends all its " +
+		"processes"
 	if c.NoCgroups != nil {
 		text = fmt.Sprintf("Commands have no cgroups of their own (%v): a process that leaves its "+
 			"command's process group is ended as far as it can be found", c.NoCgroups)

@@ -12,7 +12,7 @@ func TestPackageComment_ListsEveryFile(t *testing.T) { testkit.CheckPackageComme
 
 func TestContainment_String(t *testing.T) {
 	const (
-		cgroups = "Each command has a cgroup of its own: whatever it starts is ended with it"
+		cgroups = "Each command has a cgroup of its own: a timeout or a cancellation ends all its processes"
 		none    = "Commands have no cgroups of their own (no kernel): a process that leaves its " +
 			"command's process group is ended as far as it can be found"
 	)

@@ -70,7 +70,7 @@ func (t *jobTable) cancel(call verifiedCall, st *stream) error {
 func (t *jobTable) findOrRefuse(call verifiedCall) (*job, error) {
 	j, err := t.find(call.key, call.job)
 	if err == nil && j == nil {
-		err = refusalf(statusNotFound, "there is no job %q: it never was, or it ended long "+
+		err = refusalf(statusNotFound, "there is no job %q: it never existed, or it ended long "+
 			"enough ago to be forgotten (KEEP_TIME, KEEP_JOBS, KEEP_BYTES)", call.job)
 	}
 	return j, err

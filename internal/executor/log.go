@@ -8,6 +8,7 @@ import (
 
 	"dataflux-func-sidecar/exec"
 	"dataflux-func-sidecar/internal/journal"
+	"dataflux-func-sidecar/internal/policy"
 )
 
 const (
@@ -92,7 +93,7 @@ func (l requestLog) commandFinished(j *job, r *exec.Result) {
 	// Truncated like durationMs of the answer.
 	text := fmt.Sprintf("Command finished after %s: %s",
 		r.Duration.Truncate(time.Millisecond), status)
-	if more := joinNotices(notice(r), cutNotice(r)); more != "" {
+	if more := joinNotices(shortfall(r), cutNotice(r)); more != "" {
 		text += "; " + more
 	}
 	if r.ExitCode != 0 || r.Ended != exec.Exited {
@@ -151,8 +152,12 @@ func (l requestLog) refused(r refusedRequests) {
 	if r.count > 1 {
 		requests = fmt.Sprintf("%d requests, the latest", r.count)
 	}
+	from := r.remote
+	if r.key != "" && r.key != policy.DefaultKey {
+		from += " (key " + r.key + ")"
+	}
 	text := fmt.Sprintf("Refused %s from %s with HTTP %d: %s",
-		requests, r.remote, r.status, journal.Quote(r.reason, maxLoggedReason))
+		requests, from, r.status, journal.Quote(r.reason, maxLoggedReason))
 	fields := journal.Fields{journal.Remote: r.remote, journal.Status: fmt.Sprint(r.status)}
 	if r.job != "" {
 		fields[journal.JobID] = r.job

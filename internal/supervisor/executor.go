@@ -113,9 +113,9 @@ func holdLimits(e *executor.Executor, r resources, noCgroups error, log *journal
 	switch {
 	case by == exec.ByCgroup:
 		log.Write(journal.TreeHeld(), "Limits of memory, processes, processors and I/O hold "+
-			"for each command as a whole (cgroup)", nil)
+			"for each command as a whole", nil)
 	case by == exec.ByProcess:
-		logf(log, journal.TreeHeld(), "A command cannot be bounded as a whole (process): %v. So "+
+		logf(log, journal.TreeHeld(), "A command cannot be bounded as a whole: %v. So "+
 			"LIMIT_MEMORY bounds the address space of each process, LIMIT_PROCESSES the processes "+
 			"of all commands together, and LIMIT_CPUS, LIMIT_CPU_WEIGHT and LIMIT_IO_WEIGHT "+
 			"nothing", why)

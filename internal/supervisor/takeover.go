@@ -286,9 +286,13 @@ func (s *supervisor) reportReload() {
 	}
 	s.reloaded = time.Now()
 	commands, waiting := count(running, "command", "commands"), count(callers, "caller", "callers")
-	logf(s.log, journal.Reloaded(), "Reloaded: version %s to %s, %s running, %s waiting, "+
-		"took %s; changed: %s%s", d.Version, s.version, commands, waiting, took,
-		cmp.Or(strings.Join(changed, ", "), "no key"), problem)
+	version := s.version
+	if d.Version != version {
+		version = d.Version + " to " + version
+	}
+	logf(s.log, journal.Reloaded(), "Reloaded: version %s, %s running, %s waiting, took %s; "+
+		"changed: %s%s", version, commands, waiting, took,
+		cmp.Or(strings.Join(changed, ", "), "nothing in the configuration"), problem)
 	if s.report.client != nil {
 		q := reloadRequest{conn: s.report.client, answered: make(chan struct{})}
 		q.answer(answer{Done: true, Text: fmt.Sprintf("Reloaded: %s and %s go on (took %s)%s",

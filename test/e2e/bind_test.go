@@ -39,6 +39,17 @@ func TestBind_RemovedUnixSocketLeavesNoFile(t *testing.T) {
 	m.checkIsGone("/run/other.sock")
 }
 
+// Without an address that stays, the sockets stop before systemd reads the new ones. That is no
+// reason for a warning.
+func TestBind_NoAddressStaysWithoutWarnings(t *testing.T) {
+	m := installed(t, "--bind", "127.0.0.1:8200")
+	m.run("dataflux-func-sidecar", "configure", "--apply", "--bind", "127.0.0.1:8201")
+	m.wantServed("127.0.0.1:8201")
+	if got, _ := m.try("journalctl", "--quiet", "-u", "dataflux-func-sidecar*", "-p", "warning", "-o", "cat"); got != "" {
+		t.Errorf("got warnings, want none:\n%s", got)
+	}
+}
+
 // wantServed waits until the listening sockets are those of bind, and calls each.
 func (m *machine) wantServed(bind string) {
 	m.t.Helper()

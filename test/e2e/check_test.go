@@ -60,7 +60,7 @@ func faults() []fault {
 		{"readable configuration", "chmod 0644 " + configuration, "configuration", "failure", "has mode 0644", ""},
 		{"configuration of another", "chown nobody " + configuration, "configuration", "failure", "who can change it", ""},
 		{"another BIND", `sed -i 's/^BIND.*/BIND="127.0.0.1:8200"/' ` + configuration, "agreement", "failure", "listens on other addresses", ""},
-		{"another key", `sed -i 's/^SECRET_KEY="/&x/' ` + configuration, "call", "failure", "does not take the key", ""},
+		{"another key", `sed -i 's/^SECRET_KEY="/&x/' ` + configuration, "call", "failure", "does not accept the key", ""},
 		{"a change that nobody has read", "sleep 0.1; touch " + configuration, "freshness", "warning", "has changed since the service has read it", ""},
 		{"another docker0", "ip link add docker0 type bridge; ip addr add 172.30.0.1/16 dev docker0; ip link set docker0 up\n" +
 			"dataflux-func-sidecar configure --bind 127.0.0.1:8099,172.17.0.1:8099\n" + apply, "bridge", "warning", "docker0 has 172.30.0.1", ""},

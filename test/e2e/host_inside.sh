@@ -77,8 +77,8 @@ check 'killed for its memory' "$(call "python3 -c 'print(len(bytes(1) * (80 << 2
 # Both layers of the sandbox, where the kernel has them.
 check seccomp "$(grep -h ^Seccomp: "/proc/$(network)/status")" 'Seccomp:*2'
 checked=$(dataflux-func-sidecar check 2>&1)
-echo "$checked" | sed -n 's/.*Landlock is there in version /LANDLOCK /p'
-landlock='*Landlock is there in version [1-9]*'
+echo "$checked" | sed -n 's/.*the kernel has Landlock, version /LANDLOCK /p'
+landlock='*the kernel has Landlock, version [1-9]*'
 case $(uname -r) in 5.10.*) landlock='*This kernel has no Landlock: the network role can read*' ;; esac
 check Landlock "$checked $(journal)" "$landlock"
 check check "$checked" "*a signed call ran a command*"

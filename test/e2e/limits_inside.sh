@@ -13,7 +13,7 @@ if [ ! -e /sys/fs/cgroup/cgroup.controllers ]; then
 	configure 'LIMIT_MEMORY = 268435456' 'LIMIT_PROCESSES = 300' 'LIMIT_CPUS = 1' 'LIMIT_CPU_WEIGHT = 50' 'LIMIT_IO_WEIGHT = 50' 'TOTAL_MEMORY = 536870912'
 	systemctl restart $service
 	check 'limits of processes' "$(call 'ulimit -v; ulimit -p')" '*"stdout":"262144?n300?n"*"oomKilled":false,"limitsBy":"process"*'
-	check 'log of processes' "$(journal)" '*cannot be bounded as a whole (process): *no controller memory, pids, cpu, io: *'
+	check 'log of processes' "$(journal)" '*cannot be bounded as a whole: *no controller memory, pids, cpu, io: *'
 	check 'log of totals' "$(journal)" '*TOTAL_MEMORY or TOTAL_PROCESSES has no effect: *no controller memory: *'
 	check 'check' "$(dataflux-func-sidecar check 2>&1)" '*LIMIT_MEMORY bounds the address space*LIMIT_CPU_WEIGHT has no effect*LIMIT_IO_WEIGHT has no effect*TOTAL_MEMORY has no effect*'
 	exit
@@ -77,7 +77,7 @@ check 'the running command' $? 7
 
 # A restart, and a daemon that was killed while processes live on in its cgroup.
 systemctl restart $service
-check restart "$? $(journal | grep -c 'hold for each command as a whole (cgroup)')" '0 [1-9]'
+check restart "$? $(journal | grep -c 'hold for each command as a whole')" '0 [1-9]'
 check 'after restart' "$(call true)" '*"limitsBy":"cgroup"*'
 check check "$(dataflux-func-sidecar check 2>&1)" '*hold for each command as a whole*'
 mkdir -p /run/systemd/system/$service.d

@@ -25,6 +25,12 @@ func TestDebianPackage_TakesOver(t *testing.T) {
 
 	m.apt("remove", packageName)
 	m.install()
+	m.apt("install", next)
+	m.checkUnitsAreThePackages()
+	m.run("systemctl", "is-enabled", "--quiet", service, socket)
+
+	m.apt("remove", packageName)
+	m.install()
 	configuration := m.run("cat", "/etc/dataflux-func-sidecar")
 	m.apt("purge", packageName) // the files belong to install.sh now
 	if after := m.run("cat", "/etc/dataflux-func-sidecar"); after != configuration {

@@ -50,7 +50,7 @@ func TestConfigure_RotatesTheKey(t *testing.T) {
 	if now = keys(); len(now) != 1 || now[0] == leaked || !strings.Contains(stdout, now[0]) {
 		t.Errorf("got %q and the output %q", now, stdout)
 	}
-	wantAll(t, stderr, "added a generated one, as the last of 2; removed the first of 1")
+	wantAll(t, stderr, "SECRET_KEY: replaced the first of 1 by a generated one, now the last")
 	for _, key := range append(now, leaked, givenKey) {
 		if strings.Contains(said+stderr, key) {
 			t.Errorf("standard error shows a key: %s%s", said, stderr)

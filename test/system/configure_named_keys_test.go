@@ -182,7 +182,7 @@ func TestConfigure_NamedKeyRefused(t *testing.T) {
 		{wrongUse, "--add-key a b", "", "it takes no arguments"},
 		{wrongUse, "--add-key a --from 10.0.0.1/8", "", `--from "10.0.0.1/8": network 1 of 1 is an address inside a network: write 10.0.0.0/8`},
 		{wrongUse, "--add-key a --from _", "", "--from \"\": it is empty"},
-		{wrongUse, "--add-key a --expires 2020-01-01", "", `--expires "2020-01-01": is over: give a date to come`},
+		{wrongUse, "--add-key a --expires 2020-01-01", "", `--expires "2020-01-01": is in the past: give a later date`},
 		{wrongUse, "--add-key a --expires soon", "", `--expires "soon": must be a date such as 2027-06-30`},
 		{wrongUse, "--add-key a --jobs some", "", `--jobs "some": must be "own" or "all"`},
 		{wrongUse, "--add-key a --actions De", "", `--actions "De": write names of actions`},

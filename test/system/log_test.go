@@ -107,7 +107,7 @@ func TestLog_JobsById(t *testing.T) {
 		"Job well: Command started for 127.0.0.1:", `Job well: Command finished after \S+: exit status 0"`,
 		`Job failed: Command finished after \S+: exit status 3: \\"exit 3 # it\\\\nfailed\\""`,
 		`Job timed-out: Command finished after \S+: SIG[A-Z]+, ended by the daemon: timed out: \\"sleep 60\\""`,
-		`Job ended: Command finished after \S+: SIG[A-Z]+, ended by the daemon: cancelled by 127\.\S+; the command was cancelled: \\"sleep 60\\""`,
+		`Job ended: Command finished after \S+: SIG[A-Z]+, ended by the daemon: cancelled by 127\.\S+: \\"sleep 60\\""`,
 		"Job nowhere: Refused a request from 127.0.0.1:", "Job failed: Refused a request from 127.0.0.1:.* with HTTP 422",
 		"Job tells: Callback to 127.0.0.1:1 failed: ",
 	} {

@@ -72,7 +72,7 @@ func TestKeys_Refusals(t *testing.T) {
 	if _, err := os.Stat(witness); err == nil {
 		t.Error("a refused command has run")
 	}
-	for _, text := range []string{"HTTP 403: \\\"the key deploy may run", "SIDECAR_KEY=deploy", "SIDECAR_KEY=old", "SIDECAR_KEY=far"} {
+	for _, text := range []string{"(key deploy) with HTTP 403: \\\"the key deploy may run", "SIDECAR_KEY=deploy", "SIDECAR_KEY=old", "SIDECAR_KEY=far"} {
 		if !strings.Contains(d.log(), text) {
 			t.Errorf("got no %s in the log", text)
 		}

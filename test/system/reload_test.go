@@ -68,6 +68,8 @@ func TestReload_Key(t *testing.T) {
 		t.Errorf("got %s, want the new key in force", a.body)
 	}
 	d.awaitLog("changed: SECRET_KEY")
+	d.wantReloaded()
+	d.awaitLog("; changed: nothing in the configuration")
 }
 
 // A removed key also ends what waits in the queue for it, but no running command.

@@ -138,7 +138,7 @@ func TestTLS_CommandLineUsesTheConfiguration(t *testing.T) {
 func TestTLS_CheckSaysWhatCallersRefuse(t *testing.T) {
 	t.Parallel()
 	for want, c := range map[string]*credential{
-		"warning: the TLS certificate expires in 9 days: renew it":                                        newCredential(t, time.Now().Add(9*24*time.Hour+time.Hour), "127.0.0.1"),
+		"warning: the TLS certificate expires in 9 days: renew it, then reload the daemon":                newCredential(t, time.Now().Add(9*24*time.Hour+time.Hour), "127.0.0.1"),
 		"failure: the TLS certificate has expired on " + time.Now().Add(-time.Hour).Format(time.DateOnly): newCredential(t, time.Now().Add(-time.Hour), "127.0.0.1"),
 		"warning: the TLS certificate is not for BIND address 172.17.0.1:8099":                            newCredential(t, time.Now().Add(999*time.Hour), "127.0.0.1"),
 		"ok: the TLS certificate is for host.example.org, 127.0.0.1":                                      newCredential(t, time.Now().Add(999*time.Hour), "127.0.0.1", "host.example.org"),

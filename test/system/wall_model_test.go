@@ -206,7 +206,7 @@ func (m *wallModel) hasJob(ref string) bool { return m.jobs[ref] != nil }
 
 // noJob is the answer about a job that never was.
 func noJob(address string) string {
-	return fmt.Sprintf(`{"ok":false,"message":"there is no job \"%s\": it never was, or it ended long enough ago to be forgotten `+
+	return fmt.Sprintf(`{"ok":false,"message":"there is no job \"%s\": it never existed, or it ended long enough ago to be forgotten `+
 		`(KEEP_TIME, KEEP_JOBS, KEEP_BYTES)","data":null}`, address)
 }
 

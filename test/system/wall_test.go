@@ -434,8 +434,8 @@ func TestWall_JournalNamesWhoIntervened(t *testing.T) {
 	d.eventually("a callback is owed", func() bool { return len(d.refs("callbacks")) == 1 })
 	cal.send(cal.sign("DELETE", "/callbacks/mine", ""))
 	for _, pattern := range []string{
-		`Job mine: Command finished .*cancelled by 127\.[0-9.:]+ with the key cal; .*SIDECAR_KEY=ann`,
-		`Job first: Command finished .*cancelled by job second of 127\.[0-9.:]+ with the key ben; .*SIDECAR_KEY=ann`,
+		`Job mine: Command finished .*cancelled by 127\.[0-9.:]+ with the key cal: .*SIDECAR_KEY=ann`,
+		`Job first: Command finished .*cancelled by job second of 127\.[0-9.:]+ with the key ben: .*SIDECAR_KEY=ann`,
 		`Job mine: Callback .* dropped, as 127\.[0-9.:]+ with the key cal asked for it; .*SIDECAR_KEY=ann`,
 	} {
 		d.eventually("in the log: "+pattern, func() bool { return regexp.MustCompile(pattern).MatchString(d.log()) })

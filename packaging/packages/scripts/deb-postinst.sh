@@ -1,7 +1,15 @@
 # shellcheck shell=sh
+WANTS=$UNIT_DIR/multi-user.target.wants/$NAME.service
+WAS_ENABLED=no
+if [ -L "$WANTS" ]; then WAS_ENABLED=yes; fi
 
-# Enables the service at the first installation; a later `systemctl disable` is respected.
+# Enables the service at the first installation; a later `systemctl disable` is respected. A package
+# that was removed is remembered with its links: those that take_over has removed would count as
+# disabled.
 enable_service() {
+	if [ "$WAS_ENABLED" = yes ] && [ ! -L "$WANTS" ]; then
+		deb-systemd-helper purge "$NAME.service" "$NAME.socket" >/dev/null || :
+	fi
 	deb-systemd-helper unmask "$NAME.service" >/dev/null || :
 	if deb-systemd-helper --quiet was-enabled "$NAME.service"; then
 		deb-systemd-helper enable "$NAME.service" >/dev/null || :
