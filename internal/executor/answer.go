@@ -191,7 +191,7 @@ func knownOrNull(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// notice tells a caller what the keys of a result do not say, but for cutNotice. Mostly it is empty.
+// notice tells a caller what the keys of a result do not say, except cutNotice. It is mostly empty.
 func notice(r *exec.Result) string {
 	ended := ""
 	switch r.Ended {

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes the Debian tree that the end-to-end tests boot: tree.sh FOLDER SUITE [PACKAGES]. PACKAGES are
-# further ones, separated by commas. Does nothing if FOLDER exists.
+# Makes the Debian tree that the end-to-end tests boot: tree.sh FOLDER SUITE [PACKAGES], in which
+# PACKAGES are further ones, separated by commas. Does nothing if FOLDER exists.
 set -eu
 
 TREE=$1
