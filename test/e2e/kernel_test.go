@@ -37,7 +37,7 @@ func bootAMD64(t *testing.T, kernel, initrd, parameters string, options ...strin
 
 // maxBoot bounds the time until the script of an emulated machine begins. It takes a minute, and
 // three on a busy host.
-const maxBoot = 8 * time.Minute
+const maxBoot = 5 * time.Minute
 
 // bootEmulated boots once more when the kernel stopped before it started anything, without a word:
 // an emulator of two processors does that now and then.
