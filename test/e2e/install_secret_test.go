@@ -99,7 +99,7 @@ func TestInstall_KeyFileWithoutAKey(t *testing.T) {
 	m.run("mkfifo", "-m", "0644", "/root/fifo") // the mode of a FIFO says nothing about the key
 	m.refusal("/root/fifo is empty", ": >/root/fifo & "+install+"/root/fifo")
 	m.run("chmod", "0600", "/root/key")
-	output, status := m.tryInstall("--secret-key-file", "/root/key")
+	output, status := m.tryInstall("--secret-key-file", "/root/link")
 	if status != 1 || strings.Contains(output, givenKey) || !strings.Contains(output, "standard input") {
 		t.Errorf("two lines: status %d\n%s", status, output)
 	}
