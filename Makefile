@@ -30,7 +30,7 @@ test-system: ## test the built program, the connector and the release on this ho
 e2e: ## test installed programs in booted machines, MACHINES (6) at a time; needs root
 	go test -timeout 30m -parallel $(MACHINES) ./test/e2e
 
-matrix: ## the end-to-end tests on Debian 11, 12, 13 and sid, both cgroup layouts, own kernels, SELinux, Node.js and Java, arm64
+matrix: ## the end-to-end tests on Debian 11, 12, 13 and sid, both cgroup layouts, own kernels, SELinux, Node.js, arm64
 	test/e2e/matrix.sh
 
 lint: ## gofumpt, width of lines, vet, staticcheck, shellcheck, govulncheck

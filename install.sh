@@ -54,8 +54,8 @@ Usage: sudo ./install.sh [--bind ADDRESSES] [--secret-key-file FILE | --secret-k
                           /run/sidecar.sock for a Unix socket
                           (first installation: 127.0.0.1:8099,172.17.0.1:8099, with docker0's own
                           address if it differs)
-  --secret-key-file FILE  read the key of the callers from FILE, of mode 0600; - is standard
-                          input
+  --secret-key-file FILE  read the key of the callers from FILE, of mode 0600, or from standard
+                          input if FILE is -
                           (first installation without a key: a generated one)
   --secret-key KEY        the key itself. Other users can see it in ps while this runs, and it stays in
                           your shell's history and in sudo's log: use a file instead
@@ -150,7 +150,8 @@ read_secret_key() {
 		# As the command line refuses it. A pipe has no mode that matters.
 		[ ! -f "$file" ] || case $(stat -L -c %a -- "$file") in
 		0 | *00) ;;
-		*) fail "--secret-key-file: other users can read or write $file" "chmod 0600 $file" ;;
+		*) fail "--secret-key-file: other users can read or write $file" \
+			"chmod 0600 $file; where its mode cannot be changed, use --secret-key-file - <$file" ;;
 		esac
 	fi
 	[ -n "$SECRET_KEY" ] || fail "--secret-key-file: $file is empty" "write the key into it, or omit the option"

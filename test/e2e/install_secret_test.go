@@ -94,8 +94,12 @@ func TestInstall_KeyFileWithoutAKey(t *testing.T) {
 		m.run("chmod", mode, "/root/key")
 		m.refusal("other users can read or write /root/key", install+"/root/key")
 	}
+	m.run("ln", "-s", "key", "/root/link")
+	m.refusal("where its mode cannot be changed, use --secret-key-file - </root/link", install+"/root/link")
+	m.run("mkfifo", "-m", "0644", "/root/fifo") // the mode of a FIFO says nothing about the key
+	m.refusal("/root/fifo is empty", ": >/root/fifo & "+install+"/root/fifo")
 	m.run("chmod", "0600", "/root/key")
-	output, status := m.tryInstall("--secret-key-file", "/root/key")
+	output, status := m.tryInstall("--secret-key-file", "/root/link")
 	if status != 1 || strings.Contains(output, givenKey) || !strings.Contains(output, "standard input") {
 		t.Errorf("two lines: status %d\n%s", status, output)
 	}
