@@ -178,7 +178,6 @@ func (r *Runner) prepare(l *callList, c *Command, at place) error {
 	if at.guarded || r.spawner.guarded {
 		l.addGuard()
 	}
-	l.add(unix.SYS_SETPGID, 0, 0)
 	r.spawner.keepDescriptorsBelow(l, max(at.stdin, at.stdout, at.stderr, at.script)+1)
 	for to, from := range []int{at.stdin, at.stdout, at.stderr} {
 		l.add(unix.SYS_DUP3, uintptr(from), uintptr(to), 0)
@@ -253,13 +252,17 @@ func (r *Runner) abort(l *callList, cause error) error {
 		end()
 		return cause
 	}
-	go func() {
-		for !l.await(0) { // which looks only: waiting would take a thread, maybe for ever
-			time.Sleep(deathPoll)
-		}
-		end()
-	}()
+	go l.afterDeath(end)
 	return cause
+}
+
+// afterDeath calls f when a killed newborn no longer shares the daemon's memory. It looks only:
+// waiting would take a thread, maybe for ever.
+func (l *callList) afterDeath(f func()) {
+	for !l.await(0) {
+		time.Sleep(deathPoll)
+	}
+	f()
 }
 
 // dismissGuard reaps the guard, if there is one. The newborn has executed its program or is ending.

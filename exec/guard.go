@@ -29,8 +29,8 @@ func (l *callList) addGuard() {
 	l.clone.flags |= unix.CLONE_VFORK | unix.CLONE_PARENT | unix.CLONE_PARENT_SETTID
 	l.clone.exitSignal = 0 // that of the guard
 	l.clone.parentTID = uint64(address(&l.born))
-	clone, blockSignals := l.calls[0], l.calls[1]
+	clone, blockSignals, leadGroup := l.calls[0], l.calls[1], l.calls[2]
 	l.calls = l.calls[:0]
 	l.add(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&l.guard)), unsafe.Sizeof(l.guard))
-	l.calls = append(l.calls, blockSignals, clone)
+	l.calls = append(l.calls, blockSignals, clone, leadGroup)
 }

@@ -50,11 +50,7 @@ func (p Program) launch(s spawner, limit time.Duration) (int, error) {
 	}
 	if !l.await(limit) {
 		l.kill()
-		go func() { // it may take its time to die
-			for !l.await(time.Hour) {
-			}
-			awaitChild(pid)
-		}()
+		go l.afterDeath(func() { awaitChild(pid) })
 		return 0, fmt.Errorf("the program does not start within %s; hint: check its file system, "+
 			"and software that examines programs before they are executed", limit)
 	}
@@ -93,7 +89,6 @@ func (p Program) duplicates() (files []int, err error) {
 // prepare lists the system calls of the process.
 func (p Program) prepare(l *callList, s spawner, files []int) (err error) {
 	s.begin(l, -1)
-	l.add(unix.SYS_SETPGID, 0, 0)
 	last := 0
 	for _, fd := range files {
 		last = max(last, fd)

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"dataflux-func-sidecar/internal/worker"
 	"dataflux-func-sidecar/test/testkit"
 )
@@ -207,4 +209,29 @@ func TestPipe_Packets(t *testing.T) {
 			t.Errorf("got %d bytes, want %d", len(got), len(want))
 		}
 	})
+}
+
+// Where vmsplice(2) is refused, whatever the error, bytes are read all the same.
+func TestReadPipe_WithoutVmsplice(t *testing.T) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pair[0])
+	for _, want := range []struct {
+		text string
+		err  error
+	}{{"", unix.EAGAIN}, {"text", nil}, {"", unix.EAGAIN}} {
+		if _, err := unix.Write(pair[1], []byte(want.text)); err != nil {
+			t.Fatal(err)
+		}
+		into := make([]byte, 100)
+		if n, err := readPipe(pair[0], into); string(into[:n]) != want.text || err != want.err {
+			t.Errorf("got %q %v, want %q %v", into[:n], err, want.text, want.err)
+		}
+	}
+	unix.Close(pair[1])
+	if n, err := readPipe(pair[0], make([]byte, 100)); n != 0 || err != nil {
+		t.Errorf("at the end: got %d %v, want 0", n, err)
+	}
 }

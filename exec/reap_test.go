@@ -81,6 +81,26 @@ if os.fork() == 0:
 	})
 }
 
+// The status of a process that tries what the kernel can do is not the reaper's to take.
+func TestReaper_LeavesProbes(t *testing.T) {
+	eachKernel(t, func(t *testing.T, r *Runner) {
+		r.spawner.pidfd = false
+		l := new(callList)
+		r.spawner.begin(l, -1)
+		r.spawner.keepDescriptorsBelow(l, 3)
+		l.add(unix.SYS_EXIT_GROUP, 7)
+		pid, err := r.spawner.start(l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		testkit.Eventually(t, "it exits", func() bool { return l.await(0) && hasExited(pid) })
+		r.reaper.reapStrays()
+		if status := awaitChild(pid); status.ExitStatus() != 7 {
+			t.Errorf("got exit status %d, want 7", status.ExitStatus())
+		}
+	})
+}
+
 // A command can start processes as siblings of its shell, which makes them children of the daemon.
 func TestReaper_SiblingsOfTheShell(t *testing.T) {
 	r := newTestRunner(t)

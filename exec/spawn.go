@@ -149,8 +149,8 @@ func (s spawner) runToEnd(l *callList) (status syscall.WaitStatus, err error) {
 	return awaitChild(pid), nil
 }
 
-// begin lists the first calls of every process: its creation, default signal handlers, and all
-// signals blocked.
+// begin lists the first calls of every process: its creation, default signal handlers, all signals
+// blocked, and a process group of its own, without which the reaper would take it for a stray.
 func (s spawner) begin(l *callList, cgroup int) {
 	l.pidfd = -1
 	l.calls = make([]call, 0, maxCalls)
@@ -188,6 +188,7 @@ func (s spawner) begin(l *callList, cgroup int) {
 		l.allSignals[i] = 0xff
 	}
 	l.add(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, address(&l.allSignals), 0, signalSetSize)
+	l.add(unix.SYS_SETPGID, 0, 0)
 }
 
 // keepDescriptorsBelow gives the process a table of its own, with the daemon's descriptors below

@@ -77,7 +77,7 @@ type job struct {
 	readers atomic.Int32
 
 	// Of the goroutine that executes the job.
-	call     message.Call // its request, until it is started
+	call     message.Call // its request, until it is started or has ended
 	recorded bool         // it is on disk
 	promised bool         // its callback is owed
 	kept     bool         // it stays on disk until it is forgotten
@@ -232,6 +232,7 @@ func (j *job) end(cause error, next jobState) {
 	t.mu.Lock()
 	j.state = jobFinished
 	j.freeSlot()
+	j.call = message.Call{} // of a job that was not started: it may be kept, its body must not
 	t.heldInput -= j.input.held()
 	accepted, process := j.accepted, j.process
 	t.mu.Unlock()

@@ -94,6 +94,7 @@ func (t *jobTable) enter(j *job) (_ *job, replaced []*exec.Process, err error) {
 		return first, nil, nil
 	}
 	concurrency := t.concurrency(j)
+	queued, bodies := t.queuedBefore(j)
 	switch {
 	case concurrency == policy.Refuse && t.isBusy(j.Action):
 		return nil, nil, refusalf(statusConflict, "the action %s is running or queued, and runs "+
@@ -102,9 +103,9 @@ func (t *jobTable) enter(j *job) (_ *job, replaced []*exec.Process, err error) {
 		return nil, nil, t.unreadFull()
 	case t.heldInput+j.input.held() > maxHeldInput:
 		return nil, nil, inputFull()
-	case !t.mayStart(j) && t.queuedBefore(j) >= t.bounds.MaxQueued:
+	case !t.mayStart(j) && queued >= t.bounds.MaxQueued:
 		return nil, nil, t.full(j)
-	case !t.mayStart(j) && t.queuedBodies+j.queuedBody() > maxQueuedBodies:
+	case !t.mayStart(j) && bodies+j.queuedBody() > maxQueuedBodies:
 		return nil, nil, queueFull()
 	case concurrency == policy.Replace && first == nil && j.chosenID &&
 		t.verifier.Claimed(j.claim()): // must not cancel a job and then be refused itself

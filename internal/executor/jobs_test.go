@@ -480,3 +480,28 @@ func TestMaxUnread_SixteenResults(t *testing.T) {
 		}
 	}
 }
+
+// What nobody reads is not unread, be it much that is forgotten at once.
+func TestUnread_WithoutReaders(t *testing.T) {
+	r := newRig(t, nil)
+	r.shell(`{"command":"echo text","jobId":"j"}`)
+	table := r.executor.jobs
+	waitFor(t, func() bool { // the request has released it
+		table.mu.Lock()
+		defer table.mu.Unlock()
+		return table.byRef[ofDefault("j").jobRef].readers.Load() == 1
+	})
+	table.mu.Lock()
+	table.bounds.KeepCount = 0
+	evicted := table.evict()
+	table.mu.Unlock()
+	if got := table.unread.Load(); len(evicted) != 1 || got != 0 {
+		t.Errorf("got %d jobs evicted and %d bytes unread, want 1 and 0", len(evicted), got)
+	}
+	for _, j := range evicted {
+		j.release()
+	}
+	if got := table.unread.Load(); got != 0 {
+		t.Errorf("after the release: got %d bytes unread, want 0", got)
+	}
+}

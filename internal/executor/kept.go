@@ -40,9 +40,10 @@ func (t *jobTable) forget(j *job) {
 }
 
 // countUnread needs table.mu. It counts the output of a job that the table has forgotten until its
-// last reader frees it. What waits for a receiver of callbacks has a bound of its own, maxUnstored.
+// last reader frees it, if there is another reader than the table. What waits for a receiver of
+// callbacks has a bound of its own, maxUnstored.
 func (j *job) countUnread() {
-	if j.process != nil && !j.unstored {
+	if j.process != nil && !j.unstored && j.readers.Load() > 1 {
 		j.unread = j.size()
 		j.table.unread.Add(j.unread)
 	}

@@ -110,18 +110,20 @@ func (t *jobTable) isBusy(action string) bool {
 		slices.ContainsFunc(t.queue, func(j *job) bool { return j.Action == action })
 }
 
-// queuedBefore needs mu. It is how many jobs are queued once a job has replaced those of its
-// action.
-func (t *jobTable) queuedBefore(j *job) (n int) {
+// queuedBefore needs mu. It is how many jobs are queued, and what of maxQueuedBodies they take,
+// once a job has replaced those of its action.
+func (t *jobTable) queuedBefore(j *job) (n int, bodies int64) {
+	n, bodies = len(t.queue), t.queuedBodies
 	if t.concurrency(j) != policy.Replace {
-		return len(t.queue)
+		return n, bodies
 	}
 	for _, q := range t.queue {
-		if q.Action != j.Action {
-			n++
+		if q.Action == j.Action {
+			n--
+			bodies -= q.queuedBody()
 		}
 	}
-	return n
+	return n, bodies
 }
 
 // full is the refusal of a job for which there is neither a slot nor a place in the queue.

@@ -323,3 +323,46 @@ func TestHandOver_QueuedBodies(t *testing.T) {
 		t.Errorf("with an empty queue: got %d bytes, want 0", got)
 	}
 }
+
+// A job that replaces another one needs only the room that this leaves.
+func TestQueue_BodyOfAReplacedJob(t *testing.T) {
+	table := newTestTable(Jobs{MaxRunning: 1, MaxQueued: 10, KeepCount: 10, KeepTime: time.Hour})
+	table.policy = policy.New([]policy.Key{policy.Default()}, []policy.Action{
+		{Name: "it", Concurrency: policy.Replace},
+	})
+	admit := func(id, action string, size int) error {
+		o := ofDefault(id)
+		o.Action = action
+		r := &shellRequest{command: "x", action: action}
+		_, err := table.admit(table.newJob(o, message.Call{Body: make([]byte, size)}, r))
+		return err
+	}
+	half := maxQueuedBodies/2 + smallBody
+	for _, err := range []error{
+		admit("holder", "", 0), admit("other", "", half), admit("first", "it", half),
+		admit("second", "it", half), admit("third", "it", half),
+	} {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if err := admit("more", "", half); err == nil {
+		t.Error("above the bound: got no error, want 503")
+	}
+}
+
+// The jobs that are kept may be thousands, each with the largest body.
+func TestJob_NotStartedKeepsNoBody(t *testing.T) {
+	r, _ := fullRig(t)
+	r.shell(`{"command":"true","jobId":"late","wait":false,"startWithin":0.01}`)
+	r.shell(`{"command":"true","jobId":"cancelled","wait":false}`)
+	r.call("DELETE", "/jobs/cancelled", "")
+	for _, id := range []string{"late", "cancelled"} {
+		r.waitForState(id, "ended")
+		j := mustFind(r.executor.jobs.find(new(policy.Default()), id))
+		if body := j.call.Body; body != nil {
+			t.Errorf("%s: got a body of %d bytes, want none", id, len(body))
+		}
+		j.release()
+	}
+}
