@@ -27,8 +27,6 @@ import (
 const (
 	// maxDeath bounds the wait for a killed newborn, which is then reaped in the background.
 	maxDeath = time.Second
-	// deathPoll is the interval at which such a newborn is looked for. There may be thousands.
-	deathPoll = time.Second
 	// minBirthPoll and maxBirthPoll bound the interval at which a newborn is checked for having
 	// been stopped. It starts with the first and doubles.
 	minBirthPoll = 20 * time.Millisecond
@@ -254,15 +252,6 @@ func (r *Runner) abort(l *callList, cause error) error {
 	}
 	go l.afterDeath(end)
 	return cause
-}
-
-// afterDeath calls f when a killed newborn no longer shares the daemon's memory. It looks only:
-// waiting would take a thread, maybe for ever.
-func (l *callList) afterDeath(f func()) {
-	for !l.await(0) {
-		time.Sleep(deathPoll)
-	}
-	f()
 }
 
 // dismissGuard reaps the guard, if there is one. The newborn has executed its program or is ending.

@@ -298,6 +298,18 @@ func (l *callList) await(limit time.Duration) bool {
 	return ended
 }
 
+// deathPoll is the interval at which killed newborns are looked for. There may be thousands.
+const deathPoll = time.Second
+
+// afterDeath calls f when a killed newborn no longer shares the daemon's memory. It looks only:
+// waiting would take a thread, maybe for ever.
+func (l *callList) afterDeath(f func()) {
+	for !l.await(0) {
+		time.Sleep(deathPoll)
+	}
+	f()
+}
+
 // awaitZero waits until the kernel clears a futex, and returns false if it has not in time.
 func awaitZero(futex *int32, until time.Time) bool {
 	for {
