@@ -2,7 +2,6 @@ package exec
 
 import (
 	"encoding/binary"
-	"fmt"
 	"os"
 	"runtime"
 	"strings"
@@ -22,14 +21,7 @@ const unansweredProgram = "program"
 // waits for it cannot be killed, until release is called.
 func unansweredDir(t *testing.T) (dir string, release func()) {
 	t.Helper()
-	testkit.Need(t, os.Geteuid() == 0, "needs root, to mount")
-	fuse, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	testkit.Need(t, err == nil, "needs /dev/fuse")
-	dir = t.TempDir()
-	options := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", fuse)
-	if err := unix.Mount("none", dir, "fuse", 0, options); err != nil {
-		t.Fatal(err)
-	}
+	dir, fuse, release := mountFUSE(t)
 	go func() {
 		for request := make([]byte, 1<<20); ; {
 			n, err := unix.Read(fuse, request)
@@ -64,13 +56,6 @@ func unansweredDir(t *testing.T) (dir string, release func()) {
 			_, _ = unix.Write(fuse, answer)
 		}
 	}()
-	release = sync.OnceFunc(func() {
-		if err := unix.Unmount(dir, unix.MNT_FORCE|unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-		_ = unix.Close(fuse)
-	})
-	t.Cleanup(release)
 	return dir, release
 }
 

@@ -211,7 +211,7 @@ func TestPipe_Packets(t *testing.T) {
 	})
 }
 
-// Where vmsplice(2) is refused, whatever the error, bytes are read all the same.
+// A sandbox may refuse vmsplice(2) with any error. Then read(2) reads the pipe.
 func TestReadPipe_WithoutVmsplice(t *testing.T) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

@@ -191,24 +191,31 @@ func TestWorkdir_OfTheDaemon(t *testing.T) {
 // hangingDir is a folder of a file system that answers nothing, until release is called.
 func hangingDir(t *testing.T) (dir string, release func()) {
 	t.Helper()
+	dir, _, release = mountFUSE(t)
+	return dir, release
+}
+
+// mountFUSE mounts a file system whose requests are read from a descriptor, until release is called.
+func mountFUSE(t *testing.T) (dir string, requests int, release func()) {
+	t.Helper()
 	testkit.Need(t, os.Geteuid() == 0, "needs root, to mount")
-	fuse, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	requests, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	testkit.Need(t, err == nil, "needs /dev/fuse")
 	dir = t.TempDir()
-	options := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", fuse)
+	options := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", requests)
 	if err := unix.Mount("none", dir, "fuse", 0, options); err != nil {
 		t.Fatal(err)
 	}
 	release = sync.OnceFunc(func() {
-		_ = unix.Close(fuse)
 		// A child may hold the descriptor as well, so closing it does not say that there will be no
 		// answer.
 		if err := unix.Unmount(dir, unix.MNT_FORCE|unix.MNT_DETACH); err != nil {
 			t.Error(err)
 		}
+		_ = unix.Close(requests)
 	})
 	t.Cleanup(release)
-	return dir, release
+	return dir, requests, release
 }
 
 func TestWorkdir_Hangs(t *testing.T) {

@@ -481,7 +481,7 @@ func TestMaxUnread_SixteenResults(t *testing.T) {
 	}
 }
 
-// What nobody reads is not unread, be it much that is forgotten at once.
+// Many jobs may be forgotten at once. Output without a reader does not count as unread.
 func TestUnread_WithoutReaders(t *testing.T) {
 	r := newRig(t, nil)
 	r.shell(`{"command":"echo text","jobId":"j"}`)
